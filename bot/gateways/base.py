@@ -1,0 +1,164 @@
+"""What every gateway is to the rest of the bot: the words passed in and out, and the Protocol an adapter fulfils.
+
+An adapter turns one provider's words into these and back.
+It knows neither Flask nor the database: a request arrives as a `Request` of our own, so an adapter is tested with
+a dictionary.  It makes exactly one network attempt for a send and never retries: the engine owns retries, because only
+the engine knows whether the first attempt may have reached a person.
+
+The three answers to a send are the heart of *never lost, never twice*:
+
+    Accepted   the gateway took the message and named it
+    NotSent    certainly not sent; `scope` says what to stop (a message, a number, the whole gateway ...)
+    Unknown    request bytes left and no answer can be trusted: never sent again without evidence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+from urllib.parse import parse_qsl
+
+Scope = Literal["message", "recipient", "opted_out", "destination", "sender", "gateway", "throttled", "unreachable"]
+"""What a refusal is about: this text, this number, a number that said stop, its country, our own sender number,
+our account with the gateway, our speed, or a gateway that could not be reached at all (no request byte left)."""
+
+ReceiptState = Literal["accepted", "sent", "delivered", "undelivered", "refused", "unrecognised"]
+
+
+class Forged(Exception):
+    """The request does not carry the gateway's signature, or is signed for another account."""
+
+
+class Unreadable(Exception):
+    """The request is signed but is not what this gateway sends; the sentence says in what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request as it came in.
+
+    `url` is the public address that the gateway called: the configured PUBLIC_URL and the raw path and query as they
+    were sent, never the Host header.  Header names are lower case.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def form(self) -> list[tuple[str, str]]:
+        """The form fields in the order sent, blanks kept: a dropped blank changes the signature."""
+        return parse_qsl(self.body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A text from a phone.  `sender` and `to` are digits; `raw` is what the gateway said, kept beside it."""
+
+    gateway_id: str
+    sender: str
+    to: str
+    text: str
+    media: int = 0
+    opt_out: Literal["stop", "start", "help"] | None = None
+    raw: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a gateway says became of a message: `message_id` is ours, from the address it called."""
+
+    message_id: int
+    gateway_id: str
+    state: ReceiptState
+    word: str
+    code: str | None = None
+    raw: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to hand over: `to` is digits, `callback_url` carries our message id, times are seconds."""
+
+    id: int
+    attempt_id: str
+    to: str
+    text: str
+    callback_url: str
+    validity_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The gateway took the message; `gateway_id` is its name for it."""
+
+    gateway_id: str
+    segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Certainly not sent."""
+
+    scope: Scope
+    reason: str
+    code: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The message may or may not have been taken."""
+
+    reason: str
+
+
+SendResult = Accepted | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a provider wants to hear after a webhook."""
+
+    body: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a gateway can do; the table in `bot/README.md` is printed from these."""
+
+    receipts: bool
+    signed_webhooks: bool
+    validity: bool
+    answers_stop_itself: bool
+    concurrency: int
+
+
+class Gateway(Protocol):
+    """One configured gateway; `name` is what a case's `contact_backend_id` holds, `kind` which adapter serves it."""
+
+    name: str
+    kind: str
+    capabilities: Capabilities
+    rate_per_s: float
+
+    def verify(self, request: Request) -> None:
+        """Raise Forged unless the gateway itself made this request."""
+
+    def parse_inbound(self, request: Request) -> list[Inbound]:
+        """The texts in a verified request; raises Unreadable."""
+
+    def parse_receipt(self, request: Request, message_id: int) -> list[Receipt]:
+        """The receipts in a verified request to the status address of our message; raises Unreadable."""
+
+    def reply(self) -> Reply:
+        """What to answer a webhook that was taken."""
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        """Hand one message over: one attempt, bounded in time, no exception for anything the network does."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
