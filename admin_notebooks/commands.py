@@ -1,0 +1,221 @@
+"""`jumbe cases` and `jumbe groups`: bulk work on the command line, by the same verbs as the desk and the texts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from sqlalchemy import Row
+
+from admin_notebooks import sheets
+from storage import broadcasts, contacts, imports
+from storage import groups as g
+from storage.audit import Actor
+from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one
+from storage.contacts import PROPERTIES
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.imports import Mode, Plan, Verdict
+
+
+@click.group()
+def cases() -> None:
+    """The people the programme texts."""
+
+
+@cases.command("import")
+@click.argument("file")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--result", help="Write the sheet with verdict, reason and suggestion to this .xlsx.")
+@as_json
+def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool) -> None:
+    """Create and update cases from a sheet (.xlsx or .csv), matched by case id or external id."""
+    sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"))
+    rows = _without_result_columns(sheet)
+    db = open_database()
+    with db.reading() if only_plan else db.transaction() as tx:
+        plan = imports.plan_cases(tx, rows) if only_plan else imports.apply_cases(tx, rows, by=_by_sheet(file, sheet))
+    _tell(plan, sheet, result, json_=json_, applied=not only_plan)
+
+
+@cases.command("list")
+@as_json
+def list_cases(*, json_: bool) -> None:
+    """Every case."""
+    with open_database().reading() as tx:
+        records = [_case(row) for row in contacts.list_all(tx)]
+    show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "two_way", "status"))
+
+
+@cases.command("show")
+@click.argument("identifier")
+@as_json
+def show_case(identifier: str, *, json_: bool) -> None:
+    """One case, by phone, external id or case id: every property, who owns its number, its groups."""
+    with open_database().reading() as tx:
+        row = contacts.find_one(tx, identifier)
+        standing = contacts.standing(tx, row)
+        record = _case(row) | {
+            "owner_of_number": standing.owner,
+            "waiting": list(standing.waiting),
+            "groups": contacts.groups_of(tx, row.id),
+        }
+    if row.number_warning and not json_:
+        record["warning"] = sentence(Problem(row.number_warning, typed=row.contact_phone_number))
+    show_one(record, json_=json_)
+
+
+@click.group()
+def groups() -> None:
+    """Case groups and who is in them."""
+
+
+@groups.command("create")
+@click.argument("short")
+@click.option("--name", help="The long name.")
+@as_json
+def create_group(short: str, name: str | None, *, json_: bool) -> None:
+    """Make a group; SHORT is its name in a text, 2 to 12 letters or digits."""
+    with open_database().transaction() as tx:
+        row = g.create(tx, short, name, by=CLI)
+    show_one({"short": row.short, "name": row.name, "members": 0}, json_=json_)
+
+
+@groups.command("list")
+@as_json
+def list_groups(*, json_: bool) -> None:
+    """Every group with its number of members."""
+    with open_database().reading() as tx:
+        records = [{"short": r.short, "name": r.name, "members": r.members} for r in g.list_all(tx)]
+    show(records, json_=json_)
+
+
+@groups.command("members")
+@click.argument("short")
+@click.option("--as-of", help="A moment such as 2026-11-03 or 2026-11-03T14:00.")
+@as_json
+def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
+    """Who is in a group, now or as of a moment."""
+    with open_database().reading() as tx:
+        moment = _moment(as_of, tx.rules.time_zone) if as_of else None
+        rows = g.members(tx, g.group(tx, short).id, as_of=moment)
+        records = [_case(row) | {"added_at": row.added_at} for row in rows]
+    show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "status", "added_at"))
+
+
+@groups.command("import")
+@click.argument("short")
+@click.argument("file")
+@click.option("--mode", type=click.Choice(["add", "remove", "replace"]), default="add", show_default=True)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--result", help="Write the sheet with verdict, reason and suggestion to this .xlsx.")
+@as_json
+def import_members(short: str, file: str, mode: Mode, result: str | None, *, only_plan: bool, json_: bool) -> None:
+    """Add, remove or replace the members of a group by a sheet with a column case_identifier."""
+    sheet = sheets.read(file, wanted=(imports.IDENTIFIER,))
+    db = open_database()
+    with db.reading() if only_plan else db.transaction() as tx:
+        group_id = g.group(tx, short).id
+        if only_plan:
+            plan = imports.plan_members(tx, group_id, sheet.rows, mode)
+        else:
+            plan = imports.apply_members(tx, group_id, sheet.rows, mode, by=_by_sheet(file, sheet))
+    _tell(plan, sheet, result, json_=json_, applied=not only_plan)
+
+
+@groups.command("template")
+@click.option("--to", "path", default="cases_bulk_example.xlsx", show_default=True)
+def write_template(path: str) -> None:
+    """Write an empty sheet to fill in."""
+    sheets.write_template(path)
+    click.echo(f"wrote {path}: fill in the column case_identifier and give it to 'jumbe groups import'")
+
+
+@groups.command("delete")
+@click.argument("short")
+@click.option("--yes", is_flag=True, help="Do not ask: for scripts.")
+def delete_group(short: str, *, yes: bool) -> None:
+    """Delete a group; what is running for it is halted. Its history stays."""
+    db = open_database()
+    with db.reading() as tx:
+        row = g.group(tx, short)
+        pending = broadcasts.pending_for(tx, row.id)
+        count = g.count_members(tx, row.id)
+    goes = f" and halt {', '.join(map(str, pending))}" if pending else ""
+    if not yes:
+        click.confirm(f"Delete {row.short} with {count} members{goes}?", abort=True)
+    with db.transaction() as tx:
+        pending = broadcasts.pending_for(tx, row.id)
+        for number in pending:
+            broadcasts.halt(tx, number, by=CLI)
+        g.delete(tx, row.id, by=CLI)
+    click.echo(f"{row.short} is deleted" + (f"; halted: {', '.join(map(str, pending))}" if pending else ""))
+
+
+def _by_sheet(file: str, sheet: sheets.Sheet) -> Actor:
+    return Actor("cli", None, f"sheet {Path(file).name} {sheet.digest[:16]}")
+
+
+def _without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:
+    """A result workbook may be loaded again: its own columns are no properties of a case."""
+    ours = sheet.columns[-3:]
+    if ours not in (sheets.RESULT_COLUMNS, sheets.RENAMED_RESULT_COLUMNS):
+        return list(sheet.rows)
+    return [sheets.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
+
+
+def _case(row: Row[Any]) -> dict[str, Any]:
+    known = {"case_id": row.case_id} | {name: row._mapping[name] for name in PROPERTIES}
+    return known | {"two_way": row.two_way, "properties": row.properties}
+
+
+def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
+    if result:
+        told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
+        sheets.write_result(result, sheet, told)
+    records = [_record(v) for v in plan.verdicts]
+    if json_:
+        show_one({"rows": records, "counts": dict(plan.counts)}, json_=True)
+        return
+    remarkable = [r for r in records if r["reason"] or r["warnings"]]
+    if remarkable:
+        show(remarkable, json_=False, columns=("row", "identifier", "verdict", "reason", "suggestion", "warnings"))
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
+    click.echo(f"{'done' if applied else 'plan, nothing changed'}: {counts}")
+    if result:
+        click.echo(f"wrote {result}")
+
+
+def _record(v: Verdict) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "row": v.row,
+        "identifier": v.identifier,
+        "verdict": v.verdict,
+        "reason": sentence(v.reason) if v.reason else None,
+        "suggestion": v.suggestion,
+        "case_id": v.case_id,
+        "warnings": sentences_of(v.warnings),
+    }
+    if v.changes:
+        record["changes"] = {name: list(change) for name, change in v.changes.items()}
+    return record
+
+
+def _reason(v: Verdict) -> str:
+    return " ".join(filter(None, [sentence(v.reason) if v.reason else "", *sentences_of(v.warnings)]))
+
+
+def _moment(text: str, zone: str) -> datetime:
+    """A moment as typed, by the programme's clock; a day alone means its end."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Problem("moment-shape", typed=text) from None
+    if len(text) <= 10:
+        moment = moment.replace(hour=23, minute=59, second=59)
+    return moment.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if moment.tzinfo is None else moment
+
+

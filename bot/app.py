@@ -1,0 +1,46 @@
+"""The web process as a Flask application: webhooks, health, and the virtual phones on a rehearsal database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask import Flask, Response
+
+from bot import health, webhooks
+from bot.gateways.base import Gateway
+from storage.database import Database
+
+
+def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str) -> Flask:
+    """The application that serves these gateways under this public address."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = webhooks.LARGEST_BODY
+    app.register_blueprint(webhooks.blueprint(db, gateways, public_url))
+    app.register_blueprint(health.blueprint(db))
+    if "simulator" in gateways:
+        from bot import phones
+        from bot.gateways.simulator import Simulator
+
+        simulator = gateways["simulator"]
+        assert isinstance(simulator, Simulator)
+        app.register_blueprint(phones.blueprint(db, simulator))
+
+    @app.errorhandler(500)
+    def _fault(_fault: Exception) -> Response:
+        return Response("something went wrong here; it is written down\n", 500, content_type="text/plain")
+
+    return app
+
+
+def meets_its_stamp(db: Database, gateways: Mapping[str, Gateway]) -> list[str]:
+    """Faults of a rehearsal database with a real gateway, or of the simulator on a real one."""
+    from storage.database import is_rehearsal
+
+    with db.reading() as tx:
+        rehearsal = is_rehearsal(tx)
+    simulated = "simulator" in gateways
+    if rehearsal and not simulated:
+        return [f"{db.shown} is a rehearsal database and never meets a real gateway: make another with 'jumbe db upgrade'"]
+    if simulated and not rehearsal:
+        return [f"{db.shown} is for real use: rehearse on one that 'jumbe demo' made"]
+    return []

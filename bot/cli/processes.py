@@ -1,0 +1,192 @@
+"""`jumbe web`, `worker`, `run` and `demo`: the processes that serve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from bot.gateways.base import Gateway
+from storage import settings as told_settings
+from storage.database import Database
+from storage.errors import Misconfigured
+from storage.settings import Settings
+
+
+def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:
+    """Settings, database and gateways, every fault of them at once."""
+    from bot.app import meets_its_stamp
+    from bot.gateways import configured
+
+    settings = told_settings.read()
+    db = Database(settings.database_url, settings.rules())
+    faults: list[str] = []
+    gateways: dict[str, Gateway] = {}
+    try:
+        gateways = configured(settings)
+    except Misconfigured as fault:
+        faults += fault.faults
+    except ValueError as fault:
+        faults.append(f"the gateway's settings do not fit: {fault}")
+    try:
+        db.check()
+        faults += meets_its_stamp(db, gateways) if gateways else []
+    except Misconfigured as fault:
+        faults += fault.faults
+    if faults:
+        raise Misconfigured(faults)
+    db.close()
+    return settings, db, gateways
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@click.command()
+@click.option("--port", type=int, help="Instead of PORT.")
+def web(port: int | None) -> None:
+    """Serve the webhooks, the health pages and, in a rehearsal, the virtual phones."""
+    from gunicorn.app.base import BaseApplication
+
+    from bot.app import create_app
+
+    settings, db, gateways = _ready_to_serve()
+    _log()
+    host = "127.0.0.1" if settings.is_loopback else "0.0.0.0"  # noqa: S104  behind the platform's own front door
+
+    class Web(BaseApplication):  # type: ignore[misc]
+        """gunicorn with one process of eight threads: SQLite has one writer, so a second process gains nothing."""
+
+        def load_config(self) -> None:
+            """What gunicorn is told."""
+            self.cfg.set("bind", f"{host}:{port or settings.port}")
+            self.cfg.set("worker_class", "gthread")
+            self.cfg.set("threads", 8)
+            self.cfg.set("workers", 1)
+            self.cfg.set("timeout", 60)
+            self.cfg.set("graceful_timeout", 20)
+            self.cfg.set("loglevel", "warning")
+            self.cfg.set("control_socket_disable", True) if "control_socket_disable" in self.cfg.settings else None
+
+        def load(self) -> object:
+            """The application, made after the fork so that the database is opened by the process that uses it."""
+            return create_app(db, gateways, settings.own_url)
+
+    Web().run()
+
+
+@click.command()
+def worker() -> None:
+    """Send what is due; on SQLite there is exactly one."""
+    from bot.worker import Worker, only_one
+
+    settings, db, gateways = _ready_to_serve()
+    _log()
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+        await Worker(db, gateways, settings.own_url).run(stop)
+
+    with only_one(db.file):
+        asyncio.run(work())
+
+
+@click.command()
+def run() -> None:
+    """Serve for real: web and worker together, each ended if the other ends."""
+    settings, _, _ = _ready_to_serve()
+    click.echo(f"serving {settings.own_url}; stop with Ctrl-C")
+    raise SystemExit(_together(os.environ))
+
+
+@click.command()
+@click.option("--database", default="jumbe-demo.db", show_default=True, help="The rehearsal file.")
+@click.option("--port", type=int, help="Instead of PORT or 8000; another is taken if it is in use.")
+def demo(database: str, port: int | None) -> None:
+    """Rehearse: a small programme on virtual phones in the browser, with no account and no cost."""
+    from bot.demo import make
+
+    chosen = _free_port(port or int(os.environ.get("PORT") or 8000))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TWILIO_")}
+    env |= {
+        "DATABASE_URL": f"sqlite:///{Path(database).resolve()}",
+        "PORT": str(chosen),
+        "PUBLIC_URL": f"http://127.0.0.1:{chosen}",
+        "JUMBE_SIMULATOR": "1",
+    }
+    for name, value in (("JUMBE_NAME", "Demo clinic"), ("JUMBE_HOLD_S", "10"), ("JUMBE_QUIET_HOURS", "off")):
+        env.setdefault(name, value)
+    env.setdefault("JUMBE_TIME_ZONE", "Africa/Accra")
+    settings = told_settings.read(env)
+    made = make(Database(settings.database_url, settings.rules()))
+    click.echo(f"{'made' if made else 'found'} the rehearsal database {database}")
+    click.echo("starting web and worker ...")
+    raise SystemExit(_together(env, ready=f"the phones are at  http://127.0.0.1:{chosen}/phones  (stop with Ctrl-C)"))
+
+
+def _together(env: Mapping[str, str], ready: str | None = None) -> int:
+    """Start web and worker, pass signals on, and end both when one ends; returns the exit status."""
+    children = {
+        name: subprocess.Popen([sys.executable, "-m", "bot", name], env=dict(env), start_new_session=True)  # noqa: S603
+        for name in ("web", "worker")
+    }
+
+    def stop(_sign: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        if ready and _becomes_ready(env["PORT"], children):
+            click.echo(ready)
+        while all(child.poll() is None for child in children.values()):
+            time.sleep(0.2)
+        ended = next(name for name, child in children.items() if child.poll() is not None)
+        click.echo(f"jumbe: {ended} ended, so the other is stopped too", err=True)
+        return 1
+    except KeyboardInterrupt:
+        click.echo("stopping ...")
+        return 0
+    finally:
+        for child in children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+        for child in children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(30)
+
+
+def _becomes_ready(port: str, children: Mapping[str, subprocess.Popen[bytes]]) -> bool:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    until = time.monotonic() + 30
+    while time.monotonic() < until and all(child.poll() is None for child in children.values()):
+        with contextlib.suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):  # noqa: S310
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _free_port(wanted: int) -> int:
+    """This port if nobody listens on it, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

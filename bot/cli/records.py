@@ -1,0 +1,202 @@
+"""`jumbe people`, `broadcasts` and `messages`: what the bot works with, on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from sqlalchemy import Row
+
+from storage import broadcasts as b
+from storage import groups as g
+from storage import messages as m
+from storage import operations as o
+from storage import people as p
+from storage.console import CLI, as_json, open_database, show, show_one
+from storage.database import Transaction
+from storage.errors import Problem
+
+
+@click.group()
+def people() -> None:
+    """Supervisors and other staff: who may do what."""
+
+
+def _shorts(typed: str | None) -> list[str] | None:
+    return None if typed is None else [word.strip() for word in typed.split(",") if word.strip()]
+
+
+@people.command("add")
+@click.option("--name", required=True)
+@click.option("--phone", required=True)
+@click.option("--role", required=True, help="lead, supervisor, helper or viewer")
+@click.option("--groups", "shorts", help="Short names, with commas between.")
+@click.option("--language")
+@as_json
+def add_person(name: str, phone: str, role: str, shorts: str | None, language: str | None, *, json_: bool) -> None:
+    """Register a person who may text commands."""
+    with open_database().transaction() as tx:
+        row = p.add(tx, name, phone, role, shorts=_shorts(shorts) or (), language=language, by=CLI)
+        show_one(_person(tx, row), json_=json_)
+
+
+@people.command("list")
+@as_json
+def list_people(*, json_: bool) -> None:
+    """Everybody who may text commands."""
+    with open_database().reading() as tx:
+        show([_person(tx, row) for row in p.list_all(tx)], json_=json_)
+
+
+@people.command("change")
+@click.argument("phone")
+@click.option("--role")
+@click.option("--groups", "shorts", help="All their groups, with commas between.")
+@click.option("--language")
+@as_json
+def change_person(phone: str, role: str | None, shorts: str | None, language: str | None, *, json_: bool) -> None:
+    """Change a person's role, groups or language."""
+    with open_database().transaction() as tx:
+        p.change(tx, p.person(tx, phone), role=role, shorts=_shorts(shorts), language=language, by=CLI)
+        show_one(_person(tx, p.person(tx, phone)), json_=json_)
+
+
+@people.command("remove")
+@click.argument("phone")
+def remove_person(phone: str) -> None:
+    """End a person's access."""
+    with open_database().transaction() as tx:
+        row = p.person(tx, phone)
+        p.remove(tx, row, by=CLI)
+    click.echo(f"{row.name} may not text commands any more")
+
+
+def _person(tx: Transaction, row: Row[Any]) -> dict[str, Any]:
+    own = "all" if row.role == "lead" else [group.short for group in p.groups_of(tx, row)]
+    return {"name": row.name, "phone": row.phone, "role": row.role, "groups": own, "language": row.language_code}
+
+
+@click.group()
+def broadcasts() -> None:
+    """Texts to groups and single cases."""
+
+
+@broadcasts.command("list")
+@as_json
+def list_broadcasts(*, json_: bool) -> None:
+    """Every broadcast, newest first."""
+    with open_database().reading() as tx:
+        show([_broadcast(tx, row.id) for row in b.list_all(tx)], json_=json_)
+
+
+@broadcasts.command("show")
+@click.argument("number", type=int)
+@as_json
+def show_broadcast(number: int, *, json_: bool) -> None:
+    """One broadcast and how far it is."""
+    with open_database().reading() as tx:
+        show_one(_broadcast(tx, number), json_=json_)
+
+
+@broadcasts.command("halt")
+@click.argument("number", type=int)
+@as_json
+def halt_broadcast(number: int, *, json_: bool) -> None:
+    """Stop what has not left yet."""
+    with open_database().transaction() as tx:
+        b.halt(tx, number, by=CLI)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
+@broadcasts.command("launch")
+@click.option("--group", "shorts", multiple=True, required=True, help="Short name; may be said again.")
+@click.option("--text", required=True)
+@click.option("--yes", is_flag=True, help="Do not ask: for scripts.")
+@as_json
+def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool) -> None:
+    """Preview a text to groups, ask, and let it go after the hold."""
+    db = open_database()
+    with db.transaction() as tx:
+        ids = [g.group(tx, short).id for short in shorts]
+        number = b.draft(tx, {tx.rules.language: text}, group_ids=ids, words=f"launch {text}", by=CLI)
+        preview = b.preview(tx, number)
+    skipped = ", ".join(f"{n} {reason}" for reason, n in preview.skipped.items()) or "nobody"
+    if not json_:
+        click.echo(f"{number}: {preview.recipients} people, {preview.parts} SMS each; skipped: {skipped}")
+        click.echo(f'"{preview.samples[0]}"')
+    if not preview.recipients or not (yes or click.confirm("Send?")):
+        with db.transaction() as tx:
+            b.drop(tx, number)
+            o.decide(tx, number, "dropped", by=CLI)
+        if not preview.recipients:
+            raise Problem("broadcast-nobody", number=number)
+        raise Problem("broadcast-not-confirmed", number=number)
+    with db.transaction() as tx:
+        _confirm(tx, number, preview.recipients)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
+def _confirm(tx: Transaction, number: int, recipients: int) -> None:
+    """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
+    if recipients > tx.rules.second_person_above:
+        from bot.commands.broadcasts import ask_leads
+
+        o.decide(tx, number, "seconding", by=CLI)
+        if not ask_leads(tx, number, by=CLI):
+            raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
+        return
+    o.decide(tx, number, "done", by=CLI)
+    b.launch(tx, number, hold_s=tx.rules.hold_s, by=CLI)
+
+
+def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
+    progress = b.progress(tx, number)
+    operation = o.operation(tx, number)
+    assert operation is not None
+    return {
+        "id": number,
+        "group": ", ".join(group.short for group in b.groups_of(tx, number)) or None,
+        "state": operation.state if operation.state == "seconding" else progress.row.state,
+        "text": b.text_of(tx, number),
+        "recipients": progress.row.recipients,
+        "counts": dict(progress.states),
+        "asked_by": p.named(tx, operation.person_id),
+        "created_at": operation.asked_at,
+    }
+
+
+@click.group()
+def messages() -> None:
+    """Every text in and out."""
+
+
+_COLUMNS = ("id", "direction", "phone", "body", "state", "gateway", "gateway_id", "broadcast_id", "reason", "created_at")
+
+
+@messages.command("list")
+@click.option("--state")
+@click.option("--to", "phone", help="The person's number, for both directions.")
+@click.option("--direction", type=click.Choice(["in", "out"]))
+@click.option("--limit", type=int, help="The newest so many.")
+@as_json
+def list_messages(state: str | None, phone: str | None, direction: str | None, limit: int | None, *, json_: bool) -> None:
+    """Texts in and out, newest first."""
+    if state is not None and state not in (*m.MOVES, "received", "handled", "set_aside"):
+        raise Problem("state-unknown", state=state, states=", ".join([*m.MOVES, "received", "handled", "set_aside"]))
+    with open_database().reading() as tx:
+        digits = "".join(c for c in phone if c.isdigit()) if phone else None
+        rows = m.list_all(tx, state=state, phone=digits, direction=direction, at_most=limit)
+        show([{name: row._mapping[name] for name in _COLUMNS} for row in rows], json_=json_, columns=_COLUMNS)
+
+
+@messages.command("explain")
+@click.argument("number", type=int)
+@as_json
+def explain_message(number: int, *, json_: bool) -> None:
+    """The life of a message, in words."""
+    from bot.explaining import life
+
+    with open_database().reading() as tx:
+        steps = life(tx, number)
+    show(steps, json_=json_, columns=("at", "what"))

@@ -1,0 +1,6 @@
+"""The supervisor's language: `dispatch.py` reads a text, one module per noun answers it.
+
+A new command is one decorated function here and its sentences in `bot/locales`: two files.
+"""
+
+from bot.commands import broadcasts, groups, operations  # noqa: F401  each registers its commands

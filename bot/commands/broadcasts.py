@@ -1,0 +1,246 @@
+"""Commands that reach people: tell and re, and what happens when they are confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+
+from bot.commands.dispatch import Answer, Call, command, number_of, person_shown
+from bot.commands.dispatch import whom as find_whom
+from bot.replies import Quote, names, sentences
+from storage import broadcasts, codes, consent, contacts, messages, operations, optwords, people, schedules
+from storage.audit import Actor
+from storage.database import Transaction
+from storage.errors import Problem
+
+SINGLE_TEXTS_AN_HOUR = 30
+
+
+@command("tell <whom> <text...>", right="tell", risk="sends", examples=["tell anc Clinic closed Friday", "tell p-104 Please call us"])
+def tell(call: Call, whom: str, text: str) -> Answer:
+    """A message to a group or to one person."""
+    if said_before := _same_words(call):
+        return said_before
+    _refuse_reserved(text)
+    group, case = find_whom(call, whom)
+    if case is not None:
+        return _tell_one(call, case, text)
+    assert group is not None
+    number = _draft(call, text, group_ids=[group.id])
+    preview = broadcasts.preview(call.tx, number)
+    if preview.recipients == 0:
+        _drop(call, number)
+        return call.say(("tell-nobody", {"group": group.short, "skipped": skipped_shown(call, preview.skipped)}))
+    values = {
+        "guess": call.guess,
+        "number": number,
+        "group": group.short,
+        "people": count_shown(call, preview.recipients),
+        "parts": preview.parts,
+        "skipped": skipped_shown(call, preview.skipped),
+        "text": Quote(preview.samples[0]),
+        "code": codes.MASK,
+    }
+    return _ask(call, number, "ask-tell", values)
+
+
+@command("re <number> <text...>", right="tell", risk="sends", examples=["re 31 Please come at 9"])
+def re_(call: Call, number: str, text: str) -> Answer:
+    """Answer a reply from a person."""
+    if said_before := _same_words(call):
+        return said_before
+    asked = number_of(number)
+    row = operations.operation(call.tx, asked) if asked is not None else None
+    told = row is not None and row.kind == "inbox" and call.person.id in row.request["told"]
+    if row is None or not (told or (row.kind == "inbox" and people.may(call.person, "lead"))):
+        raise Problem("number-unknown", number=number)
+    _refuse_reserved(text)
+    return _tell_one(call, contacts.contact(call.tx, int(row.request["case"])), text)
+
+
+def confirm(call: Call, operation: Row[Any]) -> Answer:
+    """The code was right: let a broadcast go, or ask a second lead where it is large."""
+    row = broadcasts.broadcast(call.tx, operation.id)
+    if row.recipients > call.tx.rules.second_person_above and operation.state == "waiting":
+        return _ask_second(call, operation, row)
+    answer = going(call, operation.id)
+    if operation.state == "seconding":
+        _tell_asker(call, operation, row)
+    return answer
+
+
+def going(call: Call, number: int) -> Answer:
+    """Launch a confirmed broadcast and say so."""
+    row = broadcasts.broadcast(call.tx, number)
+    hold_s = 0 if row.kind == "text" else call.tx.rules.hold_s
+    operations.decide(call.tx, number, "done", by=call.by)
+    broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
+    waits = f"{hold_s} s" if hold_s < 60 else f"{hold_s // 60} min"
+    starts = ("starts-hold", {"time": waits}) if hold_s else ("starts-now", {})
+    values = {
+        "number": number,
+        "people": count_shown(call, row.recipients),
+        "minutes": call.sentences.say(("about-minutes", {"count": max(1, round(row.recipients / 60))})),
+        "starts": call.sentences.say(starts),
+    }
+    return call.say(("going", values))
+
+
+def count_shown(call: Call, count: int) -> str:
+    """`1 person`, `245 people`."""
+    return call.sentences.say(("one-person", {}) if count == 1 else ("people", {"count": count}))
+
+
+def clock_shown(tx: Transaction, at: datetime) -> str:
+    """A time of day by the programme's clock; with the day if it is another day."""
+    zone = ZoneInfo(tx.rules.time_zone)
+    local, today = at.astimezone(zone), tx.now.astimezone(zone)
+    return f"{local:%H:%M}" if local.date() == today.date() else f"{local.day} {local:%b %H:%M}"
+
+
+def progress_said(call: Call, number: int, key: str) -> Answer:
+    """How far a broadcast is, by one of the sentences that say `sent of total`."""
+    progress = broadcasts.progress(call.tx, number)
+    row = operations.operation(call.tx, number)
+    at = row.decided_at if row is not None and row.decided_at else call.tx.now
+    values = {
+        "number": number,
+        "sent": progress.arrived,
+        "total": progress.row.recipients,
+        "time": clock_shown(call.tx, at),
+    }
+    return call.say((key, values))
+
+
+def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
+    """A text to one person: at once from a fresh phone, else with a code."""
+    hour = call.tx.now - timedelta(hours=1)
+    if broadcasts.count_texts(call.tx, call.person.id, hour) >= SINGLE_TEXTS_AN_HOUR:
+        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+    number = _draft(call, text, case_ids=[case.id])
+    preview = broadcasts.preview(call.tx, number)
+    shown = person_shown(case)
+    if preview.recipients == 0:
+        _drop(call, number)
+        reason = call.sentences.reason(next(iter(preview.skipped)))
+        return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
+    if not codes.is_fresh(call.tx, call.person.id) or call.guess:
+        values = {
+            "guess": call.guess,
+            "number": number,
+            "person": shown,
+            "parts": preview.parts,
+            "text": Quote(preview.samples[0]),
+            "code": codes.MASK,
+        }
+        return _ask(call, number, "ask-text", values)
+    going(call, number)
+    leaves = _leaves(call, case)
+    if leaves > call.tx.now:
+        return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call.tx, leaves)}))
+    return call.say(("text-going", {"number": number, "person": shown, "id": case.external_id or case.case_id}))
+
+
+def _leaves(call: Call, case: Row[Any]) -> datetime:
+    zones = schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
+    return schedules.next_allowed(call.tx.now, zones, call.tx.rules.hours)
+
+
+def _draft(call: Call, text: str, *, group_ids: list[int] | None = None, case_ids: list[int] | None = None) -> int:
+    return broadcasts.draft(
+        call.tx,
+        {call.tx.rules.language: text},
+        group_ids=group_ids or [],
+        case_ids=case_ids or [],
+        words=call.words,
+        message_id=call.message_id,
+        by=call.by,
+    )
+
+
+def _drop(call: Call, number: int) -> None:
+    broadcasts.drop(call.tx, number)
+    operations.decide(call.tx, number, "dropped", by=call.by)
+
+
+def _ask(call: Call, number: int, key: str, values: dict[str, Any]) -> Answer:
+    """The preview with a code, kept so that the same words get the same answer."""
+    code_id = operations.issue_code(call.tx, number, call.person.id)
+    text = call.sentences.say((key, values))
+    operations.answered(call.tx, number, text)
+    return Answer(text, code_id)
+
+
+def _same_words(call: Call) -> Answer | None:
+    """The same words within ten minutes: the same preview and code while it waits, its progress once it runs."""
+    same = operations.with_same_words(call.tx, call.person.id, call.words)
+    if same is None or same.kind != "tell":
+        return None
+    if same.state == "waiting" and same.answer:
+        code = next((c for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == same.id), None)
+        return Answer(same.answer, code.id if code is not None else None)
+    if same.state in ("done", "seconding"):
+        return progress_said(call, same.id, "already-running")
+    return None
+
+
+def _refuse_reserved(text: str) -> None:
+    """A text that is a gateway word alone would be acted on by the network, at our end or at theirs."""
+    if optwords.read(text) is not None:
+        raise Problem("tell-reserved", word=text.strip()[:20])
+
+
+def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
+    """Who is skipped: those who said stop, and the others."""
+    stopped = skipped.get("stopped", 0)
+    others = sum(skipped.values()) - stopped
+    shown = ""
+    if stopped:
+        shown += call.sentences.sentences["skipped-stopped"].format(count=stopped)
+    if others:
+        shown += call.sentences.sentences["skipped-other"].format(count=others)
+    return shown
+
+
+def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
+    operations.decide(call.tx, operation.id, "seconding", by=call.by)
+    asked = ask_leads(call.tx, operation.id, by=call.by)
+    values = {"number": operation.id, "count": row.recipients, "leads": names(asked)}
+    return call.say(("needs-second" if asked else "needs-second-none", values))
+
+
+def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
+    """Send every other lead a code of their own for a large broadcast; returns their names."""
+    row = broadcasts.broadcast(tx, number)
+    others = [p for p in people.leads(tx) if p.id != by.person_id]
+    shorts = ", ".join(g.short for g in broadcasts.groups_of(tx, number))
+    for lead in others:
+        told = sentences(lead.language_code or tx.rules.language)
+        values = {
+            "number": number,
+            "person": people.named(tx, by.person_id),
+            "group": shorts,
+            "people": told.say(("people", {"count": row.recipients})),
+            "text": Quote(broadcasts.text_of(tx, number)),
+            "code": codes.MASK,
+        }
+        code_id = operations.issue_code(tx, number, lead.id)
+        messages.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)
+    return [lead.name for lead in others]
+
+
+def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
+    asker = people.by_id(call.tx, operation.person_id)
+    if asker is None or not consent.may_text(call.tx, asker.phone):
+        return
+    told = sentences(asker.language_code or call.tx.rules.language)
+    values = {
+        "number": operation.id,
+        "person": call.person.name,
+        "people": told.say(("people", {"count": row.recipients})),
+    }
+    messages.queue(call.tx, asker.phone, told.say(("second-given", values)), "notice", person_id=asker.id)

@@ -1,0 +1,292 @@
+"""Read a supervisor's text, find the command it means, and answer it.
+
+A command is declared in one place: `@command` holds its grammar, the right it needs, its risk and its examples, and the
+table in `bot/README.md`, the menu and the answer to a verb alone are printed from that.
+The risk decides what a typing mistake may do: *lean towards stopping, never towards sending*.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Row
+
+from bot.replies import Names, Sentences, names, sentences
+from storage import contacts, groups, people
+from storage.audit import Actor
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.identifiers import fold, key, near
+
+Risk = Literal["reads", "small", "takes", "sends", "stops", "confirms"]
+
+_HOLE = re.compile(r"<(\w+)(\.\.\.)?(\?)?>")
+_IGNORED = "'\"+,.:;!?()*#"
+"""Signs that people type around words; they never carry a meaning at a word's edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the phone is told; `code_id` names the code whose digits are put in when it leaves."""
+
+    text: str
+    code_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One text of one person, with all that a command needs to answer it."""
+
+    tx: Transaction
+    person: Row[Any]
+    message_id: int | None
+    words: str
+    sentences: Sentences
+    groups: Sequence[Row[Any]] = field(default=())
+    guess: str = ""
+
+    @property
+    def by(self) -> Actor:
+        """Who acts, and from which text."""
+        return Actor("sms", self.person.id, f"message {self.message_id}")
+
+    def say(self, *parts: tuple[str, dict[str, Any]]) -> Answer:
+        """An answer made of sentences, cut to one text."""
+        return Answer(self.sentences.say(*parts))
+
+    def group_in(self, row: Row[Any]) -> Row[Any]:
+        """The same group with its members counted afresh."""
+        return next(g for g in people.groups_of(self.tx, self.person) if g.id == row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb: its grammar, who may use it, what it risks, and the function that answers it."""
+
+    verb: str
+    holes: tuple[tuple[str, bool, bool], ...]  # name, takes the rest, optional
+    right: str
+    risk: Risk
+    examples: tuple[str, ...]
+    run: Callable[..., Answer]
+
+    @property
+    def grammar(self) -> str:
+        """The form as it is shown: `add <group> <who...>`."""
+        shown = [f"<{name}{'...' if rest else ''}{'?' if optional else ''}>" for name, rest, optional in self.holes]
+        return " ".join([self.verb, *shown])
+
+    @property
+    def does(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.run) or "").splitlines()[0]
+
+
+COMMANDS: dict[str, Command] = {}
+
+_RISKS = {
+    "reads": "at once",
+    "small": "at once up to ten, with undo",
+    "takes": "at once up to ten, with undo; never guessed",
+    "sends": "preview and code; one person: at once from a fresh phone",
+    "stops": "at once",
+    "confirms": "spends a code",
+}
+
+
+def command(grammar: str, *, right: str, risk: Risk, examples: Sequence[str]) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Declare a command.  Import fails if the holes are not the function's parameters, or if it says not what it does."""
+    verb, *rest = grammar.split()
+    found = [_HOLE.fullmatch(word) for word in rest]
+    holes = tuple((m[1], bool(m[2]), bool(m[3])) for m in found if m)
+
+    def register(run: Callable[..., Answer]) -> Callable[..., Answer]:
+        parameters = list(inspect.signature(run).parameters)[1:]
+        if parameters != [name for name, _, _ in holes] or not run.__doc__ or verb in COMMANDS:
+            raise TypeError(f"{grammar!r} does not fit {run.__name__}({', '.join(parameters)})")
+        COMMANDS[verb] = Command(verb, holes, right, risk, tuple(examples), run)
+        return run
+
+    return register
+
+
+def table() -> str:
+    """The commands as a Markdown table, for `bot/README.md`."""
+    lines = ["| text | does | who | risk | example |", "|---|---|---|---|---|"]
+    for c in COMMANDS.values():
+        who = ", ".join(role for role, rights in people.RIGHTS.items() if c.right in rights)
+        grammar = c.grammar.replace("|", "\\|")
+        lines.append(f"| `{grammar}` | {c.does} | {who} | {_RISKS[c.risk]} | `{c.examples[0]}` |")
+    return "\n".join(lines)
+
+
+def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None) -> Answer:
+    """Answer one text of a person; every path answers something."""
+    told = sentences(person.language_code or tx.rules.language)
+    call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
+    try:
+        return _answer(call, text)
+    except Problem as problem:
+        return _explain(call, problem)
+
+
+def _answer(call: Call, text: str) -> Answer:
+    raw = text.split()
+    words = [clean(word) for word in raw]
+    if not any(words):
+        raise Problem("verb-unknown", typed='""')
+    if re.fullmatch(r"\d{6}", "".join(words)):
+        words, raw, text = ["ok", "".join(words)], ["ok", *raw], f"ok {text}"
+    if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
+        words[0], words[1] = words[1], words[0]
+    chosen, guessed = _choose(call, words)
+    if not people.may(call.person, chosen.right):
+        raise Problem("not-allowed", verb=chosen.verb)
+    if guessed:
+        told = call.sentences.sentences["guess"].format(typed=words[0], verb=chosen.verb)
+        call = Call(call.tx, call.person, call.message_id, call.words, call.sentences, call.groups, told)
+    given = _fill(chosen, words[1:], text)
+    if given is None:
+        return Answer(call.sentences.usage[chosen.verb])
+    return chosen.run(call, **given)
+
+
+def _explain(call: Call, problem: Problem) -> Answer:
+    values = dict(problem.values)
+    if "near" in values and problem.key in ("group-unknown", "group-or-person-unknown"):
+        shown = call.sentences.sentences["group-unknown-near"]
+        values["near"] = shown.format(groups=values["near"]) if values["near"] else ""
+    for name, value in values.items():
+        if name in ("typed", "group", "name", "candidates") and isinstance(value, str):
+            values[name] = value if len(value) <= 40 else value[:40] + "..."
+    if problem.key not in call.sentences.sentences:
+        return call.say(("verb-unknown", {"typed": f'"{str(values.get("typed", ""))[:20]}"'}))
+    return call.say((problem.key, values))
+
+
+def clean(word: str) -> str:
+    """A word as commands compare it: folded, small letters, without the signs around it."""
+    return key(word).strip(_IGNORED).strip()
+
+
+def verbs_of(told: Sentences) -> dict[str, str]:
+    """Every word that names a verb, in this language and in English, with its command's name."""
+    english = sentences("en")
+    return {
+        word: verb for source in (english, told) for verb, spoken in source.verbs.items() if verb in COMMANDS for word in spoken
+    }
+
+
+def _verb(call: Call, word: str) -> Command | None:
+    verb = verbs_of(call.sentences).get(word)
+    return COMMANDS[verb] if verb else None
+
+
+def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
+    """The command that a text means, and whether that is a guess.
+
+    Raises Problem `verb-unknown`, `verb-retype` where a guess would change something, `plain-text` where a group is named
+    without a verb.
+    """
+    exact = _verb(call, words[0])
+    if words[0] in ("help", "info"):
+        exact = COMMANDS["menu"]
+    if words[0] == "remove" and len(words) == 1:
+        exact = None
+    if exact is not None:
+        return exact, False
+    spoken = verbs_of(call.sentences)
+    followed = len(words) > 1 and _group(call, words[1]) is not None
+    close = {spoken[word] for word in near(words[0]) & spoken.keys() if len(word) > 3 or followed}
+    if len(close) == 1:
+        guessed = COMMANDS[close.pop()]
+        if guessed.risk in ("reads", "stops", "small", "sends"):
+            return guessed, True
+        raise Problem("verb-retype", typed=words[0], verb=guessed.verb)
+    if (group := _group(call, words[0])) is not None:
+        raise Problem("plain-text", group=group.short)
+    raise Problem("verb-unknown", typed=f'"{words[0][:20]}"')
+
+
+def _fill(chosen: Command, words: Sequence[str], text: str) -> dict[str, Any] | None:
+    """What each hole of the grammar holds; None where a needed one is empty.
+
+    A hole that takes the rest holds the text as it was typed if it is called `text` or `name`, else the cleaned words.
+    """
+    given: dict[str, Any] = {}
+    at = 0
+    for name, rest, optional in chosen.holes:
+        left = [word for word in words[at:] if word]
+        if not left:
+            if not optional:
+                return None
+            given[name] = [] if rest and name == "who" else ""
+        elif rest:
+            given[name] = left if name == "who" else text.split(maxsplit=at + 1)[at + 1].strip()
+            at = len(words)
+        else:
+            given[name] = words[at]
+            at += 1
+    return given
+
+
+def _group(call: Call, word: str) -> Row[Any] | None:
+    """The group of this person that a word names: by its short name, or by its number."""
+    word = clean(word)
+    return next((g for g in call.groups if word in (g.short, str(g.id))), None)
+
+
+def group_of(call: Call, word: str) -> Row[Any]:
+    """The group that a word names, among those this person may see; raises Problem `group-unknown`."""
+    found = _group(call, word)
+    if found is None:
+        raise Problem("group-unknown", group=word, near=_near(call, word))
+    return found
+
+
+def whom(call: Call, word: str) -> tuple[Row[Any] | None, Row[Any] | None]:
+    """The group or the case that a word names, the other being None.
+
+    Raises Problem `group-or-person-unknown`, `group-or-person-twice` (a number that is a group's and somebody's id) or
+    `case-ambiguous`.
+    """
+    group = _group(call, word)
+    if group is not None and not word.isdigit():
+        return group, None
+    try:
+        case = contacts.find_one(call.tx, word)
+    except Problem as problem:
+        if problem.key == "case-ambiguous" and group is None:
+            raise
+        case = None
+    if group is not None and case is not None:
+        raise Problem("group-or-person-twice", typed=word)
+    if group is None and case is None:
+        raise Problem("group-or-person-unknown", typed=word, near=_near(call, word))
+    return group, case
+
+
+def number_of(word: str) -> int | None:
+    """An operation's number as typed, or None if the word is none."""
+    return int(word) if word.isdigit() and len(word) <= 9 else None
+
+
+def person_shown(case: Row[Any]) -> str:
+    """A case as an answer names it: its name and the id that a text can use."""
+    shown_id = case.external_id or case.case_id
+    return f"{case.name} ({shown_id})" if case.name else str(shown_id)
+
+
+def listed(cases: Sequence[Row[Any]]) -> Names:
+    """Several cases, cut to what fits."""
+    return names(person_shown(case) for case in cases)
+
+
+def _near(call: Call, word: str) -> str:
+    """The nearest groups that this person may see, with their sizes."""
+    sizes = {g.short: g.members for g in call.groups}
+    return ", ".join(f"{short} ({sizes[short]})" for short in groups.nearest(fold(word), sizes))

@@ -1,0 +1,196 @@
+"""Commands about groups and who is in them: menu, groups, who, new, add, drop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.commands.dispatch import COMMANDS, Answer, Call, command, group_of, listed
+from bot.replies import names
+from storage import codes, consent, contacts, groups, operations, people
+from storage.errors import Problem
+from storage.identifiers import read as read_identifier
+
+AT_ONCE = 10
+"""People that one text may add or drop at once; more are asked about first."""
+
+
+@command("menu", right="see", risk="reads", examples=["menu"])
+def menu(call: Call) -> Answer:
+    """What this person may do."""
+    allowed = [c.verb for c in COMMANDS.values() if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")]
+    example = "add" if "add" in allowed else allowed[0]
+    return call.say(("menu", {"verbs": " ".join(allowed), "example": example}))
+
+
+@command("groups", right="see", risk="reads", examples=["groups"])
+def list_groups(call: Call) -> Answer:
+    """Groups with their counts; a lead sees all, others their own."""
+    if not call.groups:
+        return call.say(("groups-none" if people.may(call.person, "change") else "groups-none-see", {}))
+    shown = names(f"{g.short} {g.members}" for g in call.groups)
+    return call.say(("groups", {"count": len(call.groups), "groups": shown}))
+
+
+@command("who <group>", right="read", risk="reads", examples=["who anc"])
+def who(call: Call, group: str) -> Answer:
+    """Who is in a group: how many, and the first few."""
+    row = group_of(call, group)
+    shown = groups.members(call.tx, row.id, at_most=8)
+    if not shown:
+        return call.say(("who-nobody", {"group": row.short}))
+    whole = row.members == len(shown)
+    return call.say(("who-all" if whole else "who", {"group": row.short, "count": row.members, "people": listed(shown)}))
+
+
+@command("new <short> <name...?>", right="change", risk="small", examples=["new anc Antenatal care", "new ward1"])
+def new(call: Call, short: str, name: str) -> Answer:
+    """Make a group; a supervisor's new group is their own."""
+    own = None if people.may(call.person, "lead") else call.person.id
+    made = groups.create(call.tx, short, name, for_person=own, by=call.by)
+    number = _note(call, "new", made, {"made": made.id})
+    return call.say(("made", {"group": made.short, "name": made.name, "number": number}))
+
+
+@command("add <group> <who...>", right="add", risk="small", examples=["add anc 15551234567 p-104"])
+def add(call: Call, group: str, who: Sequence[str]) -> Answer:
+    """Put people into a group, by phone, external id or case id."""
+    row = group_of(call, group)
+    sorted_out = _sort_out(call, row, who)
+    if len(sorted_out.able) > AT_ONCE:
+        return _ask_many(call, "add", row, sorted_out)
+    return _add(call, row, sorted_out)
+
+
+@command("drop <group> <who...>", right="change", risk="takes", examples=["drop anc p-104"])
+def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
+    """Take people out of a group."""
+    row = group_of(call, group)
+    found, unknown, several = _find(call, who)
+    inside = groups.members_among(call.tx, row.id, [c.id for c in found])
+    leaving = [c for c in found if c.id in inside]
+    rest = [
+        ("not-in", {"who": listed([c for c in found if c.id not in inside])}),
+        ("not-found", {"who": names(unknown)}),
+        ("several-fit", {"who": names(several)}),
+    ]
+    if len(leaving) > AT_ONCE:
+        return _ask_many(call, "drop", row, _SortedOut(leaving, [], rest))
+    gone = groups.remove(call.tx, row.id, [c.id for c in leaving], by=call.by)
+    total = call.group_in(row).members
+    return _done(call, "drop", row, ("dropped", {"group": row.short, "count": len(gone), "total": total}), rest, gone)
+
+
+def carry_out(call: Call, operation: Row[Any]) -> Answer:
+    """Do a confirmed add or drop of many."""
+    row = next((g for g in call.groups if g.id == operation.group_id), None)
+    if row is None:
+        raise Problem("number-unknown", number=operation.id)
+    ids = [int(i) for i in operation.request["cases"]]
+    act = groups.add if operation.kind == "add" else groups.remove
+    done = act(call.tx, row.id, ids, by=call.by)
+    word = "added" if operation.kind == "add" else "dropped"
+    total = call.group_in(row).members
+    return _done(call, operation.kind, row, (word, {"group": row.short, "count": len(done), "total": total}), [], done)
+
+
+class _SortedOut:
+    """The people a text named: who can be put in, who is in already, and sentences about the others."""
+
+    def __init__(self, able: list[Row[Any]], already: list[Row[Any]], rest: list[tuple[str, dict[str, Any]]]) -> None:
+        self.able = able
+        self.already = already
+        self.rest = rest
+
+
+def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], list[str]]:
+    """The cases that these words name, the words that name none, and those that name several."""
+    identifiers = [read_identifier(word, country=call.tx.rules.country) for word in who]
+    found: dict[int, Row[Any]] = {}
+    unknown, several = [], []
+    for word, fitting in zip(who, contacts.find(call.tx, identifiers), strict=True):
+        if len(fitting) == 1:
+            found.setdefault(fitting[0].id, fitting[0])
+        else:
+            (several if fitting else unknown).append(word)
+    return list(found.values()), unknown, several
+
+
+def _sort_out(call: Call, row: Row[Any], who: Sequence[str]) -> _SortedOut:
+    found, unknown, several = _find(call, who)
+    inside = groups.members_among(call.tx, row.id, [c.id for c in found])
+    outside = [c for c in found if c.id not in inside]
+    able = [c for c in outside if c.status == "open" and c.contact_phone_number]
+    stopped = [c for c in able if not consent.may_text(call.tx, c.contact_phone_number)]
+    rest = [
+        ("already-in", {"count": len(inside)}),
+        ("not-found", {"who": names(unknown)}),
+        ("several-fit", {"who": names(several)}),
+        ("closed", {"who": listed([c for c in outside if c.status == "closed"])}),
+        ("no-number", {"who": listed([c for c in outside if c.status == "open" and not c.contact_phone_number])}),
+        ("said-stop", {"count": len(stopped)}),
+    ]
+    return _SortedOut(able, [c for c in found if c.id in inside], rest)
+
+
+def _add(call: Call, row: Row[Any], sorted_out: _SortedOut) -> Answer:
+    came = groups.add(call.tx, row.id, [c.id for c in sorted_out.able], by=call.by)
+    total = call.group_in(row).members
+    said = ("added", {"group": row.short, "count": len(came), "total": total})
+    return _done(call, "add", row, said, sorted_out.rest, came)
+
+
+def _done(
+    call: Call,
+    kind: str,
+    row: Row[Any],
+    said: tuple[str, dict[str, Any]],
+    rest: Sequence[tuple[str, dict[str, Any]]],
+    case_ids: Sequence[int],
+) -> Answer:
+    """Count first, then what failed, then how to take it back."""
+    parts = [said, *_telling(rest)]
+    if case_ids:
+        number = _note(call, kind, row, {kind: list(case_ids)})
+        parts.append(("take-back", {"number": number}))
+    return call.say(*parts)
+
+
+def _telling(rest: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Only the sentences that have something to tell."""
+    return [(k, v) for k, v in rest if v.get("count") or getattr(v.get("who"), "items", ())]
+
+
+def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> Answer:
+    same = operations.with_same_words(call.tx, call.person.id, call.words)
+    if same is not None and same.state == "waiting" and same.answer and same.expires_at > call.tx.now:
+        return Answer(same.answer, _code_of(call, same.id))
+    request = {"cases": [c.id for c in sorted_out.able]}
+    number = operations.ask(
+        call.tx, kind, words=call.words, request=request, group_id=row.id, message_id=call.message_id, by=call.by
+    )
+    code_id = operations.issue_code(call.tx, number, call.person.id)
+    rest = call.sentences.say(*_telling(sorted_out.rest)) if _telling(sorted_out.rest) else ""
+    values = {
+        "number": number,
+        "verb": kind.upper(),
+        "group": row.short,
+        "count": len(sorted_out.able),
+        "rest": f"{rest[:60]} " if rest else "",
+        "code": codes.MASK,
+    }
+    text = call.sentences.say(("ask-many", values))
+    operations.answered(call.tx, number, text)
+    return Answer(text, code_id)
+
+
+def _code_of(call: Call, number: int) -> int | None:
+    return next((c.id for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == number), None)
+
+
+def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any]) -> int:
+    return operations.note(
+        call.tx, kind, words=call.words, undoes=undoes, group_id=row.id, message_id=call.message_id, by=call.by
+    )

@@ -1,0 +1,246 @@
+"""Commands about operations by their number: ok, no, halt, check, undo.
+
+What belongs to somebody else's groups and what does not exist are answered alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.commands import broadcasts as telling
+from bot.commands import groups as grouping
+from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
+from bot.commands.dispatch import Answer, Call, command, number_of, person_shown
+from bot.replies import names
+from storage import broadcasts, codes, contacts, groups, operations, people
+from storage.errors import Problem
+from storage.messages import OPEN
+from storage.operations import UNDO, WRONG_TRIES
+
+
+@command("ok <code>", right="see", risk="confirms", examples=["ok 482193"])
+def ok(call: Call, code: str) -> Answer:
+    """Confirm what waits for a code."""
+    digits = code.replace(" ", "")
+    if not digits.isdigit() or len(digits) != 6:
+        raise Problem("code-shape")
+    found = codes.matching(call.tx, call.person.id, digits)
+    if found is None:
+        return _wrong(call)
+    row = operations.operation(call.tx, found.operation_id)
+    assert row is not None
+    if found.used_at is not None or row.state not in ("waiting", "seconding"):
+        return _again(call, row)
+    if found.expires_at <= call.tx.now:
+        _put_away(call, row, "expired")
+        return call.say(("code-expired", {"number": row.id}))
+    if found.digest != operations.digest_of(row) or not _still_may(call, row):
+        raise Problem("number-unknown", number=row.id)
+    codes.spend(call.tx, found.id)
+    if row.kind == "tell":
+        return telling.confirm(call, row)
+    operations.decide(call.tx, row.id, "done", by=call.by)
+    return grouping.carry_out(call, row)
+
+
+@command("no <number?>", right="see", risk="stops", examples=["no 42", "no"])
+def no(call: Call, number: str) -> Answer:
+    """Drop what waits for an ok; bare where only one waits."""
+    waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
+    if number:
+        waiting = [row for row in waiting if row.id == number_of(number)]
+        if not waiting:
+            raise Problem("number-unknown", number=number)
+    if not waiting:
+        return call.say(("no-none", {}))
+    if len(waiting) > 1:
+        numbers = names(row.id for row in waiting)
+        return call.say(("no-several", {"count": len(waiting), "numbers": numbers, "first": waiting[0].id}))
+    _put_away(call, waiting[0], "dropped")
+    return call.say(("dropped-waiting", {"number": waiting[0].id}))
+
+
+@command("halt <number?>", right="tell", risk="stops", examples=["halt 42", "halt"])
+def halt(call: Call, number: str) -> Answer:
+    """Stop what has not left yet; bare where only one runs."""
+    if number:
+        row = _broadcast(call, number)
+    else:
+        mine = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
+        if not mine:
+            return call.say(("halt-none", {}))
+        if len(mine) > 1:
+            numbers = names(b.id for b in mine)
+            return call.say(("halt-several", {"count": len(mine), "numbers": numbers, "first": mine[0].id}))
+        row = mine[0]
+    if row.state == "previewed":
+        operation = operations.operation(call.tx, row.id)
+        assert operation is not None
+        _put_away(call, operation, "dropped")
+        return call.say(("dropped-waiting", {"number": row.id}))
+    progress = broadcasts.halt(call.tx, row.id, by=call.by)
+    unclear = progress.states.get("unknown", 0) + progress.states.get("sending", 0)
+    if row.state in ("done", "halted", "dropped"):
+        return call.say(("halt-over", {"number": row.id, "got": progress.arrived}))
+    if progress.arrived + unclear == 0:
+        return call.say(("halted-none", {"number": row.id}))
+    rest = row.recipients - progress.arrived - unclear
+    parts = [("halted", {"number": row.id, "got": progress.arrived, "rest": rest})]
+    if unclear:
+        parts.append(("halted-unknown", {"unknown": unclear}))
+    return call.say(*parts)
+
+
+@command("check <number?> <who?>", right="read", risk="reads", examples=["check", "check 42", "check 42 p-104"])
+def check(call: Call, number: str, who: str) -> Answer:
+    """What runs; how far one is; why a person did or did not get it."""
+    if not number:
+        return _check_all(call)
+    row = _broadcast(call, number)
+    if who:
+        return _why(call, row, contacts.find_one(call.tx, who))
+    progress = broadcasts.progress(call.tx, row.id)
+    states = progress.states
+    unclear = states.get("unknown", 0) + states.get("unresolved", 0)
+    told = call.sentences.sentences
+    values = {
+        "number": row.id,
+        "group": _shown(call, row.id),
+        "sent": progress.arrived,
+        "total": row.recipients,
+        "delivered": states.get("delivered", 0),
+        "failed": sum(states.get(s, 0) for s in ("undelivered", "refused", "expired", "cancelled")),
+        "left": progress.waiting,
+        "unknown": told["check-unknown"].format(count=unclear) if unclear else "",
+        "skipped": skipped_shown(call, progress.skipped),
+        "state": row.state,
+    }
+    return call.say(("check", values))
+
+
+@command("undo <number>", right="add", risk="small", examples=["undo 58"])
+def undo(call: Call, number: str) -> Answer:
+    """Take back one's own small operation within 24 hours; a lead anybody's."""
+    asked = number_of(number)
+    row = operations.operation(call.tx, asked) if asked is not None else None
+    if row is None or row.state != "done" or not row.undoes or not _may_undo(call, row):
+        raise Problem("undo-unknown", number=number)
+    group = next((g for g in call.groups if g.id == row.group_id), None)
+    if group is None:
+        raise Problem("undo-unknown", number=number)
+    if "made" in row.undoes:
+        if group.members:
+            raise Problem("undo-in-use", group=group.short, count=group.members)
+        groups.delete(call.tx, group.id, by=call.by)
+        operations.decide(call.tx, row.id, "undone", by=call.by)
+        return call.say(("undone-made", {"number": row.id, "group": group.short}))
+    back = groups.remove if "add" in row.undoes else groups.add
+    moved = back(call.tx, group.id, row.undoes.get("add") or row.undoes["drop"], by=call.by)
+    operations.decide(call.tx, row.id, "undone", by=call.by)
+    word = "undone-added" if "add" in row.undoes else "undone-dropped"
+    total = call.group_in(group).members
+    return call.say((word, {"number": row.id, "count": len(moved), "group": group.short, "total": total}))
+
+
+def _wrong(call: Call) -> Answer:
+    row = operations.wrong_try(call.tx, call.person.id, by=call.by)
+    if row.state == "refused":
+        if row.kind == "tell":
+            broadcasts.drop(call.tx, row.id)
+        return call.say(("code-ended", {"number": row.id}))
+    return call.say(("code-wrong", {"left": WRONG_TRIES - row.wrong_tries, "number": row.id}))
+
+
+def _again(call: Call, row: Row[Any]) -> Answer:
+    """A code that was spent: report, and do nothing again."""
+    if row.kind == "tell" and row.state in ("done", "seconding"):
+        return progress_said(call, row.id, "confirmed-before")
+    return call.say(("decided-before", {"number": row.id, "state": row.state}))
+
+
+def _put_away(call: Call, row: Row[Any], state: str) -> None:
+    if row.kind == "tell":
+        broadcasts.drop(call.tx, row.id)
+    operations.decide(call.tx, row.id, state, by=call.by)
+
+
+def _seconding(call: Call) -> list[Row[Any]]:
+    """What waits for a second lead: the asker and every lead may drop it."""
+    return operations.seconding(call.tx, None if people.may(call.person, "lead") else call.person.id)
+
+
+def _still_may(call: Call, row: Row[Any]) -> bool:
+    """Whether the right that the operation needs is still there, now that the code comes."""
+    if row.kind == "tell":
+        return people.may(call.person, "tell") and _sees(call, row.id)
+    right = "add" if row.kind == "add" else "change"
+    return people.may(call.person, right) and any(g.id == row.group_id for g in call.groups)
+
+
+def _may_undo(call: Call, row: Row[Any]) -> bool:
+    recent = row.asked_at > call.tx.now - UNDO
+    return recent and (row.person_id == call.person.id or people.may(call.person, "lead"))
+
+
+def _broadcast(call: Call, number: str) -> Row[Any]:
+    """A broadcast that this person may see; anything else looks as if it did not exist."""
+    asked = number_of(number)
+    if asked is None or not _sees(call, asked):
+        raise Problem("number-unknown", number=number)
+    return broadcasts.broadcast(call.tx, asked)
+
+
+def _sees(call: Call, number: int) -> bool:
+    row = operations.operation(call.tx, number)
+    if row is None or row.kind != "tell":
+        return False
+    if people.may(call.person, "lead"):
+        return True
+    whom = {g.id for g in broadcasts.groups_of(call.tx, number)}
+    own = {g.id for g in call.groups}
+    return bool(whom) and whom <= own or (not whom and row.person_id == call.person.id)
+
+
+def _check_all(call: Call) -> Answer:
+    running = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
+    waiting = operations.waiting_of(call.tx, call.person.id)
+    parts: list[tuple[str, dict[str, Any]]] = []
+    if running:
+        shown = []
+        for row in running:
+            progress = broadcasts.progress(call.tx, row.id)
+            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.recipients}")
+        parts.append(("check-running", {"running": names(shown)}))
+    if waiting:
+        parts.append(("check-waiting", {"waiting": names(row.id for row in waiting)}))
+    return call.say(*parts) if parts else call.say(("check-nothing", {}))
+
+
+def _shown(call: Call, number: int) -> str:
+    """What a broadcast was for: its groups, or its one person."""
+    shorts = [g.short for g in broadcasts.groups_of(call.tx, number)]
+    return ", ".join(shorts) or "1"
+
+
+def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
+    """Why a person did or did not get it."""
+    message = broadcasts.message_to(call.tx, row.id, case.id)
+    who, number = person_shown(case), row.id
+    if message is None:
+        if row.state in ("previewed", "expanding") and broadcasts.is_for(call.tx, number, case.id):
+            reason = call.sentences.reason("previewed" if row.state == "previewed" else "queued")
+            return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
+        return call.say(("check-not-sent-to", {"person": who, "number": number}))
+    at = clock_shown(call.tx, message.settled_at or message.created_at)
+    if message.state == "delivered":
+        return call.say(("check-got", {"person": who, "number": number, "time": at}))
+    if message.state in ("accepted", "sent"):
+        return call.say(("check-sent", {"person": who, "number": number, "time": at}))
+    reason = call.sentences.reason(message.reason or message.state, message.code)
+    if message.state in OPEN or message.state in ("unknown", "unresolved"):
+        return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
+    last = broadcasts.last_arrived(call.tx, case.id)
+    seen = ("check-last", {"time": clock_shown(call.tx, last.settled_at)}) if last is not None else ("check-never", {})
+    return call.say(("check-not", {"person": who, "number": number, "reason": reason}), seen)

@@ -1,0 +1,347 @@
+"""The simulator: a phone network of our own, for rehearsals.  **Nothing it takes reaches a person.**
+
+There is no account, no provider and no internet behind it.  A text that it *accepts* is written into a small SQLite
+file, the book, and that is all: no radio, no SMS.  Whoever reads "delivered" beside a message of the gateway kind
+`simulator` reads that a virtual handset on the page `/phones` has it.  It can never be had by accident: it is made only
+where `JUMBE_SIMULATOR=1` is set, on a database stamped as a rehearsal, and it makes requests to this machine only.
+
+Everything else is as with a real gateway, so that a rehearsal tries the real thing: it refuses the magic numbers of
+Twilio's test credentials, its texts and receipts are signed HTTP requests, and its receipts come later, over the
+network, in a process of their own time.
+
+The book is not a copy of our messages: it is what the handsets show.  A code that is masked in our database stands
+there in its digits, and a text sent twice would stand there twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from bot.gateways.base import (
+    Accepted,
+    Capabilities,
+    Forged,
+    Inbound,
+    NotSent,
+    Outgoing,
+    Receipt,
+    ReceiptState,
+    Reply,
+    Request,
+    Scope,
+    SendResult,
+    Unknown,
+    Unreadable,
+)
+
+OUR_NUMBER: Final = "15005550006"
+"""The number that the handsets write to; in Twilio's test credentials it is the one good sender."""
+
+MAGIC_RECIPIENTS: Final[Mapping[str, tuple[Scope, str, str]]] = {
+    "15005550001": ("recipient", "the number is not a valid phone number", "21211"),
+    "15005550002": ("recipient", "the gateway has no way from our sender to this number", "21612"),
+    "15005550003": ("destination", "our account may not send to this country", "21408"),
+    "15005550004": ("opted_out", "the person told the gateway to stop", "21610"),
+    "15005550009": ("recipient", "the number is not a mobile phone", "21614"),
+}
+"""Numbers that are always refused, as with Twilio's test credentials, so that failures can be tried by hand."""
+
+RECEIPT_STATES: Final[Mapping[str, ReceiptState]] = {
+    "sent": "sent",
+    "delivered": "delivered",
+    "undelivered": "undelivered",
+}
+SIGNATURE: Final = "x-simulator-signature"
+RECEIPT_TRIES: Final = 5
+LARGEST_BODY: Final = 64 * 1024
+BUSY_TIMEOUT_S: Final = 5.0
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_ID = re.compile("SIM[0-9a-f]{32}")
+_PHONE = re.compile("[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text on a handset: `message_id` and `attempt_id` are ours, `at` is when the handset had it, in UTC."""
+
+    gateway_id: str
+    phone: str
+    body: str
+    at: datetime
+    message_id: int
+    attempt_id: str
+
+
+class Network:
+    """The book of what reached each handset, in one SQLite file that the web and the worker process share.
+
+    A connection is opened for each call: a forked process or another thread never inherits one, and the rollback
+    journal makes two processes wait for each other.  The file is made at the first call, readable by its owner only,
+    because it holds the secret that signs.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """The network whose book is this file; nothing is opened yet."""
+        self.path = Path(path)
+        self._secret = b""
+
+    @property
+    def secret(self) -> bytes:
+        """The key that signs this network's requests: random, made once, the same in every process."""
+        if not self._secret:
+            with self._open() as book:
+                book.execute("INSERT OR IGNORE INTO network (id, secret) VALUES (1, ?)", (secrets.token_bytes(32),))
+                self._secret = bytes(book.execute("SELECT secret FROM network").fetchone()[0])
+        return self._secret
+
+    def deliver(self, text: Text) -> None:
+        """Put a text on its handset.  Raises ConnectionError if that certainly failed, sqlite3.Error if it may have."""
+        with self._open() as book:
+            try:
+                book.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as fault:
+                raise ConnectionError("the book cannot be opened") from fault
+            book.execute(
+                "INSERT INTO texts (gateway_id, phone, body, at, message_id, attempt_id) VALUES (?, ?, ?, ?, ?, ?)",
+                (text.gateway_id, text.phone, text.body, text.at.isoformat(), text.message_id, text.attempt_id),
+            )
+            book.execute("COMMIT")
+
+    def handset(self, phone: str) -> list[Text]:
+        """Every text that a handset has got, oldest first."""
+        with self._open() as book:
+            return [_text(row) for row in book.execute(_ON_A_HANDSET, (phone,))]
+
+    def arrived(self, attempt_ids: Iterable[str]) -> dict[str, Text]:
+        """Of these attempts the ones that reached a handset, with what it shows; in one question."""
+        wanted = json.dumps(list(attempt_ids))
+        with self._open() as book:
+            return {text.attempt_id: text for text in map(_text, book.execute(_OF_ATTEMPTS, (wanted,)))}
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+            book = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        except (OSError, sqlite3.Error) as fault:
+            raise ConnectionError("the book cannot be opened") from fault
+        try:
+            try:
+                for statement in _BOOK:
+                    book.execute(statement)
+            except sqlite3.Error as fault:
+                raise ConnectionError("the book cannot be opened") from fault
+            yield book
+        finally:
+            book.close()
+
+
+_BOOK = (
+    "CREATE TABLE IF NOT EXISTS network (id INTEGER PRIMARY KEY CHECK (id = 1), secret BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS texts (n INTEGER PRIMARY KEY, gateway_id TEXT NOT NULL UNIQUE, phone TEXT NOT NULL,"
+    " body TEXT NOT NULL, at TEXT NOT NULL, message_id INTEGER NOT NULL, attempt_id TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS texts_by_phone ON texts (phone)",
+    "CREATE INDEX IF NOT EXISTS texts_by_attempt ON texts (attempt_id)",
+)
+_ON_A_HANDSET = "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts WHERE phone = ? ORDER BY n"
+_OF_ATTEMPTS = (
+    "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts"
+    " WHERE attempt_id IN (SELECT value FROM json_each(?)) ORDER BY n"
+)
+
+
+def _text(row: tuple[Any, ...]) -> Text:
+    gateway_id, phone, body, at, message_id, attempt_id = row
+    return Text(gateway_id, phone, body, datetime.fromisoformat(at), message_id, attempt_id)
+
+
+class Simulator:
+    """A gateway to virtual handsets.  Not one of its texts leaves this machine.
+
+    `book` is the file of its network, `public_url` where the web process hears it; `receipts_after_s` is how long each
+    of the two receipts takes, None for a network that gives none.
+    """
+
+    kind = "simulator"
+
+    def __init__(
+        self,
+        *,
+        name: str = "simulator",
+        book: str | Path,
+        public_url: str,
+        rate_per_s: float = 20.0,
+        receipts_after_s: float | None = 0.6,
+    ) -> None:
+        """A simulator that writes to this book; nothing is opened yet."""
+        self.name = name
+        self.rate_per_s = rate_per_s
+        self.capabilities = Capabilities(
+            receipts=receipts_after_s is not None,
+            signed_webhooks=True,
+            validity=False,
+            answers_stop_itself=False,
+            concurrency=8,
+        )
+        self.network = Network(book)
+        self._public_url = public_url.rstrip("/")
+        self._receipts_after_s = receipts_after_s
+        self._session: aiohttp.ClientSession | None = None
+        self._receipts: set[asyncio.Task[None]] = set()
+
+    def verify(self, request: Request) -> None:
+        """Raise Forged unless this network signed the request, address and body."""
+        try:
+            right = self._sign(request.url, request.body).encode()
+            signed = hmac.compare_digest(right, request.headers.get(SIGNATURE, "").encode("utf-8", "replace"))
+        except (sqlite3.Error, ConnectionError, UnicodeError):
+            raise Forged("the request could not be checked against its signature") from None
+        if not signed:
+            raise Forged("the request does not carry the simulator's signature")
+
+    def parse_inbound(self, request: Request) -> list[Inbound]:
+        """The one text in a verified request; raises Unreadable."""
+        said = _fields(request)
+        sender, to, text = said.get("from", ""), said.get("to", ""), said.get("text")
+        if not _PHONE.fullmatch(sender) or not _PHONE.fullmatch(to):
+            raise Unreadable("the request has no phone number in from and to")
+        if text is None:
+            raise Unreadable("the request has no text")
+        return [Inbound(gateway_id=_gateway_id(said), sender=sender, to=to, text=text, raw={"id": said["id"]})]
+
+    def parse_receipt(self, request: Request, message_id: int) -> list[Receipt]:
+        """The one receipt in a verified request; raises Unreadable."""
+        said = _fields(request)
+        word = said.get("state", "")
+        if word not in RECEIPT_STATES:
+            raise Unreadable("the request has no state that this network knows")
+        return [Receipt(message_id, _gateway_id(said), RECEIPT_STATES[word], word, raw=said)]
+
+    def reply(self) -> Reply:
+        """A short yes."""
+        return Reply("ok", "text/plain")
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        """Put the text on a virtual handset, or refuse it; receipts follow by themselves."""
+        if outgoing.to in MAGIC_RECIPIENTS:
+            return NotSent(*MAGIC_RECIPIENTS[outgoing.to])
+        gateway_id = "SIM" + secrets.token_hex(16)
+        text = Text(gateway_id, outgoing.to, outgoing.text, datetime.now(UTC), outgoing.id, outgoing.attempt_id)
+        try:
+            # In a thread: another process may hold the book, and the worker's other messages do not wait for that.
+            await asyncio.to_thread(self.network.deliver, text)
+        except UnicodeEncodeError:  # a lone surrogate: half of a character
+            return NotSent("message", "the text holds a broken character that cannot be sent")
+        except ConnectionError:
+            return NotSent("unreachable", "the book of the simulated network could not be opened")
+        except sqlite3.Error:
+            return Unknown("the book of the simulated network could not be written to its end")
+        self._promise_receipts(outgoing, gateway_id)
+        return Accepted(gateway_id)
+
+    async def close(self) -> None:
+        """Drop the receipts still to come, and let go of connections; a later send opens new ones."""
+        waiting = list(self._receipts)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def originate(self, phone: str, body: str) -> Request:
+        """The signed request by which a text typed on a handset comes to us."""
+        said = {"id": "SIM" + secrets.token_hex(16), "from": phone, "to": OUR_NUMBER, "text": body}
+        return self._signed(f"{self._public_url}/in/{self.name}", said)
+
+    def receipt(self, url: str, gateway_id: str, state: ReceiptState) -> Request:
+        """The signed request by which this network says what became of a text."""
+        return self._signed(url, {"id": gateway_id, "state": state})
+
+    def _signed(self, url: str, said: Mapping[str, str]) -> Request:
+        body = json.dumps(said).encode("ascii")
+        headers = {"content-type": "application/json", SIGNATURE: self._sign(url, body)}
+        return Request("POST", url, headers, body)
+
+    def _sign(self, url: str, body: bytes) -> str:
+        return hmac.new(self.network.secret, url.encode() + body, hashlib.sha256).hexdigest()
+
+    def _promise_receipts(self, outgoing: Outgoing, gateway_id: str) -> None:
+        # Whatever address it is given, the simulator calls nobody but this machine.
+        if self._receipts_after_s is None or urlsplit(outgoing.callback_url).hostname not in _LOOPBACK:
+            return
+        task = asyncio.create_task(self._give_receipts(outgoing.callback_url, gateway_id, self._receipts_after_s))
+        self._receipts.add(task)
+        task.add_done_callback(self._receipts.discard)
+
+    async def _give_receipts(self, url: str, gateway_id: str, after_s: float) -> None:
+        states: tuple[ReceiptState, ...] = ("sent", "delivered")
+        for state in states:
+            await asyncio.sleep(after_s)
+            try:
+                request = await asyncio.to_thread(self.receipt, url, gateway_id, state)
+            except (sqlite3.Error, ConnectionError):
+                return
+            await self._post(request, after_s)
+
+    async def _post(self, request: Request, after_s: float) -> None:
+        """Post a receipt; a web process that is down, or says that it cannot keep it now, is asked a few times more."""
+        for again in range(RECEIPT_TRIES):
+            try:
+                answer = self._open_session().post(
+                    request.url, data=request.body, headers=request.headers, allow_redirects=False
+                )
+                async with answer as response:
+                    if response.status < 500:
+                        return
+            except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
+                pass
+            await asyncio.sleep(max(0.05, after_s) * 2**again)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=5.0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+        return self._session
+
+
+def _fields(request: Request) -> dict[str, str]:
+    """The request's JSON object, which holds texts only."""
+    if len(request.body) > LARGEST_BODY:
+        raise Unreadable("the request is too large")
+    try:
+        said = json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise Unreadable("the request is not JSON") from None
+    if not isinstance(said, dict) or not all(isinstance(value, str) and _is_text(value) for value in said.values()):
+        raise Unreadable("the request is not an object of texts")
+    return said
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written down at all: a lone surrogate is half of a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _gateway_id(said: Mapping[str, str]) -> str:
+    if not _ID.fullmatch(said.get("id", "")):
+        raise Unreadable("the request has no id of this network")
+    return said["id"]

@@ -1,0 +1,86 @@
+"""Whether all is well: for a monitor (`/healthz`, `/readyz`, `/metrics`) and for the operator (`jumbe doctor`)."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from flask import Blueprint, Response, jsonify
+
+from storage import messages, workers
+from storage.database import Database, is_rehearsal, sqlite_is_safe
+from storage.errors import Misconfigured
+
+LOW_DISK = 256 * 1024 * 1024
+
+
+def blueprint(db: Database) -> Blueprint:
+    """The addresses a monitor asks; no number, text or name is ever in an answer."""
+    pages = Blueprint("health", __name__)
+
+    @pages.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", content_type="text/plain")
+
+    @pages.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        faults = unready(db)
+        return jsonify(ready=not faults, faults=faults), 503 if faults else 200
+
+    @pages.get("/metrics")
+    def metrics() -> Response:
+        with db.reading() as tx:
+            states = messages.count_states(tx)
+            seen = workers.last_seen(tx)
+            age = (tx.now - seen).total_seconds() if seen else -1
+        lines = ["# TYPE jumbe_messages gauge"]
+        lines += [f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(states.items())]
+        lines += ["# TYPE jumbe_worker_heartbeat_age_seconds gauge", f"jumbe_worker_heartbeat_age_seconds {age:.1f}"]
+        return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")
+
+    return pages
+
+
+def unready(db: Database) -> list[str]:
+    """Why the system cannot do its work now; empty if it can."""
+    try:
+        db.check()
+        with db.reading() as tx:
+            fresh = workers.is_fresh(tx)
+    except Misconfigured as fault:
+        return list(fault.faults)
+    except Exception as fault:  # noqa: BLE001  a monitor is told, whatever it is
+        return [f"the database does not answer: {type(fault).__name__}"]
+    return [] if fresh else ["no worker was heard of for 20 seconds: start 'jumbe worker'"]
+
+
+def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
+    """What the operator should know: name, whether it is well, and the sentence."""
+    safe = sqlite_is_safe()
+    if db.is_sqlite:
+        library = f"SQLite {sqlite3.sqlite_version}"
+        told = "free of the WAL-reset bug" if safe else "has the WAL-reset bug, so the rollback journal is used: install pysqlite3"
+        yield "sqlite", safe, f"{library} {told}"
+    try:
+        db.check()
+    except Misconfigured as fault:
+        yield "database", False, "; ".join(fault.faults)
+        return
+    yield "database", True, f"{db.shown} answers and has the schema of this release"
+    with db.reading() as tx:
+        states = messages.count_states(tx)
+        fresh = workers.is_fresh(tx)
+        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
+    yield "stamp", True, kind
+    yield "worker", fresh, "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
+    unknown = states.get("unknown", 0) + states.get("unresolved", 0)
+    told = f"{unknown} messages may or may not have been sent: jumbe messages list --state unknown"
+    yield "unknown", unknown == 0, told if unknown else "no message is in doubt"
+    aside = states.get("set_aside", 0)
+    told = f"{aside} texts could not be handled: jumbe messages list --state set_aside"
+    yield "inbox", aside == 0, told if aside else "every text was handled"
+    if db.file is not None:
+        free = shutil.disk_usage(Path(db.file).resolve().parent).free
+        yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"

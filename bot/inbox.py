@@ -1,0 +1,184 @@
+"""One inbound text and its effects, in one transaction.
+
+The order is fixed: stop and start words; a code; a supervisor's command; help; else the inbox, and the supervisors who
+care for that case.  Consent is heard outside the savepoint, in order of receipt.  A fault in the handling rolls back to
+the savepoint: the text stays recorded, the worker tries it again, and after three tries it is set aside and shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.commands.dispatch import answer, person_shown
+from bot.gateways.base import Inbound
+from bot.replies import Quote, Sentences, sentences
+from storage import consent, contacts, messages, operations, optwords, people
+from storage.audit import Actor
+from storage.database import Database, Lost, Transaction
+
+log = logging.getLogger(__name__)
+
+STRANGER_HEARS_AGAIN = timedelta(days=1)
+HELP_A_DAY = 3
+LOOP = 20
+"""Answers to one phone in ten minutes, after which it is another machine that answers ours (Twilio breaks a loop at 30)."""
+
+
+def take(db: Database, gateway: str, text: Inbound) -> bool:
+    """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
+    with db.transaction() as tx:
+        row = messages.record_inbound(
+            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=text.text.replace("\0", "")
+        )
+        if row is None:
+            return False
+        _hear_consent(tx, row, text.opt_out)
+        _handle_safely(tx, row)
+        if not messages.is_set_down(tx, row.id):
+            raise Lost("the inbound text is not in the database")
+    return True
+
+
+def try_again(db: Database) -> int:
+    """Handle once more what failed before and whose time has come; returns how many were tried."""
+    with db.reading() as tx:
+        waiting = messages.unhandled(tx)
+    for row in waiting:
+        with db.transaction() as tx:
+            current = messages.message(tx, row.id)
+            if current is not None and current.state == "received":
+                _handle_safely(tx, current)
+    return len(waiting)
+
+
+def _handle_safely(tx: Transaction, row: Row[Any]) -> None:
+    try:
+        with tx.savepoint():
+            _handle(tx, row)
+    except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
+        reference = secrets.token_hex(4)
+        # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
+        log.error("text %s could not be handled, reference %s: %s", row.id, reference, _where(fault))
+        if messages.postpone(tx, row.id, reference) == "set_aside":
+            _tell_leads(tx)
+
+
+def _where(fault: BaseException) -> str:
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""
+    return type(fault).__name__ + place
+
+
+def _hear_consent(tx: Transaction, row: Row[Any], told: str | None) -> None:
+    """STOP and START count at once and survive whatever happens to the rest of the handling."""
+    word = _opt_word(tx, row, told)
+    if word in ("stop", "start"):
+        by = Actor("sms", None, f"message {row.id}")
+        consent.hear(tx, row.phone, word, words=row.body, message_id=row.id, by=by)  # type: ignore[arg-type]
+
+
+def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | None:
+    """A supervisor's text is a stop word only as a whole: a command may well quote one."""
+    return told or optwords.read(row.body, whole=people.by_phone(tx, row.phone) is not None)
+
+
+def _handle(tx: Transaction, row: Row[Any]) -> None:
+    person = people.by_phone(tx, row.phone)
+    case = contacts.by_phone(tx, row.phone)
+    known = person if person is not None else case
+    told = sentences((known.language_code if known is not None else None) or tx.rules.language)
+    word = _opt_word(tx, row)
+    if word in ("stop", "start"):
+        taken_for = _confirm_consent(tx, row, told, word)
+    elif person is not None:
+        taken_for = _command(tx, row, person)
+    elif word == "help":
+        taken_for = _help(tx, row, told)
+    else:
+        taken_for = _inbox(tx, row, case, told)
+    messages.handled(
+        tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None
+    )
+
+
+def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str) -> str:
+    """One confirmation for a STOP or START that changed something, none for a repetition."""
+    events = consent.history(tx, row.phone)
+    changed = [e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind]
+    if changed and changed[-1].message_id == row.id:
+        text = told.say((f"{word}-confirmed", {"programme": tx.rules.name}))
+        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+        if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
+            _tell_others(tx, person)
+    return word
+
+
+def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
+    given = answer(tx, person, row.body, message_id=row.id)
+    ten_minutes = tx.now - timedelta(minutes=10)
+    if messages.sent_since(tx, row.phone, "reply", ten_minutes) < LOOP:
+        messages.queue(
+            tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
+        )  # fmt: skip
+    return "command"
+
+
+def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
+    """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
+    if messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
+        text = told.say(("help-case", {"programme": tx.rules.name}))
+        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+    return "help"
+
+
+def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences) -> str:
+    """A reply of a case that owns its number goes to those who care for it; others get one polite answer a day."""
+    if case is not None and case.two_way:
+        _forward(tx, row, case)
+        return "inbox"
+    if (
+        consent.may_text(tx, row.phone)
+        and row.phone.isdigit()
+        and len(row.phone) > 6
+        and messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
+    ):
+        messages.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
+    return "inbox" if case is not None else "stranger"
+
+
+def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
+    """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
+    own = set(contacts.groups_of(tx, case.id))
+    everybody = [p for p in people.list_all(tx) if people.may(p, "tell")]
+    caring = [p for p in everybody if p.role != "lead" and own & {g.short for g in people.groups_of(tx, p)}]
+    caring = caring or people.leads(tx)
+    request = {"case": case.id, "told": [p.id for p in caring]}
+    by = Actor("sms", None, f"message {row.id}")
+    number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
+    for person in caring:
+        told = sentences(person.language_code or tx.rules.language)
+        values = {"number": number, "person": person_shown(case), "text": Quote(row.body)}
+        messages.queue(tx, person.phone, told.say(("inbox", values)), "notice", person_id=person.id, reply_to=row.id)
+
+
+def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
+    """The other leads learn that a supervisor cannot be answered any more."""
+    for lead in people.leads(tx):
+        if lead.id != stopped.id:
+            told = sentences(lead.language_code or tx.rules.language)
+            text = told.say(("supervisor-stopped", {"person": stopped.name}))
+            messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+
+
+def _tell_leads(tx: Transaction) -> None:
+    for lead in people.leads(tx):
+        told = sentences(lead.language_code or tx.rules.language)
+        messages.queue(tx, lead.phone, told.say(("unhandled-notice", {})), "notice", person_id=lead.id)
+

@@ -1,0 +1,279 @@
+"""The process that sends: it expands broadcasts, claims due messages, hands them over and writes down what came of it.
+
+Work is found by looking at the database, never handed over in memory, so a restart just continues.
+Everything that touches the database runs in one thread of its own; the calls to gateways run together in asyncio.
+The order of the steps is the promise: claim (commit), gate and `sending` with a fresh attempt id (commit), call once,
+write the answer (commit).  A death before the second commit loses nothing; a death after it leaves `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from sqlalchemy.exc import OperationalError
+
+from bot import inbox
+from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
+from storage import broadcasts, messages, workers
+from storage.audit import Actor
+from storage.database import Database
+from storage.errors import Misconfigured
+from storage.messages import HandOver, Settled
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH = 100
+"""Rows per claim and per write: a longer write would keep webhooks waiting for SQLite's one writer."""
+
+LOOK_S = 0.1
+"""How often an idle worker looks: a reply leaves within 200 ms of its commit."""
+
+HOUSEKEEPING = timedelta(seconds=1)
+CALL_S = 30.0
+"""No call lasts longer, whatever an adapter promises."""
+
+STOP_S = 25.0
+"""A platform kills about 30 s after SIGTERM."""
+
+PAUSE = timedelta(minutes=5)
+_AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
+_PAUSES = frozenset({"gateway", "sender"})
+
+
+class Worker:
+    """One worker on one database; `owner` is a fresh name, so that its leases are told from a dead one's."""
+
+    def __init__(self, db: Database, gateways: Mapping[str, Gateway], public_url: str) -> None:
+        self.db = db
+        self.gateways = gateways
+        self.public_url = public_url
+        self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._thread = ThreadPoolExecutor(1, "database")
+        self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
+        self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
+        self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
+        self._answered = asyncio.Event()
+        self._tidied: datetime | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; then finish what is under way, and give the rest back."""
+        await self._in_thread(self.start)
+        try:
+            while not stop.is_set():
+                worked = await self._turn_safely()
+                if not worked:
+                    await self._wait(stop)
+        finally:
+            await self.finish()
+
+    def start(self) -> None:
+        """Let go of what a dead worker held.  On SQLite the file lock proves that no other worker is alive."""
+        with self.db.transaction() as tx:
+            workers.beat(tx, self.owner)
+            others = self.owner if self.db.is_sqlite else None
+            back, doubtful = messages.end_leases(tx, of_others_than=others)
+        if back or doubtful:
+            log.warning("after a worker died: %d messages back in the queue, %d unknown", back, doubtful)
+
+    async def turn(self) -> bool:
+        """One round of all the work there is now; returns whether there was any."""
+        worked = await self._in_thread(self._tidy)
+        worked = await self._in_thread(self._expand) or worked
+        for name, gateway in self.gateways.items():
+            worked = await self._send(name, gateway) or worked
+        return await self._in_thread(self._record) or worked
+
+    async def drain(self) -> None:
+        """Work until nothing is due and nothing is under way: what a test or a one-off run waits for."""
+        while await self.turn() or any(self._calls.values()) or self._answers:
+            if any(self._calls.values()):
+                await asyncio.wait([c for calls in self._calls.values() for c in calls], return_when="FIRST_COMPLETED")
+
+    async def finish(self) -> None:
+        """Claim nothing more, wait for the calls under way, write their answers, give back what was only claimed."""
+        under_way = [call for calls in self._calls.values() for call in calls]
+        if under_way:
+            await asyncio.wait(under_way, timeout=STOP_S)
+        await self._in_thread(self._give_back)
+        for gateway in self.gateways.values():
+            await gateway.close()
+        self._thread.shutdown()
+
+    async def _turn_safely(self) -> bool:
+        try:
+            return await self.turn()
+        except OperationalError as fault:
+            # The database is locked or away: the rows still say what is to be done, so look again.
+            log.error("the database did not answer: %s", type(fault).__name__)
+            await asyncio.sleep(1)
+            return False
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Until a call is answered, the next look, or the end."""
+        self._answered.clear()
+        waits = [asyncio.create_task(self._answered.wait()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(waits, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+        for wait in waits:
+            wait.cancel()
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    # -- in the database's thread --------------------------------------------------------------------------------------
+
+    def _tidy(self) -> bool:
+        """Once a second: heartbeat, leases, inbound texts to try again, broadcasts that are over."""
+        now = self.db.clock()
+        if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
+            return False
+        self._tidied = now
+        with self.db.transaction() as tx:
+            workers.beat(tx, self.owner)
+            messages.renew(tx, self.owner)
+            messages.end_leases(tx)
+            broadcasts.finish(tx)
+        return inbox.try_again(self.db) > 0
+
+    def _expand(self) -> bool:
+        with self.db.reading() as tx:
+            if not broadcasts.is_expanding(tx):
+                return False
+        with self.db.transaction() as tx:
+            return broadcasts.expand_next(tx)
+
+    def _take(self, name: str, gateway: Gateway, free: int) -> list[HandOver]:
+        """Claim if nothing is claimed, then pass the gate with as many as may go now."""
+        if not self._claimed[name]:
+            with self.db.reading() as tx:
+                if not messages.is_due(tx, name):
+                    return []
+            # No more than five seconds' worth: what is claimed waits under a lease.
+            at_most = max(1, min(BATCH, int(gateway.rate_per_s * 5)))
+            with self.db.transaction() as tx:
+                self._claimed[name] = messages.claim(tx, name, self.owner, at_most)
+        going, rest = self._claimed[name][:free], self._claimed[name][free:]
+        if not going:
+            return []
+        with self.db.transaction() as tx:
+            leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
+        self._claimed[name] = waiting + rest
+        return leaving
+
+    def _record(self) -> bool:
+        """Write down what the calls came to, a batch at a time."""
+        batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
+        if not batch:
+            return False
+        try:
+            with self.db.transaction() as tx:
+                messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])
+                for gateway, handed, result in batch:
+                    if isinstance(result, NotSent):
+                        self._consequences(tx, gateway, handed, result)
+        except BaseException:
+            self._answers = batch + self._answers
+            raise
+        return True
+
+    def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> None:
+        if result.scope == "opted_out":
+            messages.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
+        if result.scope in _PAUSES:
+            # A wrong token must pause the gateway after one message, not burn the whole queue.
+            messages.pause(tx, gateway.name, until=tx.now + PAUSE, because=f"{result.reason} ({result.code or 'no code'})")
+            log.error("gateway %s is paused for %s: %s", gateway.name, PAUSE, result.reason)
+
+    def _give_back(self) -> None:
+        while self._record():
+            pass
+        with self.db.transaction() as tx:
+            for ids in self._claimed.values():
+                messages.release(tx, ids, self.owner)
+            workers.leave(tx, self.owner)
+
+    # -- in the event loop ---------------------------------------------------------------------------------------------
+
+    async def _send(self, name: str, gateway: Gateway) -> bool:
+        free = gateway.capabilities.concurrency - len(self._calls[name])
+        if free <= 0:
+            return False
+        leaving = await self._in_thread(self._take, name, gateway, free)
+        for handed in leaving:
+            call = asyncio.create_task(self._call(gateway, handed))
+            self._calls[name].add(call)
+            call.add_done_callback(self._calls[name].discard)
+        return bool(leaving)
+
+    async def _call(self, gateway: Gateway, handed: HandOver) -> None:
+        """Exactly one call; whatever goes wrong that is not certainly *not sent* is unknown."""
+        outgoing = Outgoing(
+            id=handed.id,
+            attempt_id=handed.attempt_id,
+            to=handed.phone,
+            text=handed.body,
+            callback_url=f"{self.public_url}/status/{gateway.name}/{handed.id}",
+            validity_s=handed.validity_s,
+        )
+        try:
+            async with asyncio.timeout(CALL_S):
+                result = await gateway.send(outgoing)
+        except Exception as fault:  # noqa: BLE001  an adapter's bug after the hand-over must not stop the others
+            log.error("gateway %s failed on message %s: %s", gateway.name, handed.id, type(fault).__name__)
+            result = Unknown("the adapter failed")
+        self._answers.append((gateway, handed, result))
+        self._answered.set()
+
+
+def _settled(handed: HandOver, result: SendResult, now: datetime) -> Settled:
+    """What an answer of the gateway means for our row."""
+    match result:
+        case Accepted():
+            return Settled(handed.id, handed.attempt_id, "accepted", gateway_id=result.gateway_id, segments=result.segments)
+        case Unknown():
+            return Settled(handed.id, handed.attempt_id, "unknown", reason="no-answer")
+        case NotSent(scope=scope) if scope in _AGAIN:
+            due = now + timedelta(seconds=result.retry_after_s or _back_off_s(handed.attempts))
+            return Settled(handed.id, handed.attempt_id, "queued", reason=scope, code=result.code, due_at=due)
+        case NotSent():
+            return Settled(handed.id, handed.attempt_id, "refused", reason=result.scope, code=result.code)
+
+
+def _back_off_s(attempts: int) -> float:
+    """Twice as long each time up to five minutes, with jitter so that a storm does not come back as a wave."""
+    return random.uniform(0.5, 1.0) * min(300.0, 2.0**attempts)  # noqa: S311
+
+
+@contextlib.contextmanager
+def only_one(file: Path | None) -> Iterator[None]:
+    """Hold the lock that makes this the only worker of a SQLite file; it ends with the process, however that ends.
+
+    Raises Misconfigured if another worker holds it.
+    """
+    if file is None:
+        yield
+        return
+    with file.with_name(file.name + ".worker-lock").open("a") as held:
+        _lock(held, file)
+        yield
+
+
+def _lock(held: IO[str], file: Path) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Misconfigured(
+            [f"another worker serves {file}: on SQLite there is exactly one. Stop it first, or use PostgreSQL for many"]
+        ) from None

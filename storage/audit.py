@@ -1,0 +1,123 @@
+"""Who did what, when, through which door: one table, each row carrying the hash of the one before.
+
+The chained row holds nothing personal, so that erasing a person never breaks the chain; what changed, row by row,
+stands in `audit_changes`, and the chained row holds its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select
+
+from storage.database import Transaction
+from storage.schema import audit, audit_changes
+
+FIRST = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a person, or the system's own user where `person_id` is None; through which door; from what."""
+
+    door: str
+    person_id: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that changed: only the columns that did, before and after."""
+
+    subject: str
+    subject_id: int
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+_LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
+_INSERT = insert(audit).returning(audit.c.id)
+_CHANGES = insert(audit_changes).values(
+    {name: bindparam(name) for name in ("entry_id", "position", "subject", "subject_id", "before", "after")}
+)
+
+
+def record(
+    tx: Transaction,
+    verb: str,
+    subject: str,
+    subject_id: int | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    changes: Iterable[Change] = (),
+    by: Actor,
+) -> int:
+    """Write one line of the audit log and the changes under it; returns its id."""
+    tx.alone("audit")
+    rows = [
+        {"position": n, "subject": c.subject, "subject_id": c.subject_id, "before": dict(c.before), "after": dict(c.after)}
+        for n, c in enumerate(changes)
+    ]
+    entry: dict[str, Any] = {
+        "at": tx.now,
+        "person_id": by.person_id,
+        "door": by.door,
+        "source": by.source,
+        "verb": verb,
+        "subject": subject,
+        "subject_id": subject_id,
+        "facts": dict(facts or {}),
+        "changes_digest": digest_of(rows) if rows else None,
+        "previous": tx.scalar(_LAST) or FIRST,
+    }
+    entry["hash"] = hash_of(entry)
+    entry_id = int(tx.execute(_INSERT, entry).scalar_one())
+    if rows:
+        tx.execute(_CHANGES, [{"entry_id": entry_id, **row} for row in rows])
+    return entry_id
+
+
+def hash_of(entry: Mapping[str, Any]) -> str:
+    """The hash of a line: sha256 over the hash before it and its own columns in canonical JSON."""
+    own = {name: value for name, value in entry.items() if name not in ("id", "hash")}
+    return hashlib.sha256(_canonical(own)).hexdigest()
+
+
+def digest_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """One digest over the changes of a line, in order."""
+    whole = hashlib.sha256()
+    for row in rows:
+        whole.update(_canonical(row) + b"\n")
+    return whole.hexdigest()
+
+
+def first_broken(tx: Transaction) -> int | None:
+    """The id of the first line that was edited, swapped, inserted or whose changes were touched; None if all hold."""
+    previous = FIRST
+    for row in tx.execute(select(audit).order_by(audit.c.id)).mappings():
+        rows = [
+            {name: change[name] for name in ("position", "subject", "subject_id", "before", "after")}
+            for change in tx.execute(
+                select(audit_changes).where(audit_changes.c.entry_id == row["id"]).order_by(audit_changes.c.position)
+            ).mappings()
+        ]
+        digest = digest_of(rows) if rows else None
+        if row["previous"] != previous or row["changes_digest"] != digest or hash_of(row) != row["hash"]:
+            return int(row["id"])
+        previous = row["hash"]
+    return None
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain).encode()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot stand in an audit line")

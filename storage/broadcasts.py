@@ -1,0 +1,417 @@
+"""A text to groups and single cases: preview, launch, expand, halt, progress.
+
+A broadcast holds its words per language and its recipients from the preview on: of a group it takes the memberships
+that stood then and still stand, so a later member is never added and one who was taken out is never texted.
+Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
+recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CTE, Boolean, ColumnElement, Row, Select, Text, and_, case, exists, func, insert, literal, null, or_, select, update
+
+from storage import audit, consent, operations, schedules, segments, templates
+from storage.audit import Actor, Change
+from storage.database import Transaction, insert_new
+from storage.errors import Problem
+from storage.messages import ARRIVED, KINDS, OPEN
+from storage.schema import operations as operations_table
+from storage.schema import Moment, broadcast_audience, broadcast_texts, broadcasts, cases, groups, memberships, messages
+
+RANGE = 10_000
+"""Recipients per transaction while expanding, so that a webhook never waits long for the writer."""
+
+TOO_LONG = 1600
+"""Characters that a gateway takes in one message (Twilio: error 21617 beyond)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who would get it and who not, and what it costs: asked before every send."""
+
+    number: int
+    recipients: int
+    skipped: Mapping[str, int]
+    parts: int
+    forced_by: str | None
+    samples: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a broadcast is, by message state and by the reason for what was skipped."""
+
+    row: Row[Any]
+    states: Mapping[str, int]
+    skipped: Mapping[str, int]
+
+    @property
+    def arrived(self) -> int:
+        """Those who have it, as far as the gateway knows."""
+        return sum(self.states.get(state, 0) for state in ARRIVED)
+
+    @property
+    def waiting(self) -> int:
+        """Those whose message has not left yet; before the rows are written, everybody."""
+        if self.row.state in ("previewed", "expanding") and not self.states:
+            return int(self.row.recipients)
+        return sum(self.states.get(state, 0) for state in OPEN)
+
+
+def draft(
+    tx: Transaction,
+    texts: Mapping[str, str],
+    *,
+    group_ids: Sequence[int] = (),
+    case_ids: Sequence[int] = (),
+    words: str = "",
+    message_id: int | None = None,
+    by: Actor,
+) -> int:
+    """Write a broadcast down with its words and whom it is for, not yet confirmed; returns its number.
+
+    `texts` is by language; the programme's language, or else the first, serves whoever has no better one.  Raises Problem
+    `text-blank`, `text-too-long`, `field-unknown` or `brace-stray`.
+    """
+    for body in texts.values():
+        _check_text(body)
+    language = tx.rules.language if tx.rules.language in texts else next(iter(texts))
+    kind = "text" if case_ids and not group_ids and len(case_ids) == 1 else "broadcast"
+    request = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
+    number = operations.ask(
+        tx, "tell", words=words, request=request,
+        group_id=group_ids[0] if group_ids else None, message_id=message_id, by=by,
+    )  # fmt: skip
+    tx.execute(
+        insert(broadcasts),
+        {"id": number, "state": "previewed", "kind": kind, "language": language, "recipients": 0},
+    )
+    tx.execute(insert(broadcast_texts), [{"broadcast_id": number, "language": k, "text": t} for k, t in texts.items()])
+    newest = tx.scalar(select(func.coalesce(func.max(memberships.c.id), 0)))
+    audience = [{"group_id": g, "case_id": None, "frozen_through": newest} for g in group_ids]
+    audience += [{"group_id": None, "case_id": c, "frozen_through": None} for c in case_ids]
+    tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in audience])
+    count = sum(row.n for row in _verdicts(tx, number) if row.reason is None)
+    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(recipients=count))
+    return number
+
+
+def preview(tx: Transaction, number: int) -> Preview:
+    """Who would get a broadcast, who not and why, and three real renderings."""
+    skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
+    recipients = broadcast(tx, number).recipients
+    query = _recipients(tx, number)
+    samples = [
+        row.body for row in tx.execute(query.where(query.selected_columns.reason.is_(None)).limit(3))
+    ] or list(_texts(tx, number).values())
+    dearest = max((segments.count(body) for body in samples), key=lambda s: s.parts)
+    return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples)
+
+
+def broadcast(tx: Transaction, number: int) -> Row[Any]:
+    """One broadcast; raises Problem `broadcast-unknown`."""
+    row = tx.execute(select(broadcasts).where(broadcasts.c.id == number)).first()
+    if row is None:
+        raise Problem("broadcast-unknown", number=number)
+    return row
+
+
+def launch(tx: Transaction, number: int, *, hold_s: int, by: Actor) -> datetime:
+    """Let a confirmed broadcast go after its hold; returns when.  Launching twice changes nothing."""
+    held_until = tx.now + timedelta(seconds=hold_s)
+    expires_at = held_until + timedelta(hours=tx.rules.expiry_h)
+    moved = tx.execute(
+        update(broadcasts)
+        .where(broadcasts.c.id == number, broadcasts.c.state == "previewed")
+        .values(state="expanding", launched_at=tx.now, hold_until=held_until, expires_at=expires_at)
+    )
+    if moved.rowcount:
+        change = Change("broadcast", number, {"state": "previewed"}, {"state": "expanding"})
+        facts = {"recipients": broadcast(tx, number).recipients}
+        audit.record(tx, "broadcasts.launch", "broadcast", number, facts=facts, changes=[change], by=by)
+    return held_until
+
+
+def drop(tx: Transaction, number: int) -> None:
+    """A broadcast that was never confirmed is put away."""
+    tx.execute(
+        update(broadcasts).where(broadcasts.c.id == number, broadcasts.c.state == "previewed").values(state="dropped")
+    )
+
+
+def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
+    """Stop what has not left yet; what is on its way to the gateway this instant cannot be called back."""
+    row = broadcast(tx, number)
+    if row.state in ("previewed", "expanding", "sending"):
+        tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(state="halted", finished_at=tx.now))
+        tx.execute(
+            update(messages)
+            .where(messages.c.broadcast_id == number, messages.c.state == "queued")
+            .values(state="cancelled", reason="halted", settled_at=tx.now)
+        )
+        change = Change("broadcast", number, {"state": row.state}, {"state": "halted"})
+        audit.record(tx, "broadcasts.halt", "broadcast", number, changes=[change], by=by)
+    return progress(tx, number)
+
+
+def is_expanding(tx: Transaction) -> bool:
+    """Whether a launched broadcast still has recipients to write."""
+    return tx.scalar(select(broadcasts.c.id).where(broadcasts.c.state == "expanding").limit(1)) is not None
+
+
+def expand_next(tx: Transaction) -> bool:
+    """Write the messages of the next range of recipients of a launched broadcast; whether there was one.
+
+    One `INSERT .. SELECT`; resumable, because a recipient has at most one row and the broadcast remembers how far it is.
+    """
+    row = tx.execute(
+        select(broadcasts)
+        .where(broadcasts.c.state == "expanding")
+        .order_by(broadcasts.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return False
+    audience = _audience(row.id)
+    upto = tx.execute(
+        select(audience.c.case_id)
+        .where(audience.c.case_id > row.expanded_through)
+        .order_by(audience.c.case_id)
+        .limit(1)
+        .offset(RANGE - 1)
+    ).scalar()
+    chosen = _recipients(tx, row.id).where(cases.c.id > row.expanded_through)
+    if upto is not None:
+        chosen = chosen.where(cases.c.id <= upto)
+    part = chosen.subquery()
+    kind = KINDS[row.kind]
+    skipped = part.c.reason.is_not(None)
+    rows = select(
+        literal("out"), part.c.phone, part.c.body, literal(row.kind),
+        case((skipped, "withheld"), else_="queued"), part.c.reason, part.c.gateway, part.c.case_id,
+        literal(row.id), part.c.language, literal(kind.priority),
+        _due(tx, row, part.c.time_zone), literal(row.expires_at, Moment()), literal(tx.now, Moment()),
+    ).where(part.c.case_id.is_not(None))  # fmt: skip
+    columns = [
+        "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
+        "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at",
+    ]  # fmt: skip
+    tx.execute(insert_new(tx, messages).from_select(columns, rows))
+    after = {"expanded_through": upto} if upto is not None else {"state": "sending"}
+    tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(**after))
+    return True
+
+
+def finish(tx: Transaction) -> int:
+    """Mark as done the broadcasts of which nothing is left to send; returns how many."""
+    left = exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN))
+    done = (
+        update(broadcasts).where(broadcasts.c.state == "sending", ~left).values(state="done", finished_at=tx.now)
+    )
+    return tx.execute(done).rowcount
+
+
+def progress(tx: Transaction, number: int) -> Progress:
+    """How far a broadcast is."""
+    rows = tx.execute(
+        select(messages.c.state, messages.c.reason, func.count().label("n"))
+        .where(messages.c.broadcast_id == number)
+        .group_by(messages.c.state, messages.c.reason)
+    ).all()
+    states: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    for row in rows:
+        states[row.state] = states.get(row.state, 0) + row.n
+        if row.state == "withheld":
+            skipped[row.reason] = skipped.get(row.reason, 0) + row.n
+    return Progress(broadcast(tx, number), states, skipped)
+
+
+def running(tx: Transaction, *, group_ids: Sequence[int] | None = None) -> list[Row[Any]]:
+    """Broadcasts that are expanding or sending, newest first; only those to these groups if given."""
+    query = select(broadcasts).where(broadcasts.c.state.in_(("expanding", "sending"))).order_by(broadcasts.c.id.desc())
+    if group_ids is not None:
+        to_them = exists().where(
+            broadcast_audience.c.broadcast_id == broadcasts.c.id, broadcast_audience.c.group_id.in_(group_ids)
+        )
+        query = query.where(to_them)
+    return list(tx.execute(query))
+
+
+def pending_for(tx: Transaction, group_id: int) -> list[int]:
+    """Numbers of the broadcasts to a group that wait or run: what goes with it when it is deleted."""
+    query = (
+        select(broadcasts.c.id)
+        .join(broadcast_audience, broadcast_audience.c.broadcast_id == broadcasts.c.id)
+        .where(
+            broadcast_audience.c.group_id == group_id,
+            broadcasts.c.state.in_(("previewed", "expanding", "sending")),
+        )
+    )
+    return list(tx.execute(query.order_by(broadcasts.c.id)).scalars())
+
+
+def groups_of(tx: Transaction, number: int) -> list[Row[Any]]:
+    """The groups a broadcast was previewed for, also those deleted since."""
+    query = select(groups).join(broadcast_audience, broadcast_audience.c.group_id == groups.c.id)
+    return list(tx.execute(query.where(broadcast_audience.c.broadcast_id == number).order_by(groups.c.short)))
+
+
+def message_to(tx: Transaction, number: int, case_id: int) -> Row[Any] | None:
+    """The message of a broadcast to one case: the answer to "why did she not get it?" starts here."""
+    query = select(messages).where(messages.c.broadcast_id == number, messages.c.case_id == case_id)
+    return tx.execute(query).first()
+
+
+def is_for(tx: Transaction, number: int, case_id: int) -> bool:
+    """Whether a broadcast was frozen for this case."""
+    audience = _audience(number)
+    return tx.scalar(select(audience.c.case_id).where(audience.c.case_id == case_id)) is not None
+
+
+def last_arrived(tx: Transaction, case_id: int) -> Row[Any] | None:
+    """The newest message that reached a case, as far as the gateway knows."""
+    query = select(messages).where(messages.c.case_id == case_id, messages.c.state.in_(ARRIVED))
+    return tx.execute(query.order_by(messages.c.id.desc()).limit(1)).first()
+
+
+def list_all(tx: Transaction) -> list[Row[Any]]:
+    """Every broadcast, newest first."""
+    return list(tx.execute(select(broadcasts).order_by(broadcasts.c.id.desc())))
+
+
+def count_texts(tx: Transaction, person_id: int, since: datetime) -> int:
+    """How many texts to single cases a person has asked for since then."""
+    query = (
+        select(func.count())
+        .select_from(broadcasts)
+        .join(operations_table, operations_table.c.id == broadcasts.c.id)
+        .where(
+            broadcasts.c.kind == "text",
+            broadcasts.c.launched_at >= since,
+            operations_table.c.person_id == person_id,
+        )
+    )
+    return int(tx.scalar(query))
+
+
+def text_of(tx: Transaction, number: int) -> str:
+    """The words of a broadcast in its own language."""
+    return _texts(tx, number)[broadcast(tx, number).language]
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _check_text(body: str) -> None:
+    if not body.strip():
+        raise Problem("text-blank")
+    if len(body) > TOO_LONG:
+        raise Problem("text-too-long", length=len(body), limit=TOO_LONG)
+    templates.parse(body)
+
+
+def _texts(tx: Transaction, number: int) -> dict[str, str]:
+    query = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == number)
+    return {row.language: row.text for row in tx.execute(query)}
+
+
+def _audience(number: int) -> CTE:
+    """Row ids of the cases a broadcast was frozen for and that are still in."""
+    whom = broadcast_audience
+    of_groups = (
+        select(memberships.c.case_id)
+        .join(whom, whom.c.group_id == memberships.c.group_id)
+        .where(
+            whom.c.broadcast_id == number,
+            memberships.c.id <= whom.c.frozen_through,
+            memberships.c.removed_at.is_(None),
+        )
+    )
+    singles = select(whom.c.case_id).where(whom.c.broadcast_id == number, whom.c.case_id.is_not(None))
+    return of_groups.union(singles).cte("audience")
+
+
+def _recipients(tx: Transaction, number: int) -> Select[Any]:
+    """Each case of the audience with its words, its gateway and the reason to skip it, or NULL: the one definition
+    that the preview counts and the expansion writes."""
+    audience = _audience(number)
+    twin = cases.alias("twin")
+    same_phone = exists().where(
+        twin.c.contact_phone_number == cases.c.contact_phone_number,
+        twin.c.status == "open",
+        twin.c.id.in_(select(audience.c.case_id)),
+        or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
+    )
+    gateway = func.coalesce(func.nullif(cases.c.contact_backend_id, ""), tx.rules.default_gateway)
+    unknown_gateway: ColumnElement[bool] = literal(False, Boolean())  # noqa: FBT003
+    if tx.rules.gateways:
+        unknown_gateway = gateway.not_in(sorted(tx.rules.gateways))
+    reason = case(
+        (cases.c.status == "closed", "closed"),
+        (cases.c.contact_phone_number.is_(None), "no-number"),
+        (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
+        (unknown_gateway, "gateway-unknown"),
+        (same_phone, "same-phone"),
+        else_=null(),
+    )
+    language = _language(_texts(tx, number), broadcast(tx, number).language)
+    bodies = [(language == name, _body(words)) for name, words in _texts(tx, number).items()]
+    return (
+        select(
+            cases.c.id.label("case_id"),
+            cases.c.contact_phone_number.label("phone"),
+            cases.c.time_zone,
+            language.label("language"),
+            case(*bodies, else_="").label("body"),
+            gateway.label("gateway"),
+            reason.label("reason"),
+        )
+        .join(audience, audience.c.case_id == cases.c.id)
+        .order_by(cases.c.id)
+    )
+
+
+def _verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:
+    each = _recipients(tx, number).order_by(None).subquery()
+    return tx.execute(select(each.c.reason, func.count().label("n")).group_by(each.c.reason)).all()
+
+
+def _language(texts: Mapping[str, str], default: str) -> ColumnElement[str]:
+    """Which of the languages a case reads: its own, else its base (`pt-BR` reads `pt`), else the default."""
+    code = func.lower(func.coalesce(cases.c.language_code, ""))
+    exactly = [(code == name.lower(), name) for name in texts]
+    by_base = [(code.like(f"{name.lower()}-%"), name) for name in texts]
+    return case(*exactly, *by_base, else_=default)
+
+
+def _body(words: str) -> ColumnElement[str]:
+    """A text with its fields, as one SQL concatenation: rendered in the set, and no value is ever rendered again."""
+    body: ColumnElement[str] = literal("", Text())
+    for part in templates.parse(words):
+        if isinstance(part, str):
+            body = body.concat(part)
+        else:
+            body = body.concat(func.coalesce(func.nullif(cases.c[part.name], ""), part.default))
+    return body
+
+
+def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> ColumnElement[datetime]:
+    """When each recipient's message may leave: after the hold, in the hours of the recipient's own zone.
+
+    A case without a zone is due after the hold, and the gate reads the zones of its number.
+    """
+    base = literal(row.hold_until, Moment())
+    if tx.rules.hours is None:
+        return base
+    named = tx.execute(select(cases.c.time_zone).distinct().where(cases.c.time_zone.is_not(None))).scalars()
+    waves = [
+        (zone == name, literal(schedules.next_allowed(row.hold_until, (name,), tx.rules.hours), Moment())) for name in named
+    ]
+    return case(*waves, else_=base) if waves else base

@@ -1,0 +1,72 @@
+"""Six digits that confirm an operation.
+
+Caller id is not proof; a code sent to the registered number is.  The digits are stored nowhere: they are derived from the
+database's own secret and a nonce, and put into the text only when it is handed to the gateway.  So the same question can
+be asked again with the same code, and no list, export or backup shows one.
+A code is bound to a digest of what was shown, lives 15 minutes and works once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from storage.database import Transaction
+from storage.schema import codes, programme
+
+LIFE = timedelta(minutes=15)
+FRESH = timedelta(hours=12)
+MASK = "******"
+
+
+def issue(tx: Transaction, operation: int, person: int, digest: str) -> int:
+    """Make a code for this person and operation; returns its row id, never its digits."""
+    row = {
+        "operation_id": operation,
+        "person_id": person,
+        "nonce": secrets.token_bytes(16),
+        "digest": digest,
+        "expires_at": tx.now + LIFE,
+    }
+    return int(tx.execute(insert(codes).returning(codes.c.id), row).scalar_one())
+
+
+def digits(secret: bytes, nonce: bytes) -> str:
+    """The six digits of a code."""
+    mac = hmac.new(secret, b"code" + nonce, hashlib.sha256).digest()
+    return f"{int.from_bytes(mac[:8]) % 1_000_000:06}"
+
+
+def secret_of(tx: Transaction) -> bytes:
+    """The secret from which this database derives its codes."""
+    return bytes(tx.scalar(select(programme.c.secret)))
+
+
+def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
+    """The codes that this person was sent and has not used, newest first, expired ones too."""
+    return list(
+        tx.execute(select(codes).where(codes.c.person_id == person, codes.c.used_at.is_(None)).order_by(codes.c.id.desc()))
+    )
+
+
+def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
+    """The newest code of this person with these digits, used or not."""
+    secret = secret_of(tx)
+    rows = tx.execute(select(codes).where(codes.c.person_id == person).order_by(codes.c.id.desc()).limit(50))
+    return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce), typed)), None)
+
+
+def spend(tx: Transaction, code: int) -> None:
+    """Mark a code as used."""
+    tx.execute(update(codes).where(codes.c.id == code).values(used_at=tx.now))
+
+
+def is_fresh(tx: Transaction, person: int) -> bool:
+    """Whether this person confirmed a code within twelve hours: the phone is in the right hand."""
+    newest = tx.execute(select(func.max(codes.c.used_at)).where(codes.c.person_id == person)).scalar()
+    return newest is not None and newest > tx.now - FRESH

@@ -1,0 +1,97 @@
+"""What every branch of the command line shares: open the database, print records, say a Problem in words."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from storage import settings
+from storage.audit import Actor
+from storage.database import Database
+from storage.errors import Problem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CLI = Actor("cli", None, "command line")
+"""Who acts on the command line: the system's own user."""
+
+
+def open_database() -> Database:
+    """The database that the environment names, checked; raises Misconfigured."""
+    told = settings.read()
+    db = Database(told.database_url, told.rules())
+    db.check()
+    return db
+
+
+def as_json(command: F) -> F:
+    """Give a command `--json`: records as an array, or one object."""
+    return click.option("--json", "json_", is_flag=True, help="Print records as JSON.")(command)
+
+
+def show(records: Sequence[Mapping[str, Any]], *, json_: bool, columns: Sequence[str] = ()) -> None:
+    """Print records: as JSON, or as a plain table of these columns."""
+    if json_:
+        click.echo(json.dumps([dict(r) for r in records], default=_plain, ensure_ascii=False, indent=2))
+        return
+    names = list(columns or (records[0].keys() if records else ()))
+    rows = [[_cell(record.get(name)) for name in names] for record in records]
+    widths = [max(len(name), *(len(row[i]) for row in rows)) if rows else len(name) for i, name in enumerate(names)]
+    for row in [names, *rows]:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    if not rows:
+        click.echo("(none)")
+
+
+def show_one(record: Mapping[str, Any], *, json_: bool) -> None:
+    """Print one record: as a JSON object, or a line for each key."""
+    if json_:
+        click.echo(json.dumps(dict(record), default=_plain, ensure_ascii=False, indent=2))
+        return
+    width = max(len(name) for name in record)
+    for name, value in record.items():
+        click.echo(f"{name.ljust(width)}  {_cell(value)}")
+
+
+@cache
+def _sentences() -> dict[str, str]:
+    path = Path(__file__).parent / "sentences.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def sentence(problem: Problem) -> str:
+    """A Problem as a screen says it: what is wrong, and the next step."""
+    told = _sentences().get(problem.key)
+    return told.format_map(problem.values) if told is not None else str(problem)
+
+
+def sentences_of(problems: Iterable[Problem]) -> list[str]:
+    """Several Problems in words."""
+    return [sentence(problem) for problem in problems]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
+    return str(value).replace("\n", " ")

@@ -1,0 +1,362 @@
+"""Cases: the people a programme texts, and which of them owns a number.
+
+One owner per number: the first verified, open case owns its number two-way and the database refuses a second
+(`one_owner_per_number`).  Later claimants keep the number one-way and stand in line in the order in which they claimed
+it; the next in line becomes owner by itself when the owner changes number, is closed or loses verification.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Integer, MetaData, Row, Table, Text, bindparam, exists, func, insert, select, update
+
+from storage import audit
+from storage.audit import Actor, Change
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.identifiers import Identifier, key, near, new_case_id
+from storage.identifiers import read as read_identifier
+from storage.schema import cases, groups, memberships
+
+PROPERTIES = (
+    "external_id",
+    "name",
+    "status",
+    "contact_phone_number",
+    "contact_phone_number_is_verified",
+    "commcare_email_address",
+    "time_zone",
+    "language_code",
+    "contact_backend_id",
+)
+"""The columns of a case that a sheet or a person may set, with the names that CommCare exports use."""
+
+_random = random.SystemRandom()
+
+_wanted = Table(
+    "wanted_identifiers",
+    MetaData(),
+    Column("n", Integer, primary_key=True),
+    Column("key", Text, nullable=False, index=True),
+    Column("phone", Text, index=True),
+    prefixes=["TEMPORARY"],
+)
+
+_numbers = Table(
+    "wanted_numbers",
+    MetaData(),
+    Column("phone", Text, primary_key=True),
+    prefixes=["TEMPORARY"],
+)
+
+
+_near = Table(
+    "near_identifiers",
+    MetaData(),
+    Column("n", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("phone", Text),
+    prefixes=["TEMPORARY"],
+)
+
+_ids = Table("wanted_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One case as it should be: `id` None makes a new one; `values` holds only what is to be set.
+
+    `properties` are merged into the free ones; a property set to None is taken away.
+    """
+
+    id: int | None
+    values: Mapping[str, Any]
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+    case_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a case stands to its number: who owns it, and who waits in which order."""
+
+    owner: str | None
+    waiting: tuple[str, ...]
+
+
+def contact(tx: Transaction, case: int) -> Row[Any]:
+    """The case with this row id; raises LookupError if there is none."""
+    row = tx.execute(select(cases).where(cases.c.id == case)).first()
+    if row is None:
+        raise LookupError(f"no case {case}")
+    return row
+
+
+def find(tx: Transaction, identifiers: Sequence[Identifier]) -> list[list[Row[Any]]]:
+    """For each identifier the cases that it fits, in one question to the database.
+
+    A case fits by phone number, external id or case id.  Of several cases on one phone only the open ones count, unless
+    all are closed.
+    """
+    tx.temporary(_wanted)
+    if not identifiers:
+        return []
+    tx.execute(insert(_wanted), [{"n": n, "key": i.key, "phone": i.phone} for n, i in enumerate(identifiers)])
+    fits = (
+        select(_wanted.c.n, cases.c.id).join(cases, cases.c.contact_phone_number == _wanted.c.phone)
+        .union(
+            select(_wanted.c.n, cases.c.id).join(cases, cases.c.external_id_key == _wanted.c.key),
+            select(_wanted.c.n, cases.c.id).join(cases, cases.c.case_id_key == _wanted.c.key),
+        )
+        .subquery()
+    )  # fmt: skip
+    found: list[list[Row[Any]]] = [[] for _ in identifiers]
+    rows = tx.execute(select(fits.c.n, cases).join(cases, cases.c.id == fits.c.id).order_by(fits.c.n, cases.c.id))
+    for row in rows:
+        found[row.n].append(row)
+    return [[r for r in fitting if r.status == "open"] or fitting for fitting in found]
+
+
+def find_one(tx: Transaction, typed: str) -> Row[Any]:
+    """The one case that a typed identifier names.
+
+    Raises Problem `case-unknown` (with the nearest identifier that exists, where one is near) or `case-ambiguous` (with
+    the candidates).
+    """
+    identifier = read_identifier(typed, country=tx.rules.country)
+    fitting = find(tx, [identifier])[0]
+    if not fitting:
+        nearest = suggest(tx, [identifier])[0]
+        raise Problem("case-unknown-near", typed=typed, near=nearest) if nearest else Problem("case-unknown", typed=typed)
+    if len(fitting) > 1:
+        raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in fitting))
+    return fitting[0]
+
+
+def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int = 200) -> list[str | None]:
+    """For each unknown identifier one that exists at edit distance 1, or None.
+
+    Only the first `at_most` are looked up: a sheet with more unknown rows has another trouble than typing.
+    """
+    variants = [
+        {"n": n, "key": other, "phone": other if other.isdigit() else None}
+        for n, identifier in enumerate(identifiers[:at_most])
+        for other in {*near(identifier.key), *(near(identifier.phone) if identifier.phone else ())}
+    ]
+    suggestions: list[str | None] = [None] * len(identifiers)
+    if not variants:
+        return suggestions
+    tx.temporary(_near)
+    tx.execute(insert(_near), variants)
+    for column in (cases.c.case_id_key, cases.c.external_id_key, cases.c.contact_phone_number):
+        variant = _near.c.phone if column is cases.c.contact_phone_number else _near.c.key
+        shown = {cases.c.external_id_key: cases.c.external_id, cases.c.case_id_key: cases.c.case_id}.get(column, column)
+        for row in tx.execute(select(_near.c.n, func.min(shown)).join(cases, column == variant).group_by(_near.c.n)):
+            suggestions[row[0]] = row[1]
+    return suggestions
+
+
+def owner_of(tx: Transaction, phone: str) -> Row[Any] | None:
+    """The case that owns a number two-way."""
+    return tx.execute(select(cases).where(cases.c.contact_phone_number == phone, cases.c.two_way)).first()
+
+
+def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
+    """The case that a text from this number is from: its owner, else the open case longest on that number."""
+    return tx.execute(
+        select(cases)
+        .where(cases.c.contact_phone_number == phone, cases.c.status == "open")
+        .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
+        .limit(1)
+    ).first()
+
+
+def standing(tx: Transaction, case: Row[Any]) -> Standing:
+    """Who owns the number of this case, and who waits for it, in order."""
+    if case.contact_phone_number is None:
+        return Standing(None, ())
+    same = cases.c.contact_phone_number == case.contact_phone_number
+    owner = tx.scalar(select(cases.c.case_id).where(same, cases.c.two_way))
+    waiting = tx.execute(
+        select(cases.c.case_id)
+        .where(same, cases.c.claimed_at.is_not(None), ~cases.c.two_way)
+        .order_by(cases.c.claimed_at, cases.c.id)
+    ).scalars()
+    return Standing(owner, tuple(waiting))
+
+
+def owners_of(tx: Transaction, numbers: Iterable[str]) -> dict[str, Row[Any]]:
+    """For each number that has an owner, the owning case; in one question to the database."""
+    if not _fill_numbers(tx, numbers):
+        return {}
+    rows = tx.execute(select(cases).join(_numbers, _numbers.c.phone == cases.c.contact_phone_number).where(cases.c.two_way))
+    return {row.contact_phone_number: row for row in rows}
+
+
+def groups_of(tx: Transaction, case: int) -> list[str]:
+    """Short names of the groups that a case is in."""
+    return list(
+        tx.execute(
+            select(groups.c.short)
+            .join(memberships, memberships.c.group_id == groups.c.id)
+            .where(memberships.c.case_id == case, memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
+            .order_by(groups.c.short)
+        ).scalars()
+    )
+
+
+def list_all(tx: Transaction) -> list[Row[Any]]:
+    """Every case, oldest first."""
+    return list(tx.execute(select(cases).order_by(cases.c.id)))
+
+
+def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save", by: Actor) -> list[int]:
+    """Create and update cases; returns their row ids in the order given.
+
+    Settles who owns every number touched, and writes one audit line with each case's old and new values.
+    Values are taken as they are: imports.py and the commands check them first.
+    """
+    before = _load(tx, [w.id for w in wanted if w.id is not None])
+    new = [_fresh(tx, w) for w in wanted if w.id is None]
+    inserted = iter(_insert(tx, new))
+    ids: list[int] = []
+    changes: list[Change] = []
+    updated: list[dict[str, Any]] = []
+    numbers: set[str | None] = set()
+    for w in wanted:
+        if w.id is None:
+            case = next(inserted)
+            ids.append(case["id"])
+            changes.append(Change("case", case["id"], {}, _plain(case)))
+            numbers.add(case["contact_phone_number"])
+            continue
+        ids.append(w.id)
+        old = before[w.id]
+        after = _changed(tx, old, w)
+        numbers |= {old["contact_phone_number"], after["contact_phone_number"]}
+        differing = [name for name in after if after[name] != old[name]]
+        if differing:
+            changes.append(
+                Change("case", w.id, _plain({n: old[n] for n in differing}), _plain({n: after[n] for n in differing}))
+            )
+            updated.append({**after, "row": w.id, "modified_at": tx.now})
+    if updated:
+        tx.execute(_UPDATE, updated)
+    settle_ownership(tx, [n for n in numbers if n is not None])
+    facts = {"created": len(new), "updated": len(updated)}
+    audit.record(tx, verb, "case", ids[0] if len(ids) == 1 else None, facts=facts, changes=changes, by=by)
+    return ids
+
+
+def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
+    """Give each number to the first in its line, and take it from a case that may not hold it any more."""
+    if not _fill_numbers(tx, numbers):
+        return
+    here = cases.c.contact_phone_number.in_(select(_numbers.c.phone))
+    tx.execute(update(cases).where(here, cases.c.two_way, cases.c.claimed_at.is_(None)).values(two_way=False))
+    other = cases.alias("other")
+    line = select(
+        cases.c.id,
+        func.row_number()
+        .over(partition_by=cases.c.contact_phone_number, order_by=(cases.c.claimed_at, cases.c.id))
+        .label("place"),
+    ).where(
+        here,
+        cases.c.claimed_at.is_not(None),
+        ~exists().where(other.c.contact_phone_number == cases.c.contact_phone_number, other.c.two_way),
+    )
+    first = line.subquery()
+    tx.execute(update(cases).where(cases.c.id.in_(select(first.c.id).where(first.c.place == 1))).values(two_way=True))
+
+
+_SETTABLE = (*PROPERTIES, "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
+_UPDATE = (
+    update(cases)
+    .where(cases.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in (*_SETTABLE, "modified_at")})
+)
+
+
+def _load(tx: Transaction, ids: list[int]) -> dict[int, dict[str, Any]]:
+    """The settable columns of these cases, by row id, in one question for up to a whole sheet."""
+    if not ids:
+        return {}
+    tx.temporary(_ids)
+    tx.execute(insert(_ids), [{"id": i} for i in sorted(set(ids))])
+    columns = [cases.c.id, *(cases.c[name] for name in _SETTABLE)]
+    rows = tx.execute(select(*columns).join(_ids, _ids.c.id == cases.c.id)).mappings()
+    return {row["id"]: {name: row[name] for name in _SETTABLE} for row in rows}
+
+
+def _fresh(tx: Transaction, w: Wanted) -> dict[str, Any]:
+    """The row of a case to be made."""
+    case_id = w.case_id or new_case_id(_random)
+    empty = dict.fromkeys(_SETTABLE) | {
+        "name": "",
+        "status": "open",
+        "contact_phone_number_is_verified": False,
+        "two_way": False,
+        "properties": {},
+    }
+    stamps = {"case_id": case_id, "case_id_key": key(case_id), "created_at": tx.now, "modified_at": tx.now}
+    return {**stamps, **_changed(tx, empty, w)}
+
+
+def _changed(tx: Transaction, old: Mapping[str, Any], w: Wanted) -> dict[str, Any]:
+    """The columns of a case after a change, with what follows from it: a changed number is no longer verified."""
+    after = {**old, **w.values}
+    moved = after["contact_phone_number"] != old["contact_phone_number"]
+    if moved and "contact_phone_number_is_verified" not in w.values:
+        after["contact_phone_number_is_verified"] = False
+    if after["contact_phone_number"] is None:
+        after["contact_phone_number_is_verified"] = False
+        after["number_warning"] = None
+    after["external_id_key"] = key(after["external_id"]) if after["external_id"] else None
+    merged = {**old["properties"], **w.properties}
+    after["properties"] = {name: value for name, value in merged.items() if value is not None}
+    claims = after["contact_phone_number_is_verified"] and after["status"] == "open"
+    after["claimed_at"] = _claim(tx.now, old["claimed_at"], claims=claims, moved=moved)
+    if moved or not claims:
+        after["two_way"] = False
+    return after
+
+
+def _claim(now: datetime, since: datetime | None, *, claims: bool, moved: bool) -> datetime | None:
+    """Since when a case stands in line: kept while it keeps the number, renewed when the number changes."""
+    if not claims:
+        return None
+    return now if moved or since is None else since
+
+
+def _insert(tx: Transaction, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Insert the rows and give them back with their row ids.
+
+    The ids are read by case id rather than by RETURNING, whose order no database promises.
+    """
+    if not rows:
+        return []
+    tx.execute(insert(cases), rows)
+    tx.temporary(_wanted)
+    tx.execute(insert(_wanted), [{"n": n, "key": row["case_id_key"], "phone": None} for n, row in enumerate(rows)])
+    made = tx.execute(select(_wanted.c.n, cases.c.id).join(cases, cases.c.case_id_key == _wanted.c.key))
+    ids: dict[int, int] = {row.n: row.id for row in made}
+    return [{**row, "id": ids[n]} for n, row in enumerate(rows)]
+
+
+def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:
+    distinct = [{"phone": phone} for phone in sorted(set(numbers))]
+    tx.temporary(_numbers)
+    if distinct:
+        tx.execute(insert(_numbers), distinct)
+    return bool(distinct)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a row that an audit line keeps: what a person set, as JSON can hold it."""
+    kept = {n: v for n, v in values.items() if n in PROPERTIES or n in ("properties", "case_id")}
+    return {n: v for n, v in kept.items() if v not in (None, "", {})}
+

@@ -1,0 +1,249 @@
+"""Open the shared database, and the two doors to it: `reading()` and `transaction()`.
+
+Everything that differs between SQLite and PostgreSQL is here.  Only `transaction()` commits.
+
+On SQLite we send our own BEGIN.  With the driver's own transactions a RELEASE of a savepoint commits (tried, with the
+defaults and with `isolation_level="IMMEDIATE"`), and a transaction that reads first and writes later fails with
+"database is locked" however long it would wait.  So a writer says BEGIN IMMEDIATE at once and waits its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, select, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from storage import schema
+from storage.errors import Misconfigured
+from storage.rules import Rules
+
+Clock = Callable[[], datetime]
+BUSY_TIMEOUT_MS = 5_000
+
+
+def utc_now() -> datetime:
+    """The system's clock; everything else is handed its clock."""
+    return datetime.now(UTC)
+
+
+class Lost(Exception):
+    """The engine rolled the transaction back by itself (a full disk does that): nothing of it may be acknowledged."""
+
+
+class Transaction:
+    """One open transaction: run statements, read the clock, know the programme's rules.
+
+    `now` stays the same from begin to commit, so that everything written together is dated together.
+    """
+
+    def __init__(self, connection: Connection, now: datetime, rules: Rules) -> None:
+        self.connection = connection
+        self.now = now
+        self.rules = rules
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite, for the few statements that must differ."""
+        return self.connection.dialect.name == "sqlite"
+
+    def execute(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[Any]:
+        """Run a statement; a list of values runs it once for each."""
+        return self.connection.execute(statement, values)  # type: ignore[arg-type,return-value]
+
+    def scalar(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+        return self.connection.execute(statement, values).scalar()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done inside is kept as a whole or not at all; an exception passes on after the rollback."""
+        with self.connection.begin_nested():
+            yield
+
+    def alone(self, what: str) -> None:
+        """Wait until no other transaction holds `what`, and hold it to the end.
+
+        SQLite has one writer anyhow; PostgreSQL takes an advisory lock.
+        """
+        if not self.is_sqlite:
+            self.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": what})
+
+    def temporary(self, table: Table) -> None:
+        """Make `table` ready and empty for this transaction; other connections never see it."""
+        table.create(self.connection, checkfirst=True)
+        self.execute(table.delete())
+
+
+class Database:
+    """The shared database.  The engine is opened on first use, so that a forked process opens its own."""
+
+    def __init__(self, url: str, rules: Rules | None = None, clock: Clock = utc_now) -> None:
+        self.url = _read_url(url)
+        self.rules = rules or Rules()
+        self.clock = clock
+        self._engine: Engine | None = None
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is one SQLite file."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None on PostgreSQL."""
+        return Path(self.url.database or "") if self.is_sqlite else None
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine, for migrations and read-only work of analysts."""
+        if self._engine is None:
+            self._engine = _sqlite_engine(self.url) if self.is_sqlite else create_engine(self.url, pool_pre_ping=True)
+        return self._engine
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Look at one moment of the database; whatever is written here is rolled back."""
+        with self.engine.connect() as connection:
+            connection.begin()
+            try:
+                yield Transaction(connection, self.clock(), self.rules)
+            finally:
+                connection.rollback()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Change the database: all that is done inside, or nothing.
+
+        Raises Lost if the engine gave the transaction up before our commit.
+        """
+        with self.engine.connect().execution_options(jumbe_writes=True) as connection, connection.begin():
+            yield Transaction(connection, self.clock(), self.rules)
+            if self.is_sqlite and not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                raise Lost("the database gave this transaction up before it was committed")
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def check(self) -> None:
+        """Raise Misconfigured unless the database is there, answers, and has the schema of this release."""
+        if self.file is not None and not self.file.exists():
+            raise Misconfigured(
+                [f"there is no database at {self.file}: make one with 'jumbe db upgrade', or try 'jumbe demo'"]
+            )
+        found = self.revision()
+        if found != schema.REVISION:
+            state = f"is at revision {found}" if found else "is empty"
+            raise Misconfigured(
+                [f"the database {self.shown} {state} and this release needs {schema.REVISION}: run 'jumbe db upgrade'"]
+            )
+
+    @property
+    def shown(self) -> str:
+        """The address without its password."""
+        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+
+    def revision(self) -> str | None:
+        """The schema's revision in the database, None where it has none; Misconfigured if it cannot be read."""
+        try:
+            with self.reading() as tx:
+                known = tx.connection.dialect.has_table(tx.connection, "alembic_version")
+                return tx.scalar(text("SELECT version_num FROM alembic_version")) if known else None
+        except (OperationalError, DatabaseError) as error:
+            raise Misconfigured([f"the database {self.shown} cannot be read: {_first_line(error)}"]) from error
+
+
+def stamp(tx: Transaction, *, rehearsal: bool) -> None:
+    """Write the row that says what this database is for; a database is stamped once."""
+    if tx.scalar(select(schema.programme.c.id)) is None:
+        tx.execute(
+            schema.programme.insert(),
+            {"id": 1, "rehearsal": rehearsal, "secret": secrets.token_bytes(32), "created_at": tx.now},
+        )
+
+
+def is_rehearsal(tx: Transaction) -> bool:
+    """Whether this database was made for rehearsing with virtual phones."""
+    return bool(tx.scalar(select(schema.programme.c.rehearsal)))
+
+
+def sqlite_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite library is free of the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6)."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+def _read_url(url: str) -> URL:
+    """`sqlite:///file` or `postgresql://...`; anything else is the operator's mistake."""
+    try:
+        read = make_url(url)
+    except ArgumentError as error:
+        raise Misconfigured(["DATABASE_URL is no database address: sqlite:///jumbe.db or postgresql://..."]) from error
+    name = read.get_backend_name()
+    if name == "sqlite" and not read.database:
+        raise Misconfigured(["DATABASE_URL names no file: sqlite:///jumbe.db"])
+    if name == "postgresql" and read.drivername == "postgresql":
+        return read.set(drivername="postgresql+psycopg")
+    if name not in ("sqlite", "postgresql"):
+        raise Misconfigured([f"DATABASE_URL is for {name}: Jumbe runs on sqlite:///... or postgresql://..."])
+    return read
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    """One connection a process: SQLite has one writer, and threads that queue in Python wait less than in SQLite."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if sqlite_is_safe():
+            cursor.execute("PRAGMA journal_mode = WAL")
+        elif mode == "wal":
+            raise Misconfigured(
+                [f"SQLite {sqlite3.sqlite_version} can damage this file (WAL-reset bug): install pysqlite3"]
+            )
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("jumbe_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).splitlines()[0]
+
+
+def insert_new(tx: Transaction, table: Table) -> Any:
+    """An INSERT that skips a row which a unique key already has: `ON CONFLICT DO NOTHING`."""
+    dialect = sqlite_insert if tx.is_sqlite else postgresql_insert
+    return dialect(table).on_conflict_do_nothing()

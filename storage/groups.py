@@ -1,0 +1,195 @@
+"""Case groups: their names, their members, and who was in when.
+
+A group has a short name for texts (2 to 12 letters or digits, never a word that means something else in a text) and a
+long one.  A membership is never deleted: taking a case out dates its end, so that "as of" any moment can be asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Integer, MetaData, Row, Table, and_, func, insert, or_, select, update
+
+from storage import audit
+from storage.audit import Actor, Change
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.identifiers import fold, key, near
+from storage.optwords import GATEWAY_WORDS
+from storage.schema import cases, groups, memberships, person_groups
+
+VERBS = frozenset(
+    "menu groups who find new name add drop delete tell ask at also ok no halt fix check undo re move invite".split()
+)
+"""The verbs of a text in English: no group may be called so.  A test holds this equal to what the bot declares."""
+
+_SHORT = re.compile(r"[a-z0-9]{2,12}")
+
+_picked = Table("picked_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
+
+
+def group(tx: Transaction, short: str) -> Row[Any]:
+    """The live group with this short name; raises Problem `group-unknown` with the nearest names."""
+    found = find(tx, short)
+    if found is None:
+        raise Problem("group-unknown", group=short, near=", ".join(nearest(short, [g.short for g in list_all(tx)])))
+    return found
+
+
+def find(tx: Transaction, short: str) -> Row[Any] | None:
+    """The live group with this short name, or None."""
+    return tx.execute(select(groups).where(groups.c.short == key(short), groups.c.deleted_at.is_(None))).first()
+
+
+def list_all(tx: Transaction) -> list[Row[Any]]:
+    """Every live group with its number of `members`, by short name."""
+    counted = (
+        select(memberships.c.group_id, func.count().label("members"))
+        .where(memberships.c.removed_at.is_(None))
+        .group_by(memberships.c.group_id)
+        .subquery()
+    )
+    return list(
+        tx.execute(
+            select(groups, func.coalesce(counted.c.members, 0).label("members"))
+            .outerjoin(counted, counted.c.group_id == groups.c.id)
+            .where(groups.c.deleted_at.is_(None))
+            .order_by(groups.c.short)
+        )
+    )
+
+
+def nearest(word: str, shorts: Iterable[str], *, at_most: int = 2) -> list[str]:
+    """The short names nearest to a word: those one edit away first, then those that begin alike."""
+    word = key(word)
+    close = near(word)
+    ranked = sorted(shorts, key=lambda s: (s not in close, s[:2] != word[:2], abs(len(s) - len(word)), s))
+    return ranked[:at_most]
+
+
+def count_members(tx: Transaction, group_id: int) -> int:
+    """How many cases are in a group now."""
+    live = and_(memberships.c.group_id == group_id, memberships.c.removed_at.is_(None))
+    return int(tx.scalar(select(func.count()).select_from(memberships).where(live)))
+
+
+def members(tx: Transaction, group_id: int, *, as_of: datetime | None = None, at_most: int | None = None) -> list[Row[Any]]:
+    """The cases of a group, now or as of a moment, in the order in which they came in; with `added_at`."""
+    there = memberships.c.removed_at.is_(None)
+    if as_of is not None:
+        there = and_(
+            memberships.c.added_at <= as_of, or_(memberships.c.removed_at.is_(None), memberships.c.removed_at > as_of)
+        )
+    return list(
+        tx.execute(
+            select(cases, memberships.c.added_at)
+            .join(memberships, memberships.c.case_id == cases.c.id)
+            .where(memberships.c.group_id == group_id, there)
+            .order_by(memberships.c.id)
+            .limit(at_most)
+        )
+    )
+
+
+def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> set[int]:
+    """Which of these cases are in the group now."""
+    _pick(tx, case_ids)
+    return set(
+        tx.execute(
+            select(memberships.c.case_id)
+            .join(_picked, _picked.c.id == memberships.c.case_id)
+            .where(memberships.c.group_id == group_id, memberships.c.removed_at.is_(None))
+        ).scalars()
+    )
+
+
+def create(tx: Transaction, short: str, name: str | None = None, *, for_person: int | None = None, by: Actor) -> Row[Any]:
+    """Make a group.
+
+    Raises Problem `group-short-shape`, `group-short-word`, `group-short-near`, `group-exists` or `group-name-taken`.
+    `for_person` is the supervisor whose own it becomes.
+    """
+    short = key(short)
+    name = fold(name or "") or short
+    _check_short(tx, short)
+    _check_name(tx, name)
+    group_id = tx.execute(
+        insert(groups).returning(groups.c.id), {"short": short, "name": name, "created_at": tx.now}
+    ).scalar_one()
+    if for_person is not None:
+        tx.execute(insert(person_groups), {"person_id": for_person, "group_id": group_id})
+    change = Change("group", group_id, {}, {"short": short, "name": name})
+    audit.record(tx, "groups.create", "group", group_id, facts={"short": short}, changes=[change], by=by)
+    return group(tx, short)
+
+
+def delete(tx: Transaction, group_id: int, *, by: Actor) -> None:
+    """Take a group away; its members and their history stay for `as of`.
+
+    What was previewed or running for it is for broadcasts.py to halt first.
+    """
+    tx.execute(update(groups).where(groups.c.id == group_id).values(deleted_at=tx.now))
+    facts = {"members": count_members(tx, group_id)}
+    audit.record(tx, "groups.delete", "group", group_id, facts=facts, by=by)
+
+
+def add(tx: Transaction, group_id: int, case_ids: Sequence[int], *, by: Actor) -> list[int]:
+    """Add cases to a group, skipping those in it.  Returns the newly added, in the order given."""
+    already = members_among(tx, group_id, case_ids)
+    fresh = [c for c in dict.fromkeys(case_ids) if c not in already]
+    if fresh:
+        entry = audit.record(tx, "groups.add", "group", group_id, facts={"added": len(fresh)}, by=by)
+        row = {"group_id": group_id, "added_at": tx.now, "added_entry": entry}
+        tx.execute(insert(memberships), [{**row, "case_id": c} for c in fresh])
+    return fresh
+
+
+def remove(tx: Transaction, group_id: int, case_ids: Sequence[int], *, by: Actor) -> list[int]:
+    """Take cases out of a group, skipping those not in it.  Returns those taken out, in the order given."""
+    inside = members_among(tx, group_id, case_ids)
+    leaving = [c for c in dict.fromkeys(case_ids) if c in inside]
+    if leaving:
+        entry = audit.record(tx, "groups.remove", "group", group_id, facts={"removed": len(leaving)}, by=by)
+        _pick(tx, leaving)
+        tx.execute(
+            update(memberships)
+            .where(
+                memberships.c.group_id == group_id,
+                memberships.c.removed_at.is_(None),
+                memberships.c.case_id.in_(select(_picked.c.id)),
+            )
+            .values(removed_at=tx.now, removed_entry=entry)
+        )
+    return leaving
+
+
+def _check_short(tx: Transaction, short: str) -> None:
+    if not _SHORT.fullmatch(short) or short.isdigit():
+        raise Problem("group-short-shape", group=short)
+    if short in VERBS or short in GATEWAY_WORDS:
+        raise Problem("group-short-word", group=short)
+    shorts = set(tx.execute(select(groups.c.short).where(groups.c.deleted_at.is_(None))).scalars())
+    if short in shorts:
+        raise Problem("group-exists", group=short)
+    if close := sorted(other for other in shorts & near(short) if not _differ_by_a_digit(short, other)):
+        raise Problem("group-short-near", group=short, other=close[0])
+
+
+def _differ_by_a_digit(one: str, other: str) -> bool:
+    """`ward1` and `ward2` are meant to be alike; a guess between them is never made."""
+    digits = "".join(c for c in one if c.isdigit()) != "".join(c for c in other if c.isdigit())
+    return digits and re.sub(r"\d", "", one) == re.sub(r"\d", "", other)
+
+
+def _check_name(tx: Transaction, name: str) -> None:
+    if tx.scalar(select(groups.c.id).where(groups.c.name == name, groups.c.deleted_at.is_(None))) is not None:
+        raise Problem("group-name-taken", name=name)
+
+
+def _pick(tx: Transaction, case_ids: Iterable[int]) -> None:
+    tx.temporary(_picked)
+    if rows := [{"id": c} for c in sorted(set(case_ids))]:
+        tx.execute(insert(_picked), rows)

@@ -1,0 +1,562 @@
+"""Inbox and outbox: record, queue, claim, hand over, settle.  The row is the queue.
+
+`MOVES` is the one table of what a message may become, and `settle` is one guarded UPDATE: a late, repeated or
+out-of-order receipt changes nothing.  A message is *handed over* when `claimed -> sending` commits, with a fresh attempt
+id, before the gateway is called; whatever dies after that leaves a message that is `unknown`, never one that is sent
+again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Integer, Row, Text, and_, bindparam, case, exists, func, insert, or_, select, tuple_, update
+
+from storage import codes, consent, schedules, segments
+from storage.audit import Actor
+from storage.database import Transaction, insert_new
+from storage.schema import Moment, broadcasts, cases, gateways, messages, programme, receipts
+from storage.schema import codes as codes_table
+
+MOVES: dict[str, frozenset[str]] = {
+    "queued": frozenset({"claimed", "withheld", "expired", "cancelled", "refused"}),
+    "claimed": frozenset({"queued", "sending", "withheld", "expired", "cancelled", "refused"}),
+    "sending": frozenset({"queued", "accepted", "refused", "unknown", "sent", "delivered", "undelivered"}),
+    "accepted": frozenset({"sent", "delivered", "undelivered", "refused"}),
+    "sent": frozenset({"delivered", "undelivered"}),
+    "unknown": frozenset({"accepted", "sent", "delivered", "undelivered", "refused", "queued", "unresolved"}),
+    "unresolved": frozenset({"accepted", "sent", "delivered", "undelivered", "refused"}),
+    "undelivered": frozenset({"delivered"}),
+    "delivered": frozenset(),
+    "refused": frozenset(),
+    "withheld": frozenset(),
+    "expired": frozenset(),
+    "cancelled": frozenset(),
+}
+"""What a message may become.  `unknown -> queued` only when it is proved that the gateway never took it;
+`undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
+
+MEANINGS: dict[str, str] = {
+    "queued": "waits for its time or its turn",
+    "claimed": "a worker has taken it; certainly not sent",
+    "sending": "handed to the gateway, no answer yet",
+    "accepted": "the gateway took it",
+    "sent": "the gateway passed it on",
+    "delivered": "the phone has it",
+    "undelivered": "the network could not deliver it",
+    "refused": "the gateway, or a rule of ours, refused it: not sent",
+    "unknown": "it may or may not have been sent; never sent again without proof",
+    "unresolved": "still unknown after every question was asked: a person decides",
+    "withheld": "not sent, and the reason says why",
+    "expired": "its time ran out before it could leave",
+    "cancelled": "halted before it left",
+}
+
+_SETTLE = {
+    to: update(messages)
+    .where(
+        messages.c.id == bindparam("row"),
+        messages.c.attempt_id == bindparam("attempt"),
+        messages.c.state.in_([state for state, moves in MOVES.items() if to in moves]),
+    )
+    .values(
+        state=to,
+        reason=bindparam("because"),
+        code=bindparam("their_code"),
+        gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
+        segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
+        due_at=func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
+        lease_owner=None,
+        lease_until=None,
+        settled_at=bindparam("now"),
+    )
+    for to in ("queued", "accepted", "refused", "unknown")
+}
+
+OPEN = ("queued", "claimed", "sending")
+ARRIVED = ("accepted", "sent", "delivered")
+LEASE = timedelta(seconds=120)
+RETRY_INBOUND = timedelta(seconds=30)
+MAX_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a kind of message is treated: lower priority leaves first."""
+
+    priority: int
+    needs_consent: bool
+    keeps_quiet_hours: bool
+    life: timedelta | None
+
+
+KINDS: dict[str, Kind] = {
+    # The one answer to STOP, START or HELP; late is worse than never (47 CFR 64.1200(a)(12): within five minutes).
+    "consent": Kind(0, needs_consent=False, keeps_quiet_hours=False, life=timedelta(minutes=5)),
+    "reply": Kind(0, needs_consent=True, keeps_quiet_hours=False, life=timedelta(hours=1)),
+    "notice": Kind(1, needs_consent=True, keeps_quiet_hours=False, life=timedelta(hours=24)),
+    "text": Kind(2, needs_consent=True, keeps_quiet_hours=True, life=None),
+    "broadcast": Kind(5, needs_consent=True, keeps_quiet_hours=True, life=None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """One message that is now `sending`: the call to the gateway must follow, once."""
+
+    id: int
+    attempt_id: str
+    phone: str
+    body: str
+    validity_s: int | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one attempt came to: the state, and when to try again if it is `queued`."""
+
+    id: int
+    attempt_id: str
+    state: str
+    reason: str | None = None
+    code: str | None = None
+    gateway_id: str | None = None
+    segments: int | None = None
+    due_at: datetime | None = None
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+def record_inbound(tx: Transaction, *, gateway: str, gateway_id: str, sender: str, text: str) -> Row[Any] | None:
+    """Keep a text; None if this gateway message id was seen before, however long ago."""
+    row = {
+        "direction": "in",
+        "phone": sender,
+        "body": text,
+        "kind": "text",
+        "state": "received",
+        "gateway": gateway,
+        "gateway_id": gateway_id,
+        "due_at": tx.now,
+        "created_at": tx.now,
+    }
+    return tx.execute(insert_new(tx, messages).values(row).returning(messages)).first()
+
+
+def handled(tx: Transaction, message: int, taken_for: str, *, case_id: int | None, person_id: int | None) -> None:
+    """Mark an inbound text as done with, and what it was taken for."""
+    tx.execute(
+        update(messages)
+        .where(messages.c.id == message, messages.c.state == "received")
+        .values(
+            state="handled", handled_as=taken_for, case_id=case_id, person_id=person_id, settled_at=tx.now, reason=None
+        )
+    )
+
+
+def postpone(tx: Transaction, message: int, reference: str) -> str:
+    """After a failed handling: try again a little later, after three tries set aside.  Returns the new state."""
+    tries = messages.c.attempts + 1
+    return str(
+        tx.execute(
+            update(messages)
+            .where(messages.c.id == message)
+            .values(
+                attempts=tries,
+                state=case((tries >= MAX_TRIES, "set_aside"), else_="received"),
+                reason=f"fault {reference}",
+                due_at=tx.now + RETRY_INBOUND,
+                settled_at=tx.now,
+            )
+            .returning(messages.c.state)
+        ).scalar_one()
+    )
+
+
+def unhandled(tx: Transaction) -> list[Row[Any]]:
+    """Inbound texts whose handling failed and whose time has come again, oldest first."""
+    waiting = and_(messages.c.direction == "in", messages.c.state == "received", messages.c.due_at <= tx.now)
+    return list(tx.execute(select(messages).where(waiting).order_by(messages.c.id).limit(20)))
+
+
+def is_set_down(tx: Transaction, message: int) -> bool:
+    """Whether an inbound row is really there: asked just before the commit that acknowledges it."""
+    return tx.scalar(select(messages.c.id).where(messages.c.id == message)) is not None
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+def queue(
+    tx: Transaction,
+    phone: str,
+    body: str,
+    kind: str,
+    *,
+    gateway: str | None = None,
+    case_id: int | None = None,
+    person_id: int | None = None,
+    reply_to: int | None = None,
+    code_id: int | None = None,
+) -> int:
+    """Put one message into the outbox; returns its id.  Without `gateway` it goes by the programme's default."""
+    life = KINDS[kind].life
+    row = {
+        "direction": "out",
+        "phone": phone,
+        "body": body,
+        "kind": kind,
+        "state": "queued",
+        "gateway": gateway or tx.rules.default_gateway,
+        "case_id": case_id,
+        "person_id": person_id,
+        "reply_to": reply_to,
+        "code_id": code_id,
+        "priority": KINDS[kind].priority,
+        "due_at": tx.now,
+        "expires_at": tx.now + life if life else None,
+        "created_at": tx.now,
+        "segments": segments.count(body).parts,
+    }
+    return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
+
+
+def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
+    """Take up to `at_most` due messages of a gateway under a lease; returns their ids in the order to be sent.
+
+    One statement for both databases.  At most one message is in flight to a phone, and none overtakes another to the
+    same phone; a message that stayed unknown holds back bulk to its phone, never a reply.
+    """
+    ahead, flying, doubtful = messages.alias("ahead"), messages.alias("flying"), messages.alias("doubtful")
+    due = and_(messages.c.direction == "out", messages.c.state == "queued", messages.c.due_at <= tx.now)
+    in_flight = exists().where(flying.c.phone == messages.c.phone, flying.c.state.in_(("claimed", "sending")))
+    overtaken = exists().where(
+        ahead.c.phone == messages.c.phone,
+        ahead.c.state == "queued",
+        ahead.c.due_at <= tx.now,
+        tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id) < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
+    )
+    in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
+    paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > tx.now)
+    turn = (
+        select(messages.c.id)
+        .where(due, messages.c.gateway == gateway, ~paused, ~in_flight, ~overtaken)
+        .where(or_(messages.c.priority < KINDS["broadcast"].priority, ~in_doubt))
+        .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
+        .limit(at_most)
+        .with_for_update(skip_locked=True, of=messages)
+    )
+    taken = (
+        update(messages)
+        .where(messages.c.id.in_(turn))
+        .values(state="claimed", lease_owner=owner, lease_until=tx.now + LEASE)
+        .returning(messages.c.id, messages.c.priority, messages.c.due_at)
+    )
+    return [row.id for row in sorted(tx.execute(taken), key=lambda row: (row.priority, row.due_at, row.id))]
+
+
+def is_due(tx: Transaction, gateway: str) -> bool:
+    """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
+    due = and_(messages.c.state == "queued", messages.c.gateway == gateway, messages.c.due_at <= tx.now)
+    return tx.scalar(select(messages.c.id).where(due).limit(1)) is not None
+
+
+def hand_over(tx: Transaction, ids: Sequence[int], owner: str, *, rate_per_s: float) -> tuple[list[HandOver], list[int]]:
+    """The gate, just before the call: consent, halt, quiet hours and expiry once more, and a token of the gateway.
+
+    Returns what may be sent now, each with a fresh attempt id and already `sending`, and the ids that still wait for a
+    token.  What may not be sent is moved to the state that says why.
+    """
+    rows = _at_the_gate(tx, ids, owner)
+    verdicts = [(row, _verdict(tx, row)) for row in rows]
+    passing = [row for row, verdict in verdicts if verdict is None]
+    for row, verdict in verdicts:
+        if verdict is not None:
+            _move(tx, row.id, "claimed", **verdict)
+    granted = _take_tokens(tx, passing[0].gateway, rate_per_s, len(passing)) if passing else 0
+    secret = bytes(rows[0].secret) if rows else b""
+    going = [_leaving(tx, row, secret) for row in passing[:granted]]
+    if going:
+        tx.execute(
+            update(messages)
+            .where(messages.c.id == bindparam("row"), messages.c.state == "claimed")
+            .values(
+                state="sending",
+                attempt_id=bindparam("attempt"),
+                attempts=messages.c.attempts + 1,
+                lease_until=tx.now + LEASE,
+                handed_over_at=tx.now,
+                settled_at=tx.now,
+                segments=bindparam("parts"),
+            ),
+            [{"row": h.id, "attempt": h.attempt_id, "parts": segments.count(h.body).parts} for h in going],
+        )
+    return going, [row.id for row in passing[granted:]]
+
+
+def settle(tx: Transaction, results: Iterable[Settled]) -> int:
+    """Write what attempts came to; returns how many messages moved.
+
+    Each move is guarded by MOVES and by the attempt id, so the answer to an earlier attempt never touches a later one.
+    """
+    by_state: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for r in results:
+        by_state[r.state].append(
+            {"row": r.id, "attempt": r.attempt_id, "because": r.reason, "their_code": r.code, "their_id": r.gateway_id,
+             "parts": r.segments, "due": r.due_at, "now": tx.now}
+        )  # fmt: skip
+    return sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
+
+
+def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
+    """Give claimed messages back: they were certainly not sent."""
+    if ids:
+        tx.execute(
+            update(messages)
+            .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
+            .values(state="queued", lease_owner=None, lease_until=None)
+        )
+
+
+def renew(tx: Transaction, owner: str) -> None:
+    """Keep the lease on what this worker holds."""
+    tx.execute(
+        update(messages)
+        .where(messages.c.lease_owner == owner, messages.c.state.in_(("claimed", "sending")))
+        .values(lease_until=tx.now + LEASE)
+    )
+
+
+def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[int, int]:
+    """Let go of what a dead worker held: claimed goes back to the queue, sending becomes unknown.
+
+    By the lease's clock; or, where the caller knows that no other worker can be alive (SQLite's one worker holds a file
+    lock), all that others held.  Returns how many went back and how many are now unknown.
+    """
+    held = messages.c.lease_until <= tx.now
+    if of_others_than is not None:
+        held = messages.c.lease_owner != of_others_than
+    free = {"lease_owner": None, "lease_until": None, "settled_at": tx.now}
+    back = tx.execute(update(messages).where(messages.c.state == "claimed", held).values(state="queued", **free))
+    doubtful = (
+        update(messages)
+        .where(messages.c.state == "sending", held)
+        .values(state="unknown", reason="process-died", **free)
+    )
+    return back.rowcount, tx.execute(doubtful).rowcount
+
+
+def receive_receipt(
+    tx: Transaction, *, gateway: str, message_id: int, gateway_id: str, state: str, word: str, code: str | None
+) -> bool:
+    """Keep a receipt, and move the message if that is forward; returns whether it moved.
+
+    A receipt whose gateway id is not that of our message is kept and moves nothing: after a restore the same number may
+    stand for another message.
+    """
+    came_from = [s for s, to in MOVES.items() if state in to]
+    moved = (
+        tx.execute(
+            update(messages)
+            .where(
+                messages.c.id == message_id,
+                messages.c.direction == "out",
+                messages.c.gateway == gateway,
+                or_(messages.c.gateway_id.is_(None), messages.c.gateway_id == gateway_id),
+                messages.c.attempts > 0,
+                messages.c.state.in_(came_from),
+            )
+            .values(
+                state=state,
+                gateway_id=gateway_id,
+                code=code,
+                reason="gateway-code" if code else None,
+                lease_owner=None,
+                lease_until=None,
+                settled_at=tx.now,
+            )
+        ).rowcount
+        > 0
+    )
+    row = {
+        "gateway": gateway,
+        "message_id": message_id,
+        "gateway_id": gateway_id,
+        "state": state,
+        "word": word,
+        "code": code or "",
+        "moved": moved,
+        "at": tx.now,
+    }
+    tx.execute(insert_new(tx, receipts).values(row))
+    return moved
+
+
+def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
+    """A gateway says that this recipient opted out there: the same as STOP."""
+    phone = tx.scalar(select(messages.c.phone).where(messages.c.id == message_id))
+    if phone is not None and consent.may_text(tx, phone):
+        consent.hear(tx, phone, "stop", words="(told by the gateway)", message_id=message_id, by=by)
+
+
+def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> None:
+    """Hold everything of a gateway until then."""
+    _ensure_gateway(tx, gateway, 0.0)
+    tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until, paused_because=because))
+
+
+# -- to look at --------------------------------------------------------------------------------------------------------
+
+
+def message(tx: Transaction, message_id: int) -> Row[Any] | None:
+    """One message, in or out."""
+    return tx.execute(select(messages).where(messages.c.id == message_id)).first()
+
+
+def list_all(
+    tx: Transaction,
+    *,
+    state: str | None = None,
+    phone: str | None = None,
+    direction: str | None = None,
+    at_most: int | None = None,
+) -> list[Row[Any]]:
+    """Messages, newest first."""
+    query = select(messages).order_by(messages.c.id.desc()).limit(at_most)
+    for column, value in ((messages.c.state, state), (messages.c.phone, phone), (messages.c.direction, direction)):
+        if value is not None:
+            query = query.where(column == value)
+    return list(tx.execute(query))
+
+
+def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
+    """The receipts of a message, in the order in which they came."""
+    return list(tx.execute(select(receipts).where(receipts.c.message_id == message_id).order_by(receipts.c.id)))
+
+
+def thread(tx: Transaction, phone: str, *, at_most: int = 60) -> list[Row[Any]]:
+    """The last messages with a number, both ways, oldest first."""
+    newest = select(messages).where(messages.c.phone == phone).order_by(messages.c.id.desc()).limit(at_most)
+    return list(tx.execute(newest))[::-1]
+
+
+def threads(tx: Transaction, phones: Iterable[str], *, at_most: int = 60) -> dict[str, list[Row[Any]]]:
+    """For each of these numbers the last messages with it, both ways, oldest first; in one question."""
+    found: dict[str, list[Row[Any]]] = {phone: [] for phone in phones}
+    newest = func.row_number().over(partition_by=messages.c.phone, order_by=messages.c.id.desc()).label("place")
+    recent = select(messages.c.id, newest).where(messages.c.phone.in_(list(found))).subquery()
+    last = select(messages).join(recent, recent.c.id == messages.c.id).where(recent.c.place <= at_most)
+    for row in tx.execute(last.order_by(messages.c.id)):
+        found[row.phone].append(row)
+    return found
+
+
+def count_states(tx: Transaction) -> dict[str, int]:
+    """How many messages are in each state."""
+    return {row.state: row.n for row in tx.execute(select(messages.c.state, func.count().label("n")).group_by("state"))}
+
+
+def sent_since(tx: Transaction, phone: str, kind: str, since: datetime) -> int:
+    """How many messages of a kind were queued to a number since then."""
+    return int(
+        tx.scalar(
+            select(func.count())
+            .select_from(messages)
+            .where(
+                messages.c.phone == phone,
+                messages.c.direction == "out",
+                messages.c.kind == kind,
+                messages.c.created_at >= since,
+            )
+        )
+    )
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[Any]]:
+    """The claimed rows with all that the gate asks: whether stopped, whether halted, in which zone, which code."""
+    query = (
+        select(
+            messages,
+            consent.is_stopped(messages.c.phone).label("stopped"),
+            broadcasts.c.state.label("broadcast_state"),
+            cases.c.time_zone,
+            codes_table.c.nonce,
+            programme.c.secret,
+        )
+        .join(programme, programme.c.id == 1)
+        .outerjoin(broadcasts, broadcasts.c.id == messages.c.broadcast_id)
+        .outerjoin(cases, cases.c.id == messages.c.case_id)
+        .outerjoin(codes_table, codes_table.c.id == messages.c.code_id)
+        .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
+        .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
+    )
+    return list(tx.execute(query))
+
+
+def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
+    """Why a claimed message may not leave now, as the columns to set; None if it may."""
+    kind = KINDS[row.kind]
+    if row.broadcast_state in ("halted", "dropped"):
+        return {"state": "cancelled", "reason": "halted"}
+    if row.expires_at is not None and row.expires_at <= tx.now:
+        return {"state": "expired", "reason": "expired"}
+    if kind.needs_consent and row.stopped:
+        return {"state": "withheld", "reason": "stopped"}
+    if kind.keeps_quiet_hours and tx.rules.hours is not None:
+        allowed = schedules.next_allowed(tx.now, _zones(tx, row), tx.rules.hours)
+        if row.expires_at is not None and allowed >= row.expires_at:
+            return {"state": "expired", "reason": "quiet-hours"}
+        if allowed > tx.now:
+            return {"state": "queued", "due_at": allowed, "reason": "quiet-hours"}
+    return None
+
+
+def _leaving(tx: Transaction, row: Row[Any], secret: bytes) -> HandOver:
+    body = row.body.replace(codes.MASK, codes.digits(secret, row.nonce)) if row.nonce is not None else row.body
+    ends = [row.expires_at]
+    if KINDS[row.kind].keeps_quiet_hours:
+        # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
+        ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
+    seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
+    return HandOver(row.id, secrets.token_hex(8), row.phone, body, max(1, min(seconds)) if seconds else None, row.attempts + 1)
+
+
+def _zones(tx: Transaction, row: Row[Any]) -> tuple[str, ...]:
+    return schedules.zones_of(row.time_zone, row.phone, home_zone=tx.rules.time_zone)
+
+
+def _move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> None:
+    assert columns["state"] in MOVES[came_from]
+    tx.execute(
+        update(messages)
+        .where(messages.c.id == message_id, messages.c.state == came_from)
+        .values(lease_owner=None, lease_until=None, settled_at=tx.now, **columns)
+    )
+
+
+def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) -> int:
+    """Take up to `wanted` tokens from the gateway's bucket, which holds one second's worth and at least one."""
+    _ensure_gateway(tx, gateway, 1.0)
+    row = tx.execute(select(gateways).where(gateways.c.name == gateway).with_for_update()).one()
+    passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
+    tokens = min(max(1.0, rate_per_s), row.tokens + passed * rate_per_s)
+    granted = min(wanted, int(tokens))
+    tx.execute(
+        update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=tx.now)
+    )
+    return granted
+
+
+def _ensure_gateway(tx: Transaction, gateway: str, tokens: float) -> None:
+    tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))
+

@@ -1,0 +1,1 @@
+"""How one release's schema becomes the next: Alembic, one revision per change."""

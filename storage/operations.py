@@ -1,0 +1,151 @@
+"""Numbered things a person asked for: what waits for a code, what was done, and what can be taken back.
+
+The number is what a person texts: `halt 42`, `no 42`, `undo 58`.  A broadcast's number is its operation's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from storage import audit, codes
+from storage.audit import Actor, Change
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.schema import operations
+
+WRONG_TRIES = 3
+SAME_WORDS = timedelta(minutes=10)
+UNDO = timedelta(hours=24)
+
+
+def ask(
+    tx: Transaction,
+    kind: str,
+    *,
+    words: str,
+    request: Mapping[str, Any],
+    group_id: int | None = None,
+    message_id: int | None = None,
+    by: Actor,
+) -> int:
+    """Open an operation that waits to be confirmed; returns its number."""
+    return _insert(
+        tx, kind, "waiting", words, request, group_id, message_id, by=by, expires_at=tx.now + codes.LIFE
+    )  # fmt: skip
+
+
+def note(
+    tx: Transaction,
+    kind: str,
+    *,
+    words: str,
+    undoes: Mapping[str, Any] | None,
+    request: Mapping[str, Any] | None = None,
+    group_id: int | None = None,
+    message_id: int | None = None,
+    by: Actor,
+) -> int:
+    """Write down a small operation that was done at once, with what takes it back; returns its number."""
+    return _insert(tx, kind, "done", words, request or {}, group_id, message_id, by=by, undoes=undoes, decided_at=tx.now)
+
+
+def operation(tx: Transaction, number: int) -> Row[Any] | None:
+    """One operation, or None."""
+    return tx.execute(select(operations).where(operations.c.id == number)).first()
+
+
+def issue_code(tx: Transaction, number: int, person: int) -> int:
+    """Send this person a code for the operation; returns the code's row id for the message that will carry it."""
+    row = operation(tx, number)
+    if row is None:
+        raise LookupError(f"no operation {number}")
+    return codes.issue(tx, number, person, digest_of(row))
+
+
+def digest_of(row: Row[Any]) -> str:
+    """What a code for this operation confirms: its words and its request, and nothing that can change later."""
+    return hashlib.sha256(f"{row.id}|{row.kind}|{row.words}|{row.request}".encode()).hexdigest()
+
+
+def waiting_of(tx: Transaction, person: int) -> list[Row[Any]]:
+    """What waits for this person's confirmation and has not run out, newest first."""
+    query = select(operations).where(
+        operations.c.person_id == person, operations.c.state == "waiting", operations.c.expires_at > tx.now
+    )
+    return list(tx.execute(query.order_by(operations.c.id.desc())))
+
+
+def seconding(tx: Transaction, person: int | None) -> list[Row[Any]]:
+    """What waits for a second person's code: this person's, or everybody's, newest first."""
+    query = select(operations).where(operations.c.state == "seconding").order_by(operations.c.id.desc())
+    return list(tx.execute(query if person is None else query.where(operations.c.person_id == person)))
+
+
+def with_same_words(tx: Transaction, person: int, words: str) -> Row[Any] | None:
+    """The newest operation that this person asked for in these very words within ten minutes."""
+    query = select(operations).where(
+        operations.c.person_id == person, operations.c.words == words, operations.c.asked_at > tx.now - SAME_WORDS
+    )
+    return tx.execute(query.order_by(operations.c.id.desc()).limit(1)).first()
+
+
+def answered(tx: Transaction, number: int, answer: str) -> None:
+    """Keep what was answered, so that the same words can be answered the same."""
+    tx.execute(update(operations).where(operations.c.id == number).values(answer=answer))
+
+
+def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
+    """Confirm, drop, refuse or undo an operation, with its audit line."""
+    row = operation(tx, number)
+    if row is None:
+        raise LookupError(f"no operation {number}")
+    tx.execute(update(operations).where(operations.c.id == number).values(state=state, decided_at=tx.now))
+    change = Change("operation", number, {"state": row.state}, {"state": state})
+    audit.record(tx, f"operations.{state}", "operation", number, facts={"kind": row.kind}, changes=[change], by=by)
+
+
+def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
+    """Count a wrong code against what waits for this person; after three the operation ends.
+
+    Returns the operation as it now is; raises Problem `code-none-waiting` if nothing waits.
+    """
+    waiting = waiting_of(tx, person)
+    if not waiting:
+        raise Problem("code-none-waiting")
+    row = waiting[0]
+    tx.execute(update(operations).where(operations.c.id == row.id).values(wrong_tries=row.wrong_tries + 1))
+    if row.wrong_tries + 1 >= WRONG_TRIES:
+        decide(tx, row.id, "refused", by=by)
+    return tx.execute(select(operations).where(operations.c.id == row.id)).one()
+
+
+def _insert(
+    tx: Transaction,
+    kind: str,
+    state: str,
+    words: str,
+    request: Mapping[str, Any],
+    group_id: int | None,
+    message_id: int | None,
+    *,
+    by: Actor,
+    **more: Any,
+) -> int:
+    row = {
+        "kind": kind,
+        "person_id": by.person_id,
+        "door": by.door,
+        "state": state,
+        "group_id": group_id,
+        "words": words,
+        "request": dict(request),
+        "message_id": message_id,
+        "asked_at": tx.now,
+        **more,
+    }
+    return int(tx.execute(insert(operations).returning(operations.c.id), row).scalar_one())

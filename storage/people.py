@@ -1,0 +1,154 @@
+"""Supervisors and other staff: who may do what, for which groups.
+
+A lead may do everything for every group; the others act within their own groups.  What a person may not touch and what
+does not exist look the same from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from storage import audit, groups, phones
+from storage.audit import Actor, Change
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.identifiers import fold
+from storage.schema import ROLES, people, person_groups
+
+RIGHTS: dict[str, frozenset[str]] = {
+    "viewer": frozenset({"see", "read"}),
+    "helper": frozenset({"see", "add"}),
+    "supervisor": frozenset({"see", "read", "add", "change", "tell"}),
+    "lead": frozenset({"see", "read", "add", "change", "tell", "lead"}),
+}
+"""see: menu and groups; read: who is in them and what ran; add: put cases in; change: take out, make groups;
+tell: text cases; lead: everything, for every group."""
+
+
+def may(person: Row[Any], right: str) -> bool:
+    """Whether this person's role has a right."""
+    return right in RIGHTS[person.role]
+
+
+def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
+    """The active person registered with this number."""
+    return tx.execute(select(people).where(people.c.phone == phone, people.c.active)).first()
+
+
+def by_id(tx: Transaction, person_id: int | None) -> Row[Any] | None:
+    """The active person with this row id."""
+    return tx.execute(select(people).where(people.c.id == person_id, people.c.active)).first()
+
+
+def person(tx: Transaction, phone: str) -> Row[Any]:
+    """The active person registered with this number; raises Problem `person-unknown`."""
+    number = phones.read(phone, country=tx.rules.country)
+    found = by_phone(tx, number.digits)
+    if found is None:
+        raise Problem("person-unknown", phone=phone)
+    return found
+
+
+def named(tx: Transaction, person_id: int | None) -> str:
+    """A person's name; the system's own user is `system`."""
+    return str(tx.scalar(select(people.c.name).where(people.c.id == person_id)) or "system")
+
+
+def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
+    """The live groups that a person may see, with `members`; all of them for a lead."""
+    every = groups.list_all(tx)
+    if may(person, "lead"):
+        return every
+    own = set(tx.execute(select(person_groups.c.group_id).where(person_groups.c.person_id == person.id)).scalars())
+    return [g for g in every if g.id in own]
+
+
+def list_all(tx: Transaction) -> list[Row[Any]]:
+    """Every active person, oldest first."""
+    return list(tx.execute(select(people).where(people.c.active).order_by(people.c.id)))
+
+
+def leads(tx: Transaction) -> list[Row[Any]]:
+    """The active leads."""
+    return [p for p in list_all(tx) if p.role == "lead"]
+
+
+def add(
+    tx: Transaction,
+    name: str,
+    phone: str,
+    role: str,
+    *,
+    shorts: Sequence[str] = (),
+    language: str | None = None,
+    by: Actor,
+) -> Row[Any]:
+    """Register a person.  Raises Problem `person-exists`, `person-role`, `person-name`, `group-unknown` or a number's."""
+    number = phones.read(phone, country=tx.rules.country, strict=tx.rules.strict_numbers)
+    if role not in ROLES:
+        raise Problem("person-role", role=role, roles=", ".join(ROLES))
+    if not fold(name):
+        raise Problem("person-name")
+    if by_phone(tx, number.digits) is not None:
+        raise Problem("person-exists", phone=number.digits)
+    row = {
+        "name": fold(name),
+        "phone": number.digits,
+        "role": role,
+        "language_code": language,
+        "active": True,
+        "created_at": tx.now,
+    }
+    person_id = tx.execute(insert(people).returning(people.c.id), row).scalar_one()
+    _set_groups(tx, person_id, shorts)
+    after = {"name": row["name"], "phone": row["phone"], "role": role, "groups": sorted(shorts)}
+    audit.record(tx, "people.add", "person", person_id, changes=[Change("person", person_id, {}, after)], by=by)
+    return tx.execute(select(people).where(people.c.id == person_id)).one()
+
+
+def change(
+    tx: Transaction,
+    person: Row[Any],
+    *,
+    role: str | None = None,
+    shorts: Sequence[str] | None = None,
+    language: str | None = None,
+    by: Actor,
+) -> None:
+    """Change a person's role, groups or language.  The last lead stays a lead: Problem `person-last-lead`."""
+    if role is not None and role not in ROLES:
+        raise Problem("person-role", role=role, roles=", ".join(ROLES))
+    if role not in (None, "lead"):
+        _keep_a_lead(tx, person)
+    new = {"role": role or person.role, "language_code": language or person.language_code}
+    tx.execute(update(people).where(people.c.id == person.id).values(**new))
+    before = {"role": person.role, "language_code": person.language_code}
+    if shorts is not None:
+        before["groups"] = [g.short for g in groups_of(tx, person)]
+        _set_groups(tx, person.id, shorts)
+        new["groups"] = sorted(shorts)
+    audit.record(tx, "people.change", "person", person.id, changes=[Change("person", person.id, before, new)], by=by)
+
+
+def remove(tx: Transaction, person: Row[Any], *, by: Actor) -> None:
+    """End a person's access; what they did stays under their name.  The last lead cannot go."""
+    _keep_a_lead(tx, person)
+    tx.execute(update(people).where(people.c.id == person.id).values(active=False))
+    change = Change("person", person.id, {"active": True}, {"active": False})
+    audit.record(tx, "people.remove", "person", person.id, changes=[change], by=by)
+
+
+def _keep_a_lead(tx: Transaction, person: Row[Any]) -> None:
+    others = select(func.count()).select_from(people).where(people.c.role == "lead", people.c.active)
+    if person.role == "lead" and tx.scalar(others.where(people.c.id != person.id)) == 0:
+        raise Problem("person-last-lead", name=person.name)
+
+
+def _set_groups(tx: Transaction, person_id: int, shorts: Sequence[str]) -> None:
+    tx.execute(delete(person_groups).where(person_groups.c.person_id == person_id))
+    ids = {groups.group(tx, short).id for short in shorts}
+    if ids:
+        tx.execute(insert(person_groups), [{"person_id": person_id, "group_id": g} for g in sorted(ids)])

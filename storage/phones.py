@@ -1,0 +1,186 @@
+"""Phone numbers as people type them, and the digits that are stored.
+
+A number is stored and compared as digits, country code first.  What is typed is read forgivingly, but never guessed:
+it needs a country code that exists and a length that is possible there.  Whether the number is in a range that is
+known to be in use is only a warning, because numbering plans change before libraries do.
+
+The library turns letters into keypad digits (`1-800-FLOWERS`), so nothing with a letter in it ever reaches it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import phonenumbers
+from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumberFormat, PhoneNumberType, ValidationResult
+
+from storage.errors import Problem
+from storage.folding import fold
+
+_REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile"})
+
+# Where mobile and fixed numbers share their ranges, as in North America, nobody can say which a number is.
+_TEXTABLE = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")
+_FLOAT = re.compile(r"(\+?\d{5,})\.0")
+_DIAL = re.compile(r"(?P<plus>\+?)(?P<digits>\d+)")
+
+_WHY_IMPOSSIBLE = {
+    ValidationResult.TOO_SHORT: "number-too-short",
+    ValidationResult.TOO_LONG: "number-too-long",
+    ValidationResult.INVALID_COUNTRY_CODE: "number-unknown-country",
+    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "number-local-only",
+}
+_WHY_UNREADABLE = {
+    NumberParseException.INVALID_COUNTRY_CODE: "number-unknown-country",
+    NumberParseException.TOO_LONG: "number-too-long",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that may be stored: its digits, country code first, and the keys of what a person should know.
+
+    `number-unknown-range`     possible, but in no range that is known to be in use
+    `number-not-mobile`        in use, but not by phones that take texts
+    `number-read-as-national`  typed without a country code; the home country's was added
+    `number-two-readings`      read with the country code it begins with, though it is a number of the home country too
+    """
+
+    digits: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One way of reading a number: the number, or the key of what forbids it."""
+
+    number: phonenumbers.PhoneNumber | None
+    why_not: str = ""
+
+
+def read(typed: str, *, country: str | None = None, strict: bool = False) -> Number:
+    """The number that a person meant; `country` is the programme's home, as an ISO region such as `GH`.
+
+    Digits without `+` or `00` are read with a country code first.  Only when that is impossible are they read as
+    dialled in the home country, with a warning.  When that reading would be a valid number too the first one still
+    wins, with `number-two-readings`: ten digits typed in New York may be a possible number in Egypt.
+
+    A cell that a spreadsheet shows as `233244123456.0`, or with an apostrophe before it, is read as the number it was.
+
+    Raises Problem `number-blank`, `-letters`, `-scientific`, `-too-short`, `-too-long`, `-unknown-country`,
+    `-local-only` or `-impossible`, and when `strict` also `-not-valid` for a number that has a warning about its range
+    or kind; each with `typed`.
+    """
+    judged = _judge(typed, country)
+    if isinstance(judged, str):
+        raise Problem(judged, typed=typed)
+    if strict and _REFUSED_WHEN_STRICT.intersection(judged.warnings):
+        raise Problem("number-not-valid", typed=typed)
+    return judged
+
+
+def find(typed: str, *, country: str | None = None) -> Number | None:
+    """The number that a person meant, or None where `read` would raise."""
+    judged = _judge(typed, country)
+    return None if isinstance(judged, str) else judged
+
+
+def masked(digits: str) -> str:
+    """The number for logs and answers: `+1555***4567`.
+
+    At least three digits are hidden, and the three stars never say how many.
+    """
+    shown = min(8, max(0, len(digits) - 3))
+    tail = shown // 2
+    return f"+{digits[: shown - tail]}***{digits[len(digits) - tail :]}"
+
+
+@lru_cache(maxsize=4096)
+def zones(digits: str) -> tuple[str, ...]:
+    """The IANA time zones that a number can be in; none where nothing is known of its range."""
+    from phonenumbers import timezone
+
+    number = _parsed(f"+{digits}", None).number
+    names = timezone.time_zones_for_number(number) if number else ()
+    return tuple(name for name in names if name != timezone.UNKNOWN_TIMEZONE)
+
+
+@lru_cache(maxsize=4096)
+def region(digits: str) -> str | None:
+    """The ISO region that a number belongs to; None where it belongs to none (satellites) or nothing is known."""
+    number = _parsed(f"+{digits}", None).number
+    name = phonenumbers.region_code_for_number(number) if number else None
+    return None if name == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY else name
+
+
+@lru_cache(maxsize=4096)
+def _judge(typed: str, country: str | None) -> Number | str:
+    """The number, or the key of the problem: a refusal is remembered as well as an answer."""
+    text = fold(typed).lstrip("'")
+    if _SCIENTIFIC.fullmatch(text):
+        return "number-scientific"
+    if any(char.isalpha() for char in text):
+        return "number-letters"
+    text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text
+    dial = re.sub(r"[\s().\[\]-]", "", text)
+    if dial in {"", "+"}:
+        return "number-blank"
+    found = _DIAL.fullmatch(dial)
+    if not found:
+        return "number-impossible"
+    return _choose(found["digits"], explicit=bool(found["plus"]), country=country)
+
+
+def _choose(digits: str, *, explicit: bool, country: str | None) -> Number | str:
+    """The reading that wins; `explicit` digits stood after a plus and have only one."""
+    abroad = _reading(f"+{digits.removeprefix('00')}", None)
+    if explicit or country is None:
+        return _number(abroad.number) if abroad.number else abroad.why_not
+    home = _reading(digits, country.upper())
+    if abroad.number:
+        twice = (
+            home.number and phonenumbers.is_valid_number(home.number) and _digits(home.number) != _digits(abroad.number)
+        )
+        return _number(abroad.number, *(("number-two-readings",) if twice else ()))
+    # Digits that begin with the home country's own code lack one or have one too many: reading them as national would
+    # put that code before them once more, which is only right when the outcome is a number in use.
+    own_code = str(phonenumbers.country_code_for_region(country.upper()))
+    coded = digits.removeprefix("00").startswith(own_code)
+    if home.number and (not coded or phonenumbers.is_valid_number(home.number)):
+        dialled = home.number.country_code_source == CountryCodeSource.FROM_DEFAULT_COUNTRY
+        return _number(home.number, *(("number-read-as-national",) if dialled else ()))
+    return abroad.why_not if coded else home.why_not
+
+
+def _number(parsed: phonenumbers.PhoneNumber, *warnings: str) -> Number:
+    if not phonenumbers.is_valid_number(parsed):
+        warnings = ("number-unknown-range", *warnings)
+    elif phonenumbers.number_type(parsed) not in _TEXTABLE:
+        warnings = ("number-not-mobile", *warnings)
+    return Number(_digits(parsed), warnings)
+
+
+def _digits(parsed: phonenumbers.PhoneNumber) -> str:
+    return phonenumbers.format_number(parsed, PhoneNumberFormat.E164).removeprefix("+")
+
+
+def _reading(dial: str, country: str | None) -> _Reading:
+    """The number if its length is possible where it belongs, dialled in full."""
+    parsed = _parsed(dial, country)
+    if parsed.number is None:
+        return parsed
+    verdict = phonenumbers.is_possible_number_with_reason(parsed.number)
+    if verdict == ValidationResult.IS_POSSIBLE:
+        return parsed
+    return _Reading(None, _WHY_IMPOSSIBLE.get(verdict, "number-impossible"))
+
+
+def _parsed(dial: str, country: str | None) -> _Reading:
+    try:
+        return _Reading(phonenumbers.parse(dial, country, keep_raw_input=True))
+    except NumberParseException as refusal:
+        return _Reading(None, _WHY_UNREADABLE.get(refusal.error_type, "number-too-short"))

@@ -1,0 +1,32 @@
+"""What a programme has decided: its home, its hours, its limits.
+
+These come from the operator's settings and are handed to `database.open`; every verb finds them as `tx.rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import time
+
+from storage.schedules import Hours
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The programme's own decisions; the defaults are those of `product.md` and safe for a programme that set none.
+
+    `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
+    `contact_backend_id` may hold; empty where this process sends nothing and cannot know.
+    """
+
+    name: str = "the programme"
+    time_zone: str = "UTC"
+    language: str = "en"
+    country: str | None = None
+    strict_numbers: bool = False
+    hold_s: int = 60
+    hours: Hours | None = field(default_factory=lambda: Hours(time(9), time(20)))
+    expiry_h: int = 24
+    second_person_above: int = 500
+    default_gateway: str | None = None
+    gateways: frozenset[str] = frozenset()

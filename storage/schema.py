@@ -1,0 +1,396 @@
+"""Every table, key, named constraint and index: the page to read first.
+
+What a database can enforce, it enforces here, by a name: one two-way owner per number, one message per broadcast and
+case, one live message per broadcast and phone, one inbound text per gateway message id, only legal states.
+Times are UTC.  Phone numbers are digits, country code first, without `+`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+    true,
+)
+
+REVISION = "0001"
+"""The migration that makes this schema; a database that says otherwise is refused."""
+
+IN_STATES = ("received", "handled", "set_aside")
+OUT_STATES = (
+    "queued", "claimed", "sending", "accepted", "sent", "delivered", "undelivered", "refused",
+    "unknown", "unresolved", "withheld", "expired", "cancelled",
+)  # fmt: skip
+OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refused", "undone")
+BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
+ROLES = ("lead", "supervisor", "helper", "viewer")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An instant: aware UTC in Python, a sortable UTC text on SQLite, `timestamptz` on PostgreSQL."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Refuse a naive time: it would be a local time that lost its zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(word) for word in words)})"
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "%(constraint_name)s",
+    }
+)
+
+programme = Table(
+    "programme",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rehearsal", Boolean, nullable=False, comment="a rehearsal database never meets a real gateway"),
+    Column("secret", LargeBinary, nullable=False, comment="derives the six-digit codes; never leaves the database"),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("id = 1", name="one_programme"),
+    comment="The one row that stamps this database.",
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("case_id", Text, nullable=False, comment="ours, or imported; never readable as a number"),
+    Column("case_id_key", Text, nullable=False, unique=True, comment="case_id as identifiers are compared"),
+    Column("external_id", Text, comment="the programme's own id"),
+    Column("external_id_key", Text, comment="external_id as identifiers are compared"),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("status", Text, nullable=False, server_default="open"),
+    Column("contact_phone_number", Text, comment="digits, country code first"),
+    Column("number_warning", Text, comment="why a person should look at the number again"),
+    Column("contact_phone_number_is_verified", Boolean, nullable=False, server_default=false()),
+    Column("two_way", Boolean, nullable=False, server_default=false(), comment="owns its number: may reply"),
+    Column("claimed_at", Moment, comment="since when it stands in line for its number"),
+    Column("commcare_email_address", Text),
+    Column("time_zone", Text, comment="IANA name"),
+    Column("language_code", Text, comment="BCP 47"),
+    Column("contact_backend_id", Text, comment="name of the gateway for this case"),
+    Column("properties", JSON, nullable=False, server_default="{}", comment="any further column of a sheet"),
+    Column("created_at", Moment, nullable=False),
+    Column("modified_at", Moment, nullable=False),
+    CheckConstraint(_one_of("status", ("open", "closed")), name="case_status"),
+    CheckConstraint("not two_way or contact_phone_number is not null", name="two_way_needs_a_number"),
+    Index("one_owner_per_number", "contact_phone_number", unique=True,
+          sqlite_where=text("two_way"), postgresql_where=text("two_way")),
+    Index("cases_by_number", "contact_phone_number"),
+    Index("cases_by_external_id", "external_id_key"),
+    comment="A case is a contact: whom the programme texts.",
+)  # fmt: skip
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="also the number of the group in a text"),
+    Column("short", Text, nullable=False, comment="the name in a text, 2 to 12 letters or digits"),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("deleted_at", Moment),
+    Index("one_live_group_per_short", "short", unique=True,
+          sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL")),
+    Index("one_live_group_per_name", "name", unique=True,
+          sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL")),
+    comment="Case groups.",
+)  # fmt: skip
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("language_code", Text),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint(_one_of("role", ROLES), name="person_role"),
+    Index("one_active_person_per_phone", "phone", unique=True,
+          sqlite_where=text("active"), postgresql_where=text("active")),
+    comment="Supervisors and other staff.",
+)  # fmt: skip
+
+person_groups = Table(
+    "person_groups",
+    metadata,
+    Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("group_id", ForeignKey("groups.id"), primary_key=True),
+    comment="The groups a person may touch; a lead may touch all.",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("person_id", Integer, comment="blank: the system's own user"),
+    Column("door", Text, nullable=False, comment="sms, cli, desk, gateway, worker"),
+    Column("source", Text, comment="the text or sheet it came by"),
+    Column("verb", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Integer),
+    Column("facts", JSON, nullable=False, comment="counts and names, nothing personal"),
+    Column("changes_digest", Text, comment="sha256 over the rows in audit_changes"),
+    Column("previous", Text, nullable=False, comment="hash of the entry before"),
+    Column("hash", Text, nullable=False, unique=True),
+    comment="Who did what, through which door: a hash chain.",
+)
+
+audit_changes = Table(
+    "audit_changes",
+    metadata,
+    Column("entry_id", ForeignKey("audit.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Integer, nullable=False),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Index("audit_changes_by_subject", "subject", "subject_id"),
+    comment="Before and after, row by row; personal data lives here and not in the chain.",
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("group_id", ForeignKey("groups.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Column("added_entry", ForeignKey("audit.id"), nullable=False, comment="who added, from which text or sheet"),
+    Column("removed_at", Moment),
+    Column("removed_entry", ForeignKey("audit.id")),
+    Index("one_live_membership", "group_id", "case_id", unique=True,
+          sqlite_where=text("removed_at IS NULL"), postgresql_where=text("removed_at IS NULL")),
+    Index("memberships_by_case", "case_id"),
+    comment="Who was in a group, from when to when.",
+)  # fmt: skip
+
+consent_events = Table(
+    "consent_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("phone", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("words", Text, comment="what was written"),
+    Column("message_id", Integer),
+    Column("person_id", Integer),
+    Column("door", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    CheckConstraint(_one_of("kind", ("stop", "start")), name="consent_kind"),
+    Index("consent_by_phone", "phone", "id"),
+    comment="STOP and START per number, in order of receipt; the last one holds.",
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="the number a person texts: halt 42"),
+    Column("kind", Text, nullable=False),
+    Column("person_id", ForeignKey("people.id")),
+    Column("door", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("group_id", ForeignKey("groups.id")),
+    Column("words", Text, nullable=False, server_default="", comment="the command as compared, for the same words twice"),
+    Column("answer", Text, comment="what was answered, code masked"),
+    Column("request", JSON, nullable=False, server_default="{}", comment="what `ok` will do"),
+    Column("undoes", JSON, comment="what `undo` takes back"),
+    Column("wrong_tries", Integer, nullable=False, server_default="0"),
+    Column("message_id", Integer, comment="the text it came by"),
+    Column("asked_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("decided_at", Moment),
+    CheckConstraint(_one_of("state", OPERATION_STATES), name="operation_state"),
+    Index("operations_by_person", "person_id", "id"),
+    comment="Numbered things a person asked for.",
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("operation_id", ForeignKey("operations.id"), nullable=False),
+    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("nonce", LargeBinary, nullable=False, comment="the digits are derived from it, and stored nowhere"),
+    Column("digest", Text, nullable=False, comment="what the code confirms: words and recipients"),
+    Column("expires_at", Moment, nullable=False),
+    Column("used_at", Moment),
+    Index("one_code_per_person_and_operation", "operation_id", "person_id", unique=True),
+    Index("codes_by_person", "person_id", "used_at"),
+    comment="Six digits that confirm an operation, sent only to the registered number.",
+)
+
+broadcasts = Table(
+    "broadcasts",
+    metadata,
+    Column("id", ForeignKey("operations.id"), primary_key=True, comment="the operation's number"),
+    Column("state", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="broadcast, or text: one case"),
+    Column("language", Text, nullable=False, comment="whose text is used where no other language fits"),
+    Column("recipients", Integer, nullable=False, comment="as frozen by the preview"),
+    Column("launched_at", Moment),
+    Column("hold_until", Moment),
+    Column("expires_at", Moment),
+    Column("expanded_through", Integer, nullable=False, server_default="0", comment="resume after this case"),
+    Column("finished_at", Moment),
+    CheckConstraint(_one_of("state", BROADCAST_STATES), name="broadcast_state"),
+    Index("broadcasts_by_state", "state"),
+    comment="A text to groups and single cases.",
+)
+
+broadcast_audience = Table(
+    "broadcast_audience",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("broadcast_id", ForeignKey("broadcasts.id"), nullable=False),
+    Column("group_id", ForeignKey("groups.id")),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("frozen_through", Integer, comment="the newest membership counted by the preview"),
+    CheckConstraint("(group_id is null) <> (case_id is null)", name="group_or_case"),
+    Index("audience_by_broadcast", "broadcast_id"),
+    comment="Whom a broadcast was previewed for; a later member is never added.",
+)
+
+broadcast_texts = Table(
+    "broadcast_texts",
+    metadata,
+    Column("broadcast_id", ForeignKey("broadcasts.id"), primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    comment="The words, per language.",
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="also in the address of its receipts"),
+    Column("direction", Text, nullable=False),
+    Column("phone", Text, comment="the person's number; blank where a recipient had none"),
+    Column("body", Text, nullable=False, comment="a code stands here as ******"),
+    Column("kind", Text, nullable=False, comment="consent, reply, notice, text, broadcast; inbound: text"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, comment="why it is in this state, as a key"),
+    Column("code", Text, comment="the gateway's own code for the reason"),
+    Column("gateway", Text),
+    Column("gateway_id", Text),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("person_id", ForeignKey("people.id")),
+    Column("broadcast_id", ForeignKey("broadcasts.id")),
+    Column("reply_to", Integer, comment="the inbound text that this answers"),
+    Column("code_id", ForeignKey("codes.id"), comment="whose digits are put in at hand-over"),
+    Column("language", Text),
+    Column("handled_as", Text, comment="inbound: what it was taken for"),
+    Column("priority", Integer, nullable=False, server_default="0", comment="lower leaves first"),
+    Column("due_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("attempt_id", Text),
+    Column("lease_owner", Text),
+    Column("lease_until", Moment),
+    Column("segments", Integer),
+    Column("created_at", Moment, nullable=False),
+    Column("handed_over_at", Moment, comment="when claimed became sending, by our clock"),
+    Column("settled_at", Moment, comment="when the state last moved"),
+    CheckConstraint(_one_of("direction", ("in", "out")), name="message_direction"),
+    CheckConstraint(
+        f"(direction = 'in' and {_one_of('state', IN_STATES)})"
+        f" or (direction = 'out' and {_one_of('state', OUT_STATES)})",
+        name="message_state",
+    ),
+    Index("one_inbound_per_gateway_id", "gateway", "gateway_id", unique=True,
+          sqlite_where=text("direction = 'in'"), postgresql_where=text("direction = 'in'")),
+    Index("one_message_per_broadcast_and_case", "broadcast_id", "case_id", unique=True,
+          sqlite_where=text("broadcast_id IS NOT NULL"), postgresql_where=text("broadcast_id IS NOT NULL")),
+    Index("one_live_message_per_broadcast_and_phone", "broadcast_id", "phone", unique=True,
+          sqlite_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'"),
+          postgresql_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'")),
+    Index("messages_due", "gateway", "priority", "due_at", "id",
+          sqlite_where=text("state = 'queued'"), postgresql_where=text("state = 'queued'")),
+    Index("messages_open_by_phone", "phone", "state",
+          sqlite_where=text("state IN ('queued', 'claimed', 'sending', 'unknown')"),
+          postgresql_where=text("state IN ('queued', 'claimed', 'sending', 'unknown')")),
+    Index("messages_leased", "lease_until",
+          sqlite_where=text("state IN ('claimed', 'sending')"),
+          postgresql_where=text("state IN ('claimed', 'sending')")),
+    Index("messages_unhandled", "due_at",
+          sqlite_where=text("state = 'received'"), postgresql_where=text("state = 'received'")),
+    Index("messages_by_phone", "phone", "id"),
+    Index("messages_by_gateway_id", "gateway_id"),
+    Index("messages_by_broadcast", "broadcast_id", "state"),
+    Index("messages_by_case", "case_id", "id"),
+    comment="Inbox and outbox: the row is the queue.",
+)  # fmt: skip
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("message_id", Integer, nullable=False, comment="as in the address; it may name no message of ours"),
+    Column("gateway_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("word", Text, nullable=False, comment="the gateway's own word"),
+    Column("code", Text),
+    Column("moved", Boolean, nullable=False, comment="false: late, repeated, or of no message of ours"),
+    Column("at", Moment, nullable=False),
+    Index("one_receipt_per_word", "gateway", "message_id", "gateway_id", "word", "code", unique=True),
+    comment="Every receipt, as it came.",
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("tokens", Float, nullable=False),
+    Column("refilled_at", Moment, nullable=False),
+    Column("paused_until", Moment),
+    Column("paused_because", Text),
+    comment="The rate of each gateway, held over all workers, and why one is paused.",
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True, comment="a fresh name at each start"),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    comment="The heartbeat of each worker.",
+)

@@ -1,0 +1,249 @@
+"""Everything an operator sets, in one frozen record read from the environment.
+
+Both doors read it, so that the bot and the desk cannot disagree about the home country or the database.
+Every fault is reported at once, an unknown `JUMBE_` name is a fault (a misspelt one would be silently ignored), and a
+secret is never shown.  `JUMBE_CONFIG` names a TOML file with the same settings in small letters without `JUMBE_`; the
+environment wins, and a secret in the file is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+
+from storage.errors import Misconfigured
+from storage.rules import Rules
+from storage.schedules import Hours, nearest_zones, valid_zone
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
+
+
+def _setting(name: str, meaning: str, read: Callable[[str], Any] = str, *, default: Any = None, secret: bool = False) -> Any:
+    told = {"name": name, "meaning": meaning, "read": read, "secret": secret}
+    return field(default=default, metadata=told, repr=not secret)
+
+
+def _yes(text: str) -> bool:
+    if text.casefold() in ("1", "yes", "true", "on"):
+        return True
+    if text.casefold() in ("", "0", "no", "false", "off"):
+        return False
+    raise ValueError("say 1 or 0")
+
+
+def _whole(text: str, *, least: int = 0, most: int = 10**9) -> int:
+    if not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError(f"say a whole number from {least} to {most}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 10_000:
+        raise ValueError("say messages per second, such as 1 or 0.5")
+    return rate
+
+
+def _zone(text: str) -> str:
+    if not valid_zone(text):
+        raise ValueError(f"no such time zone; near: {', '.join(nearest_zones(text))}")
+    return text
+
+
+def _country(text: str) -> str:
+    if text.upper() not in _REGIONS:
+        raise ValueError("say a country's two letters, such as GH")
+    return text.upper()
+
+
+def _quiet(text: str) -> Hours | None:
+    """`20:00-09:00` says when it is quiet; texting is allowed in the other hours."""
+    if text.casefold() == "off":
+        return None
+    begins, _, ends = text.partition("-")
+    try:
+        return Hours(opens=time.fromisoformat(ends.strip()), closes=time.fromisoformat(begins.strip()))
+    except ValueError:
+        raise ValueError("say from and to, such as 20:00-09:00, or off") from None
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("say an address such as https://sms.example.org")
+    return text.rstrip("/")
+
+
+def _public(text: str) -> str:
+    address = _address(text)
+    parts = urlsplit(address)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise ValueError("it must begin with https://, except on this machine itself")
+    return address
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; see `storage/README.md` for the printed table."""
+
+    database_url: str = _setting("DATABASE_URL", "the shared database", default="sqlite:///jumbe.db")
+    port: int = _setting("PORT", "the port of the web process", partial(_whole, least=1, most=65535), default=8000)
+    public_url: str | None = _setting("PUBLIC_URL", "the address under which gateways reach the web process", _public)
+    twilio_account_sid: str | None = _setting("TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`")
+    twilio_auth_token: str | None = _setting("TWILIO_AUTH_TOKEN", "Twilio's secret", secret=True)
+    twilio_from: str | None = _setting("TWILIO_FROM", "our number at Twilio")
+    twilio_messaging_service_sid: str | None = _setting("TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number")
+    twilio_api_url: str = _setting("TWILIO_API_URL", "another base address of the API", _address, default="https://api.twilio.com")
+    twilio_rate: float = _setting("TWILIO_RATE", "messages per second", _rate, default=1.0)
+    name: str = _setting("JUMBE_NAME", "how the programme calls itself in a text", default="This programme")
+    time_zone: str = _setting("JUMBE_TIME_ZONE", "the programme's time zone", _zone, default="UTC")
+    language: str = _setting("JUMBE_LANGUAGE", "the programme's language", default="en")
+    country: str | None = _setting("JUMBE_COUNTRY", "home country, for numbers typed without a country code", _country)
+    strict_numbers: bool = _setting("JUMBE_STRICT_NUMBERS", "refuse numbers in no known range instead of warning", _yes, default=False)
+    hold_s: int = _setting("JUMBE_HOLD_S", "seconds a confirmed broadcast waits, to be halted", partial(_whole, most=3600), default=60)
+    quiet_hours: Hours | None = _setting(
+        "JUMBE_QUIET_HOURS", "when nobody is texted, by the recipient's clock, or off", _quiet, default=Hours(time(9), time(20))
+    )  # fmt: skip
+    expiry_h: int = _setting("JUMBE_EXPIRY_H", "hours after which a broadcast's unsent texts die", partial(_whole, least=1, most=336), default=24)
+    second_person_above: int = _setting("JUMBE_SECOND_PERSON_ABOVE", "recipients above which a second person must confirm", partial(_whole, least=1), default=500)
+    simulator: bool = _setting("JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False)
+    config: str | None = _setting("JUMBE_CONFIG", "a TOML file with settings; the environment wins")
+
+    @property
+    def has_twilio(self) -> bool:
+        """Whether Twilio's variables are set."""
+        return self.twilio_account_sid is not None
+
+    @property
+    def own_url(self) -> str:
+        """PUBLIC_URL, or this machine's own address where nothing else is set."""
+        return self.public_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the web process serves this machine only."""
+        return urlsplit(self.own_url).hostname in _LOOPBACK
+
+    @property
+    def phones_book(self) -> str:
+        """The file in which the simulator keeps what its virtual phones got: beside the database."""
+        _, _, path = self.database_url.partition("sqlite:///")
+        return (path or "jumbe.db") + "-phones"
+
+    @property
+    def gateway_names(self) -> tuple[str, ...]:
+        """The gateways that these settings make, the default one first."""
+        return ("twilio",) if self.has_twilio else ("simulator",) if self.simulator else ()
+
+    def rules(self) -> Rules:
+        """What the verbs of `storage` need to know of it."""
+        names = self.gateway_names
+        return Rules(
+            name=self.name,
+            time_zone=self.time_zone,
+            language=self.language,
+            country=self.country,
+            strict_numbers=self.strict_numbers,
+            hold_s=self.hold_s,
+            hours=self.quiet_hours,
+            expiry_h=self.expiry_h,
+            second_person_above=self.second_person_above,
+            default_gateway=names[0] if names else None,
+            gateways=frozenset(names),
+        )
+
+
+def read(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings; raises Misconfigured with every fault at once."""
+    env = dict(os.environ if environment is None else environment)
+    faults: list[str] = []
+    known = {f.metadata["name"]: f for f in fields(Settings)}
+    filed = _from_file(env.get("JUMBE_CONFIG"), faults)
+    for name in sorted(env):
+        if name.startswith("JUMBE_") and name not in known:
+            faults.append(f"{name} is no setting of Jumbe: see 'jumbe settings' for those that are")
+    values: dict[str, Any] = {}
+    for name, f in known.items():
+        text = env.get(name, filed.get(f.name))
+        if text is None or text.strip() == "":
+            continue
+        try:
+            values[f.name] = f.metadata["read"](text.strip())
+        except ValueError as error:
+            shown = "(hidden)" if f.metadata["secret"] else repr(text)
+            faults.append(f"{name} is {shown}: {error}")
+    settings = Settings(**values)
+    faults += _together(settings, env)
+    if faults:
+        raise Misconfigured(faults)
+    return settings
+
+
+def table(settings: Settings) -> list[dict[str, str]]:
+    """Each setting with its value now, its default and its meaning; secrets hidden."""
+    return [
+        {
+            "name": f.metadata["name"],
+            "value": _shown(getattr(settings, f.name), secret=f.metadata["secret"]),
+            "default": _shown(f.default, secret=False),
+            "meaning": f.metadata["meaning"],
+        }
+        for f in fields(settings)
+    ]
+
+
+def _together(settings: Settings, env: Mapping[str, str]) -> list[str]:
+    """Faults that only show when settings are seen together."""
+    faults = []
+    twilio = [n for n in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN") if env.get(n)]
+    if len(twilio) == 1:
+        faults.append(f"{twilio[0]} is set alone: Twilio needs TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN together")
+    if len(twilio) == 2 and not (settings.twilio_from or settings.twilio_messaging_service_sid):
+        faults.append("Twilio needs a sender: set TWILIO_FROM or TWILIO_MESSAGING_SERVICE_SID")
+    if twilio and settings.simulator:
+        faults.append("JUMBE_SIMULATOR and Twilio's settings exclude each other: a rehearsal never meets a real gateway")
+    if len(twilio) == 2 and settings.public_url is None:
+        faults.append("PUBLIC_URL is not set: Twilio signs every webhook over the address that it calls")
+    return faults
+
+
+def _from_file(path: str | None, faults: list[str]) -> dict[str, str]:
+    if not path:
+        return {}
+    try:
+        told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        faults.append(f"JUMBE_CONFIG: {path} cannot be read: {error}")
+        return {}
+    known = {f.name: f for f in fields(Settings)}
+    for name in sorted(told):
+        if name not in known or name == "config":
+            faults.append(f"JUMBE_CONFIG: {name} is no setting of Jumbe")
+        elif known[name].metadata["secret"]:
+            faults.append(f"JUMBE_CONFIG: {name} is a secret: it stands in the environment, never in a file")
+    return {name: str(value) for name, value in told.items()}
+
+
+def _shown(value: Any, *, secret: bool) -> str:
+    if value is None:
+        return "-"
+    if secret:
+        return "(hidden)"
+    if isinstance(value, Hours):
+        return f"{value.closes:%H:%M}-{value.opens:%H:%M}"
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)

@@ -1,0 +1,35 @@
+"""The heartbeat of the workers: who is there, and since when nobody was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+
+from storage.database import Transaction, insert_new
+from storage.schema import workers
+
+FRESH = timedelta(seconds=20)
+
+
+def beat(tx: Transaction, owner: str) -> None:
+    """Say that this worker is alive; those not heard of for a day are forgotten."""
+    tx.execute(insert_new(tx, workers).values(owner=owner, started_at=tx.now, seen_at=tx.now))
+    tx.execute(update(workers).where(workers.c.owner == owner).values(seen_at=tx.now))
+    tx.execute(delete(workers).where(workers.c.seen_at < tx.now - timedelta(days=1)))
+
+
+def leave(tx: Transaction, owner: str) -> None:
+    """Say that this worker has stopped."""
+    tx.execute(delete(workers).where(workers.c.owner == owner))
+
+
+def last_seen(tx: Transaction) -> datetime | None:
+    """When a worker was last heard of."""
+    return tx.execute(select(func.max(workers.c.seen_at))).scalar()
+
+
+def is_fresh(tx: Transaction) -> bool:
+    """Whether a worker was heard of within twenty seconds."""
+    seen = last_seen(tx)
+    return seen is not None and seen > tx.now - FRESH

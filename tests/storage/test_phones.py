@@ -1,0 +1,213 @@
+"""Numbers as people type them: what is read, what is refused, what a person is told."""
+
+from __future__ import annotations
+
+import ast
+import string
+import tomllib
+from pathlib import Path
+
+import phonenumbers
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from storage import phones
+from storage.errors import Problem
+
+STORAGE = Path(phones.__file__).parent
+
+
+def refusal(typed: str, **how: object) -> str:
+    with pytest.raises(Problem) as caught:
+        phones.read(typed, **how)
+    assert caught.value.values == {"typed": typed}
+    return caught.value.key
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "233244123456",
+        "+233244123456",
+        "00233244123456",
+        "+00233244123456",
+        "+233 24 412 3456",
+        "+233-24-412-3456",
+        "(+233) 24.412.3456",
+        "+233 (0)244123456",
+        "\u200e+233\u00a024\u2011412\u20133456\u202c",
+        "+٢٣٣٢٤٤١٢٣٤٥٦",
+        "२३३२४४१२३४५६",
+        "２３３２４４１２３４５６",
+        "'233244123456",
+        "233244123456.0",
+        "233244123456\n",
+    ],
+)
+def test_a_number_is_read_however_it_is_typed(typed: str) -> None:
+    assert phones.read(typed) == phones.Number("233244123456", ())
+
+
+def test_a_national_number_is_read_in_the_home_country_with_a_warning() -> None:
+    expected = phones.Number("233244123456", ("number-read-as-national",))
+    assert phones.read("024 412 3456", country="GH") == expected
+    assert phones.read("244123456", country="gh") == expected
+
+
+def test_a_number_dialled_abroad_from_home_is_not_called_national() -> None:
+    assert phones.read("011 233 24 412 3456", country="US") == phones.Number("233244123456", ())
+    assert phones.read("000 254 712 345678", country="KE") == phones.Number("254712345678", ())
+
+
+def test_an_italian_number_keeps_its_leading_zero() -> None:
+    assert phones.read("06 1234 5678", country="IT").digits == "390612345678"
+
+
+def test_a_number_with_its_country_code_needs_no_plus_at_home() -> None:
+    assert phones.read("254712345678", country="KE") == phones.Number("254712345678", ())
+
+
+def test_where_both_readings_fit_the_country_code_wins_with_a_warning() -> None:
+    number = phones.read("2025550123", country="US")
+    assert number.digits == "2025550123"
+    assert "number-two-readings" in number.warnings
+    assert "number-two-readings" not in phones.read("+2025550123", country="US").warnings
+
+
+def test_the_example_of_the_documents_is_kept_with_a_warning() -> None:
+    assert phones.read("15551234567") == phones.Number("15551234567", ("number-unknown-range",))
+
+
+def test_a_fixed_line_is_kept_with_a_warning() -> None:
+    assert phones.read("+4930123456").warnings == ("number-not-mobile",)
+
+
+@pytest.mark.parametrize("typed", ["15551234567", "+4930123456"])
+def test_strict_programmes_refuse_what_others_are_warned_of(typed: str) -> None:
+    assert refusal(typed, strict=True) == "number-not-valid"
+
+
+def test_strict_programmes_still_take_national_numbers_and_numbers_that_may_be_mobile() -> None:
+    assert phones.read("0244123456", country="GH", strict=True).digits == "233244123456"
+    assert phones.read("12025550123", strict=True).warnings == ()
+
+
+@pytest.mark.parametrize("typed", ["1.55512E+10", "1,55512e+10", "1E10", " 1.55512E+10 ", "+1.5E10"])
+def test_a_number_typed_as_scientific_notation_is_refused(typed: str) -> None:
+    assert refusal(typed) == "number-scientific"
+
+
+@pytest.mark.parametrize("typed", ["1-800-FLOWERS", "15551234567x12", "c-bcdfghj", "тел 233244123456", "n/a"])
+def test_letters_are_never_read_as_keypad_digits(typed: str) -> None:
+    assert refusal(typed) == "number-letters"
+
+
+@pytest.mark.parametrize(
+    ("typed", "country", "key"),
+    [
+        ("", None, "number-blank"),
+        (" \t", None, "number-blank"),
+        ("--", None, "number-blank"),
+        ("+", None, "number-blank"),
+        ("123", None, "number-too-short"),
+        ("+44", None, "number-too-short"),
+        ("23324412", None, "number-too-short"),
+        ("23324412", "GH", "number-too-short"),  # not 233 23324412, though Ghana has numbers of that length
+        ("23302441234567", "GH", "number-too-long"),
+        ("1" * 400, None, "number-too-long"),
+        ("999123456789", None, "number-unknown-country"),
+        ("0244123456", None, "number-unknown-country"),
+        ("+0244123456", "GH", "number-unknown-country"),
+        ("15551234", None, "number-local-only"),
+        ("555 1234", "US", "number-local-only"),
+        ("+233244123456 / +233244123457", None, "number-impossible"),
+        ("+233#244123456", None, "number-impossible"),
+        ("233244123456🙂", None, "number-impossible"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(typed: str, country: str | None, key: str) -> None:
+    assert refusal(typed, country=country) == key
+
+
+def test_an_unknown_home_country_reads_nothing_as_national() -> None:
+    assert phones.find("0244123456", country="XX") is None
+    assert phones.find("233244123456", country="XX") is not None
+
+
+def test_finding_answers_none_where_reading_refuses() -> None:
+    assert phones.find("p-104") is None
+    assert phones.find("+233 24 412 3456") == phones.read("233244123456")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=30), st.sampled_from([None, "GH", "US", "DE", "IT"]))
+@example("\ud800", "GH")
+@example("+" * 30, None)
+def test_any_text_is_read_or_refused_and_what_is_read_is_digits(typed: str, country: str | None) -> None:
+    number = phones.find(typed, country=country)
+    if number is not None:
+        assert set(number.digits) <= set(string.digits)
+        assert phones.read("+" + number.digits).digits == number.digits
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)), st.booleans())
+def test_every_country_s_own_example_is_read_with_and_without_plus(region: str, plus: bool) -> None:
+    example_number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    if example_number is None:
+        return
+    e164 = phonenumbers.format_number(example_number, phonenumbers.PhoneNumberFormat.E164)
+    number = phones.read(e164 if plus else e164[1:])
+    assert number == phones.Number(e164[1:], ())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(string.digits, max_size=15))
+def test_a_masked_number_hides_at_least_three_digits(digits: str) -> None:
+    head, tail = phones.masked(digits).removeprefix("+").split("***")
+    assert digits.startswith(head)
+    assert digits.endswith(tail)
+    assert len(head) + len(tail) <= max(0, len(digits) - 3)
+
+
+def test_a_masked_number_shows_enough_to_be_recognised() -> None:
+    assert phones.masked("15551234567") == "+1555***4567"
+
+
+def test_the_zones_of_a_number_are_those_it_can_be_in() -> None:
+    assert phones.zones("254712345678") == ("Africa/Nairobi",)
+    assert len(phones.zones("79161234567")) > 10
+
+
+@pytest.mark.parametrize("digits", ["15551234567", "8821612345678", "", "0"])
+def test_a_number_of_which_nothing_is_known_has_no_zones(digits: str) -> None:
+    assert phones.zones(digits) == ()
+
+
+def test_the_region_of_a_number_is_its_country() -> None:
+    assert phones.region("233244123456") == "GH"
+    assert phones.region("8821612345678") is None
+    assert phones.region("") is None
+
+
+def test_every_key_that_these_modules_use_has_its_sentence() -> None:
+    sentences = tomllib.loads((STORAGE / "sentences.toml").read_text("utf-8"))
+    literals = {
+        node.value
+        for module in ("phones", "templates")
+        for node in ast.walk(ast.parse((STORAGE / f"{module}.py").read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    used = {text for text in literals if text.startswith(("number-", "field-", "brace-")) and " " not in text}
+    assert len(used) == 15
+    assert used <= sentences.keys()
+
+
+def test_the_sentences_of_refusals_fit_their_values_and_those_of_warnings_need_none() -> None:
+    sentences = tomllib.loads((STORAGE / "sentences.toml").read_text("utf-8"))
+    for key in ("number-unknown-range", "number-not-mobile", "number-read-as-national", "number-two-readings"):
+        assert sentences[key].format() == sentences[key]
+    assert '"0"' in sentences["number-too-short"].format(typed="0")
+    assert '"nam"' in sentences["field-unknown"].format(field="nam", known="name")
+    assert '"a { b"' in sentences["brace-stray"].format(near="a { b")
