@@ -1,0 +1,1 @@
+"""The virtual phones of a rehearsal."""
