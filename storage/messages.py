@@ -493,6 +493,7 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
             codes_table.c.nonce,
             programme.c.secret,
         )
+        .select_from(messages)
         .join(programme, programme.c.id == 1)
         .outerjoin(broadcasts, broadcasts.c.id == messages.c.broadcast_id)
         .outerjoin(cases, cases.c.id == messages.c.case_id)
