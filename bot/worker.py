@@ -21,8 +21,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
-
 from bot import inbox
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from storage import broadcasts, messages, workers
@@ -48,6 +46,9 @@ CALL_S = 30.0
 STOP_S = 25.0
 """A platform kills about 30 s after SIGTERM."""
 
+FAULTS_IN_A_ROW = 10
+"""Failed turns, a second apart, after which the worker ends with the fault."""
+
 PAUSE = timedelta(minutes=5)
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
 _PAUSES = frozenset({"gateway", "sender"})
@@ -67,6 +68,7 @@ class Worker:
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
         self._answered = asyncio.Event()
         self._tidied: datetime | None = None
+        self._faults = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
@@ -114,12 +116,18 @@ class Worker:
 
     async def _turn_safely(self) -> bool:
         try:
-            return await self.turn()
-        except OperationalError as fault:
-            # The database is locked or away: the rows still say what is to be done, so look again.
-            log.error("the database did not answer: %s", type(fault).__name__)
+            worked = await self.turn()
+        except Exception as fault:
+            # The rows still say what is to be done, so look again; but a fault that stays must be seen by whoever
+            # restarts processes, and not by a heartbeat that goes on.
+            self._faults += 1
+            log.error("a turn failed (%d in a row): %s", self._faults, type(fault).__name__)
+            if self._faults >= FAULTS_IN_A_ROW:
+                raise
             await asyncio.sleep(1)
             return False
+        self._faults = 0
+        return worked
 
     async def _wait(self, stop: asyncio.Event) -> None:
         """Until a call is answered, the next look, or the end."""

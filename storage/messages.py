@@ -62,7 +62,8 @@ _SETTLE = {
     .where(
         messages.c.id == bindparam("row"),
         messages.c.attempt_id == bindparam("attempt"),
-        messages.c.state.in_([state for state, moves in MOVES.items() if to in moves]),
+        # Not IN: SQLAlchemy expands its list at run time, which a statement for many rows cannot do.
+        or_(*(messages.c.state == state for state, moves in MOVES.items() if to in moves)),
     )
     .values(
         state=to,
