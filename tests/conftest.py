@@ -1,0 +1,69 @@
+"""What every test can ask for: a database of its own, a clock that stands still, a world to act in."""
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import storage  # noqa: F401  chooses the SQLite library before any plugin can
+from storage import migrate
+from storage.database import Database
+from storage.rules import Rules
+from tests.world import World
+
+for name in [n for n in os.environ if n.startswith(("JUMBE_", "TWILIO_", "DATABASE_URL", "PUBLIC_URL", "PORT"))]:
+    if name != "TWILIO_SPEC":
+        del os.environ[name]
+
+
+class Clock:
+    """A clock that moves only when told: Tuesday 3 November 2026, ten in the morning in Accra (UTC)."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **span: float) -> datetime:
+        self.now += timedelta(**span)
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An upgraded, empty database file, made once and copied for each test."""
+    path = tmp_path_factory.mktemp("empty") / "empty.db"
+    db = Database(f"sqlite:///{path}")
+    migrate.upgrade(db)
+    db.close()
+    return path
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules(
+        name="Demo clinic", time_zone="Africa/Accra", country="GH", hours=None,
+        default_gateway="simulator", gateways=frozenset({"simulator"}),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def db(tmp_path: Path, empty_file: Path, rules: Rules, clock: Clock):
+    path = tmp_path / "test.db"
+    shutil.copy(empty_file, path)
+    database = Database(f"sqlite:///{path}", rules, clock)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def world(db: Database) -> World:
+    return World(db)

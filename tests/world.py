@@ -1,0 +1,49 @@
+"""A world to act in: cases, groups and people made by the verbs of storage, named as a test needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage import contacts, groups, people
+from storage.audit import Actor
+from storage.contacts import Wanted
+from storage.database import Database
+
+TEST = Actor("test", None, "a test")
+
+
+class World:
+    """Every verb opens its own transaction, so that a test reads as a story."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def case(self, external_id: str, phone: str | None = None, *, verified: bool = True, **values: Any) -> int:
+        """A case, verified on its phone unless told otherwise; returns its row id."""
+        wanted = {"external_id": external_id, "name": external_id.title(), **values}
+        if phone is not None:
+            wanted |= {"contact_phone_number": phone, "contact_phone_number_is_verified": verified}
+        with self.db.transaction() as tx:
+            return contacts.save(tx, [Wanted(None, wanted)], by=TEST)[0]
+
+    def change(self, case: int, **values: Any) -> None:
+        """Set properties of a case."""
+        with self.db.transaction() as tx:
+            contacts.save(tx, [Wanted(case, values)], by=TEST)
+
+    def group(self, short: str, *members: int, name: str | None = None) -> int:
+        """A group with these members; returns its row id."""
+        with self.db.transaction() as tx:
+            group = groups.create(tx, short, name, by=TEST)
+            groups.add(tx, group.id, members, by=TEST)
+            return int(group.id)
+
+    def person(self, name: str, phone: str, role: str = "lead", *shorts: str) -> Any:
+        """A member of staff."""
+        with self.db.transaction() as tx:
+            return people.add(tx, name, phone, role, shorts=shorts, by=TEST)
+
+    def look(self, case: int) -> Any:
+        """The case as it is now."""
+        with self.db.reading() as tx:
+            return contacts.contact(tx, case)
