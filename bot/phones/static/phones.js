@@ -31,7 +31,7 @@ function set(element, property, value) {
 class Phone {
   constructor(told, shown) {
     this.number = told.phone;
-    this.texts = new Map(); // id -> { item, told }
+    this.texts = new Map(); // id -> { item, told, raw }
     this.unread = 0;
     this.sending = false;
     this.element = made("phone");
@@ -88,11 +88,11 @@ class Phone {
       const before = this.texts.get(text.id);
       const item = before?.item ?? made("text");
       if (hasArrived(text) && !(before && hasArrived(before.told))) fresh += 1;
-      if (before?.raw !== JSON.stringify(text)) drawText(item, text, told);
-      const [, month, date] = dayOf(text.at);
-      set(item.dataset, "day", day === `${month} ${date}` ? "" : dayInWords(text.at));
-      day = `${month} ${date}`;
-      this.texts.set(text.id, { item, told: text, raw: JSON.stringify(text) });
+      const raw = JSON.stringify(text);
+      if (before?.raw !== raw) drawText(item, text, told);
+      set(item.dataset, "day", day === dayOf(text.at) ? "" : dayInWords(text.at));
+      day = dayOf(text.at);
+      this.texts.set(text.id, { item, told: text, raw });
       if (item === place) place = place.nextElementSibling;
       else this.thread.insertBefore(item, place);
     }
@@ -202,12 +202,11 @@ function hasArrived(text) {
 }
 
 function dayOf(at) {
-  const day = new Date(at);
-  return [day.getFullYear(), day.getMonth(), day.getDate()];
+  return new Date(at).toDateString();
 }
 
 function dayInWords(at) {
-  if (String(dayOf(at)) === String(dayOf(Date.now()))) return "Today";
+  if (dayOf(at) === dayOf(Date.now())) return "Today";
   return new Date(at).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
 }
 
