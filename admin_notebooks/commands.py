@@ -16,7 +16,6 @@ from storage import groups as g
 from storage.audit import Actor
 from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one
 from storage.contacts import PROPERTIES
-from storage.database import Transaction
 from storage.errors import Problem
 from storage.imports import Mode, Plan, Verdict
 
@@ -217,5 +216,3 @@ def _moment(text: str, zone: str) -> datetime:
     if len(text) <= 10:
         moment = moment.replace(hour=23, minute=59, second=59)
     return moment.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if moment.tzinfo is None else moment
-
-

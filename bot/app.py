@@ -40,7 +40,9 @@ def meets_its_stamp(db: Database, gateways: Mapping[str, Gateway]) -> list[str]:
         rehearsal = is_rehearsal(tx)
     simulated = "simulator" in gateways
     if rehearsal and not simulated:
-        return [f"{db.shown} is a rehearsal database and never meets a real gateway: make another with 'jumbe db upgrade'"]
+        return [
+            f"{db.shown} is a rehearsal database and never meets a real gateway: make another with 'jumbe db upgrade'"
+        ]
     if simulated and not rehearsal:
         return [f"{db.shown} is for real use: rehearse on one that 'jumbe demo' made"]
     return []

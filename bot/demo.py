@@ -38,7 +38,7 @@ def make(db: Database) -> bool:
 
 
 def _fill(tx: Transaction) -> None:
-    wanted = []
+    wanted: list[Wanted] = []
     for prefix, language, zone, names in _COUNTRIES:
         for name in names.split():
             number = f"{prefix}{len(wanted) % 15 + 101:0{12 - len(prefix)}}"

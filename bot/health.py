@@ -61,7 +61,11 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     safe = sqlite_is_safe()
     if db.is_sqlite:
         library = f"SQLite {sqlite3.sqlite_version}"
-        told = "free of the WAL-reset bug" if safe else "has the WAL-reset bug, so the rollback journal is used: install pysqlite3"
+        told = (
+            "free of the WAL-reset bug"
+            if safe
+            else "has the WAL-reset bug, so the rollback journal is used: install pysqlite3"
+        )
         yield "sqlite", safe, f"{library} {told}"
     try:
         db.check()
@@ -74,7 +78,11 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         fresh = workers.is_fresh(tx)
         kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
     yield "stamp", True, kind
-    yield "worker", fresh, "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
+    yield (
+        "worker",
+        fresh,
+        "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'",
+    )
     unknown = states.get("unknown", 0) + states.get("unresolved", 0)
     told = f"{unknown} messages may or may not have been sent: jumbe messages list --state unknown"
     yield "unknown", unknown == 0, told if unknown else "no message is in doubt"

@@ -103,15 +103,15 @@ def _handle(tx: Transaction, row: Row[Any]) -> None:
         taken_for = _help(tx, row, told)
     else:
         taken_for = _inbox(tx, row, case, told)
-    messages.handled(
-        tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None
-    )
+    messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
 def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str) -> str:
     """One confirmation for a STOP or START that changed something, none for a repetition."""
     events = consent.history(tx, row.phone)
-    changed = [e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind]
+    changed = [
+        e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind
+    ]
     if changed and changed[-1].message_id == row.id:
         text = told.say((f"{word}-confirmed", {"programme": tx.rules.name}))
         messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
@@ -181,4 +181,3 @@ def _tell_leads(tx: Transaction) -> None:
     for lead in people.leads(tx):
         told = sentences(lead.language_code or tx.rules.language)
         messages.queue(tx, lead.phone, told.say(("unhandled-notice", {})), "notice", person_id=lead.id)
-

@@ -80,9 +80,9 @@ def _guarded(gateway: Gateway, request: Request, act: Callable[[], object]) -> i
     return 200
 
 
-def _keep(db: Database, gateway: str, receipt: Receipt) -> None:
+def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
     with db.transaction() as tx:
-        messages.receive_receipt(
+        moved = messages.receive_receipt(
             tx,
             gateway=gateway,
             message_id=receipt.message_id,
@@ -93,6 +93,7 @@ def _keep(db: Database, gateway: str, receipt: Receipt) -> None:
         )
         if receipt.code == "21610":
             messages.note_opt_out(tx, receipt.message_id, by=Actor("gateway", None, f"receipt of {receipt.message_id}"))
+    return moved
 
 
 def _request(public_url: str) -> Request:

@@ -201,7 +201,9 @@ class Worker:
             messages.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
         if result.scope in _PAUSES:
             # A wrong token must pause the gateway after one message, not burn the whole queue.
-            messages.pause(tx, gateway.name, until=tx.now + PAUSE, because=f"{result.reason} ({result.code or 'no code'})")
+            messages.pause(
+                tx, gateway.name, until=tx.now + PAUSE, because=f"{result.reason} ({result.code or 'no code'})"
+            )
             log.error("gateway %s is paused for %s: %s", gateway.name, PAUSE, result.reason)
 
     def _give_back(self) -> None:
@@ -249,7 +251,9 @@ def _settled(handed: HandOver, result: SendResult, now: datetime) -> Settled:
     """What an answer of the gateway means for our row."""
     match result:
         case Accepted():
-            return Settled(handed.id, handed.attempt_id, "accepted", gateway_id=result.gateway_id, segments=result.segments)
+            return Settled(
+                handed.id, handed.attempt_id, "accepted", gateway_id=result.gateway_id, segments=result.segments
+            )
         case Unknown():
             return Settled(handed.id, handed.attempt_id, "unknown", reason="no-answer")
         case NotSent(scope=scope) if scope in _AGAIN:

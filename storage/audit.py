@@ -60,7 +60,13 @@ def record(
     """Write one line of the audit log and the changes under it; returns its id."""
     tx.alone("audit")
     rows = [
-        {"position": n, "subject": c.subject, "subject_id": c.subject_id, "before": dict(c.before), "after": dict(c.after)}
+        {
+            "position": n,
+            "subject": c.subject,
+            "subject_id": c.subject_id,
+            "before": dict(c.before),
+            "after": dict(c.after),
+        }
         for n, c in enumerate(changes)
     ]
     entry: dict[str, Any] = {
@@ -107,7 +113,7 @@ def first_broken(tx: Transaction) -> int | None:
             ).mappings()
         ]
         digest = digest_of(rows) if rows else None
-        if row["previous"] != previous or row["changes_digest"] != digest or hash_of(row) != row["hash"]:
+        if row["previous"] != previous or row["changes_digest"] != digest or hash_of(dict(row)) != row["hash"]:
             return int(row["id"])
         previous = row["hash"]
     return None

@@ -13,15 +13,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, Boolean, ColumnElement, Row, Select, Text, and_, case, exists, func, insert, literal, null, or_, select, update
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from storage import audit, consent, operations, schedules, segments, templates
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
 from storage.messages import ARRIVED, KINDS, OPEN
-from storage.schema import operations as operations_table
 from storage.schema import Moment, broadcast_audience, broadcast_texts, broadcasts, cases, groups, memberships, messages
+from storage.schema import operations as operations_table
 
 RANGE = 10_000
 """Recipients per transaction while expanding, so that a webhook never waits long for the writer."""
@@ -106,9 +123,9 @@ def preview(tx: Transaction, number: int) -> Preview:
     skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
     recipients = broadcast(tx, number).recipients
     query = _recipients(tx, number)
-    samples = [
-        row.body for row in tx.execute(query.where(query.selected_columns.reason.is_(None)).limit(3))
-    ] or list(_texts(tx, number).values())
+    samples = [row.body for row in tx.execute(query.where(query.selected_columns.reason.is_(None)).limit(3))] or list(
+        _texts(tx, number).values()
+    )
     dearest = max((segments.count(body) for body in samples), key=lambda s: s.parts)
     return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples)
 
@@ -211,9 +228,7 @@ def expand_next(tx: Transaction) -> bool:
 def finish(tx: Transaction) -> int:
     """Mark as done the broadcasts of which nothing is left to send; returns how many."""
     left = exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN))
-    done = (
-        update(broadcasts).where(broadcasts.c.state == "sending", ~left).values(state="done", finished_at=tx.now)
-    )
+    done = update(broadcasts).where(broadcasts.c.state == "sending", ~left).values(state="done", finished_at=tx.now)
     return tx.execute(done).rowcount
 
 
@@ -350,7 +365,7 @@ def _recipients(tx: Transaction, number: int) -> Select[Any]:
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
     gateway = func.coalesce(func.nullif(cases.c.contact_backend_id, ""), tx.rules.default_gateway)
-    unknown_gateway: ColumnElement[bool] = literal(False, Boolean())  # noqa: FBT003
+    unknown_gateway: ColumnElement[bool] = literal(False, Boolean())
     if tx.rules.gateways:
         unknown_gateway = gateway.not_in(sorted(tx.rules.gateways))
     reason = case(
@@ -412,6 +427,7 @@ def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> ColumnElem
         return base
     named = tx.execute(select(cases.c.time_zone).distinct().where(cases.c.time_zone.is_not(None))).scalars()
     waves = [
-        (zone == name, literal(schedules.next_allowed(row.hold_until, (name,), tx.rules.hours), Moment())) for name in named
+        (zone == name, literal(schedules.next_allowed(row.hold_until, (name,), tx.rules.hours), Moment()))
+        for name in named
     ]
     return case(*waves, else_=base) if waves else base

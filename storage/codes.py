@@ -50,7 +50,9 @@ def secret_of(tx: Transaction) -> bytes:
 def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
     """The codes that this person was sent and has not used, newest first, expired ones too."""
     return list(
-        tx.execute(select(codes).where(codes.c.person_id == person, codes.c.used_at.is_(None)).order_by(codes.c.id.desc()))
+        tx.execute(
+            select(codes).where(codes.c.person_id == person, codes.c.used_at.is_(None)).order_by(codes.c.id.desc())
+        )
     )
 
 

@@ -131,7 +131,9 @@ def find_one(tx: Transaction, typed: str) -> Row[Any]:
     fitting = find(tx, [identifier])[0]
     if not fitting:
         nearest = suggest(tx, [identifier])[0]
-        raise Problem("case-unknown-near", typed=typed, near=nearest) if nearest else Problem("case-unknown", typed=typed)
+        raise (
+            Problem("case-unknown-near", typed=typed, near=nearest) if nearest else Problem("case-unknown", typed=typed)
+        )
     if len(fitting) > 1:
         raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in fitting))
     return fitting[0]
@@ -155,8 +157,10 @@ def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int 
     for column in (cases.c.case_id_key, cases.c.external_id_key, cases.c.contact_phone_number):
         variant = _near.c.phone if column is cases.c.contact_phone_number else _near.c.key
         shown = {cases.c.external_id_key: cases.c.external_id, cases.c.case_id_key: cases.c.case_id}.get(column, column)
-        for row in tx.execute(select(_near.c.n, func.min(shown)).join(cases, column == variant).group_by(_near.c.n)):
-            suggestions[row[0]] = row[1]
+        for row in tx.execute(
+            select(_near.c.n, func.min(shown).label("nearest")).join(cases, column == variant).group_by(_near.c.n)
+        ):
+            suggestions[row.n] = row.nearest
     return suggestions
 
 
@@ -193,7 +197,9 @@ def owners_of(tx: Transaction, numbers: Iterable[str]) -> dict[str, Row[Any]]:
     """For each number that has an owner, the owning case; in one question to the database."""
     if not _fill_numbers(tx, numbers):
         return {}
-    rows = tx.execute(select(cases).join(_numbers, _numbers.c.phone == cases.c.contact_phone_number).where(cases.c.two_way))
+    rows = tx.execute(
+        select(cases).join(_numbers, _numbers.c.phone == cases.c.contact_phone_number).where(cases.c.two_way)
+    )
     return {row.contact_phone_number: row for row in rows}
 
 
@@ -359,4 +365,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a row that an audit line keeps: what a person set, as JSON can hold it."""
     kept = {n: v for n, v in values.items() if n in PROPERTIES or n in ("properties", "case_id")}
     return {n: v for n, v in kept.items() if v not in (None, "", {})}
-

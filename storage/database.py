@@ -61,7 +61,7 @@ class Transaction:
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> CursorResult[Any]:
         """Run a statement; a list of values runs it once for each."""
-        return self.connection.execute(statement, values)  # type: ignore[arg-type,return-value]
+        return self.connection.execute(statement, values)
 
     def scalar(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row, or None."""

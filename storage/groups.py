@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Integer, MetaData, Row, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, and_, func, insert, or_, select, update
 
 from storage import audit
 from storage.audit import Actor, Change
@@ -22,7 +22,30 @@ from storage.optwords import GATEWAY_WORDS
 from storage.schema import cases, groups, memberships, person_groups
 
 VERBS = frozenset(
-    "menu groups who find new name add drop delete tell ask at also ok no halt fix check undo re move invite".split()
+    [
+        "menu",
+        "groups",
+        "who",
+        "find",
+        "new",
+        "name",
+        "add",
+        "drop",
+        "delete",
+        "tell",
+        "ask",
+        "at",
+        "also",
+        "ok",
+        "no",
+        "halt",
+        "fix",
+        "check",
+        "undo",
+        "re",
+        "move",
+        "invite",
+    ]
 )
 """The verbs of a text in English: no group may be called so.  A test holds this equal to what the bot declares."""
 
@@ -76,9 +99,11 @@ def count_members(tx: Transaction, group_id: int) -> int:
     return int(tx.scalar(select(func.count()).select_from(memberships).where(live)))
 
 
-def members(tx: Transaction, group_id: int, *, as_of: datetime | None = None, at_most: int | None = None) -> list[Row[Any]]:
+def members(
+    tx: Transaction, group_id: int, *, as_of: datetime | None = None, at_most: int | None = None
+) -> list[Row[Any]]:
     """The cases of a group, now or as of a moment, in the order in which they came in; with `added_at`."""
-    there = memberships.c.removed_at.is_(None)
+    there: ColumnElement[bool] = memberships.c.removed_at.is_(None)
     if as_of is not None:
         there = and_(
             memberships.c.added_at <= as_of, or_(memberships.c.removed_at.is_(None), memberships.c.removed_at > as_of)
@@ -106,7 +131,9 @@ def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> se
     )
 
 
-def create(tx: Transaction, short: str, name: str | None = None, *, for_person: int | None = None, by: Actor) -> Row[Any]:
+def create(
+    tx: Transaction, short: str, name: str | None = None, *, for_person: int | None = None, by: Actor
+) -> Row[Any]:
     """Make a group.
 
     Raises Problem `group-short-shape`, `group-short-word`, `group-short-near`, `group-exists` or `group-name-taken`.

@@ -109,8 +109,8 @@ def plan_members(tx: Transaction, group_id: int, rows: Sequence[SheetRow], mode:
         text = cell.text if cell else ""
         if i not in fitting:
             fault = cell.fault if cell and cell.fault else None
-            reason = Problem("cell-unreadable", fault=fault) if fault else Problem("cell-blank", column=IDENTIFIER)
-            verdicts.append(Verdict(row.number, text, "unreadable", reason))
+            why = Problem("cell-unreadable", fault=fault) if fault else Problem("cell-blank", column=IDENTIFIER)
+            verdicts.append(Verdict(row.number, text, "unreadable", why))
         elif i not in found:
             verdicts.append(_unfound(row.number, text, fitting[i]))
         else:
@@ -129,7 +129,13 @@ def plan_members(tx: Transaction, group_id: int, rows: Sequence[SheetRow], mode:
 
 
 def apply_members(
-    tx: Transaction, group_id: int, rows: Sequence[SheetRow], mode: Mode = "add", *, planned: Plan | None = None, by: Actor
+    tx: Transaction,
+    group_id: int,
+    rows: Sequence[SheetRow],
+    mode: Mode = "add",
+    *,
+    planned: Plan | None = None,
+    by: Actor,
 ) -> Plan:
     """Carry out a plan for a group, all of it or nothing; returns what was done.
 
@@ -280,8 +286,13 @@ def apply_cases(tx: Transaction, rows: Sequence[SheetRow], *, planned: Plan | No
         v
         if v.row not in made
         else Verdict(
-            v.row, v.identifier, v.verdict, target=made[v.row], case_id=public[made[v.row]],
-            warnings=v.warnings, changes=v.changes,
+            v.row,
+            v.identifier,
+            v.verdict,
+            target=made[v.row],
+            case_id=public[made[v.row]],
+            warnings=v.warnings,
+            changes=v.changes,
         )  # fmt: skip
         for v in plan.verdicts
     ]
@@ -318,7 +329,14 @@ def _case_verdict(
         return Verdict(number, identifier, "create", warnings=warnings, changes=changes, wanted=wanted)
     word = "update" if changes else "unchanged"
     return Verdict(
-        number, identifier, word, target=case.id, case_id=case.case_id, warnings=warnings, changes=changes, wanted=wanted
+        number,
+        identifier,
+        word,
+        target=case.id,
+        case_id=case.case_id,
+        warnings=warnings,
+        changes=changes,
+        wanted=wanted,
     )
 
 
@@ -332,15 +350,12 @@ def _matched(
         return found[0]
     same = by_external.get(key(external_id), ()) if external_id else ()
     if case_id:
-        return None if not same else _refuse_other_id(external_id, same)
+        if same:  # a new case id with the external id of another case: one of the two is a mistake
+            raise Problem("row-other-case-id", typed=external_id, candidates=", ".join(c.case_id for c in same))
+        return None
     if len(same) > 1:
         raise Problem("row-ambiguous", typed=external_id, candidates=", ".join(c.case_id for c in same))
     return same[0] if same else None
-
-
-def _refuse_other_id(external_id: str, same: Sequence[Row[Any]]) -> None:
-    """A new case id with an external id that a case of another id has: one of the two is a mistake."""
-    raise Problem("row-other-case-id", typed=external_id, candidates=", ".join(c.case_id for c in same))
 
 
 def _read_values(
@@ -444,7 +459,9 @@ def _with_owner_warnings(tx: Transaction, verdicts: list[Verdict]) -> list[Verdi
     wanting = {}
     for n, v in enumerate(verdicts):
         if v.wanted is not None and v.verdict != "invalid":
-            phone = v.wanted.values.get("contact_phone_number") or v.changes.get("contact_phone_number", (None, None))[1]
+            phone = (
+                v.wanted.values.get("contact_phone_number") or v.changes.get("contact_phone_number", (None, None))[1]
+            )
             if phone:
                 wanting[n] = phone
     owners = contacts.owners_of(tx, wanting.values())
@@ -471,4 +488,3 @@ def _public_ids(tx: Transaction, ids: Sequence[int]) -> dict[int, str]:
     tx.execute(insert(_asked), [{"id": i} for i in set(ids)])
     rows = tx.execute(select(cases.c.id, cases.c.case_id).join(_asked, _asked.c.id == cases.c.id))
     return {row.id: row.case_id for row in rows}
-

@@ -242,7 +242,8 @@ def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
         ahead.c.phone == messages.c.phone,
         ahead.c.state == "queued",
         ahead.c.due_at <= tx.now,
-        tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id) < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
+        tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id)
+        < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
     )
     in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
     paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > tx.now)
@@ -269,7 +270,9 @@ def is_due(tx: Transaction, gateway: str) -> bool:
     return tx.scalar(select(messages.c.id).where(due).limit(1)) is not None
 
 
-def hand_over(tx: Transaction, ids: Sequence[int], owner: str, *, rate_per_s: float) -> tuple[list[HandOver], list[int]]:
+def hand_over(
+    tx: Transaction, ids: Sequence[int], owner: str, *, rate_per_s: float
+) -> tuple[list[HandOver], list[int]]:
     """The gate, just before the call: consent, halt, quiet hours and expiry once more, and a token of the gateway.
 
     Returns what may be sent now, each with a fresh attempt id and already `sending`, and the ids that still wait for a
@@ -530,7 +533,9 @@ def _leaving(tx: Transaction, row: Row[Any], secret: bytes) -> HandOver:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
         ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
-    return HandOver(row.id, secrets.token_hex(8), row.phone, body, max(1, min(seconds)) if seconds else None, row.attempts + 1)
+    return HandOver(
+        row.id, secrets.token_hex(8), row.phone, body, max(1, min(seconds)) if seconds else None, row.attempts + 1
+    )
 
 
 def _zones(tx: Transaction, row: Row[Any]) -> tuple[str, ...]:
@@ -553,12 +558,9 @@ def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) 
     passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
     tokens = min(max(1.0, rate_per_s), row.tokens + passed * rate_per_s)
     granted = min(wanted, int(tokens))
-    tx.execute(
-        update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=tx.now)
-    )
+    tx.execute(update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=tx.now))
     return granted
 
 
 def _ensure_gateway(tx: Transaction, gateway: str, tokens: float) -> None:
     tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))
-

@@ -51,7 +51,9 @@ def note(
     by: Actor,
 ) -> int:
     """Write down a small operation that was done at once, with what takes it back; returns its number."""
-    return _insert(tx, kind, "done", words, request or {}, group_id, message_id, by=by, undoes=undoes, decided_at=tx.now)
+    return _insert(
+        tx, kind, "done", words, request or {}, group_id, message_id, by=by, undoes=undoes, decided_at=tx.now
+    )
 
 
 def operation(tx: Transaction, number: int) -> Row[Any] | None:

@@ -229,7 +229,9 @@ operations = Table(
     Column("door", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("group_id", ForeignKey("groups.id")),
-    Column("words", Text, nullable=False, server_default="", comment="the command as compared, for the same words twice"),
+    Column(
+        "words", Text, nullable=False, server_default="", comment="the command as compared, for the same words twice"
+    ),
     Column("answer", Text, comment="what was answered, code masked"),
     Column("request", JSON, nullable=False, server_default="{}", comment="what `ok` will do"),
     Column("undoes", JSON, comment="what `undo` takes back"),

@@ -28,7 +28,9 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
 
 
-def _setting(name: str, meaning: str, read: Callable[[str], Any] = str, *, default: Any = None, secret: bool = False) -> Any:
+def _setting(
+    name: str, meaning: str, read: Callable[[str], Any] = str, *, default: Any = None, secret: bool = False
+) -> Any:
     told = {"name": name, "meaning": meaning, "read": read, "secret": secret}
     return field(default=default, metadata=told, repr=not secret)
 
@@ -102,24 +104,46 @@ class Settings:
     database_url: str = _setting("DATABASE_URL", "the shared database", default="sqlite:///jumbe.db")
     port: int = _setting("PORT", "the port of the web process", partial(_whole, least=1, most=65535), default=8000)
     public_url: str | None = _setting("PUBLIC_URL", "the address under which gateways reach the web process", _public)
-    twilio_account_sid: str | None = _setting("TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`")
+    twilio_account_sid: str | None = _setting(
+        "TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`"
+    )
     twilio_auth_token: str | None = _setting("TWILIO_AUTH_TOKEN", "Twilio's secret", secret=True)
     twilio_from: str | None = _setting("TWILIO_FROM", "our number at Twilio")
-    twilio_messaging_service_sid: str | None = _setting("TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number")
-    twilio_api_url: str = _setting("TWILIO_API_URL", "another base address of the API", _address, default="https://api.twilio.com")
+    twilio_messaging_service_sid: str | None = _setting(
+        "TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number"
+    )
+    twilio_api_url: str = _setting(
+        "TWILIO_API_URL", "another base address of the API", _address, default="https://api.twilio.com"
+    )
     twilio_rate: float = _setting("TWILIO_RATE", "messages per second", _rate, default=1.0)
     name: str = _setting("JUMBE_NAME", "how the programme calls itself in a text", default="This programme")
     time_zone: str = _setting("JUMBE_TIME_ZONE", "the programme's time zone", _zone, default="UTC")
     language: str = _setting("JUMBE_LANGUAGE", "the programme's language", default="en")
     country: str | None = _setting("JUMBE_COUNTRY", "home country, for numbers typed without a country code", _country)
-    strict_numbers: bool = _setting("JUMBE_STRICT_NUMBERS", "refuse numbers in no known range instead of warning", _yes, default=False)
-    hold_s: int = _setting("JUMBE_HOLD_S", "seconds a confirmed broadcast waits, to be halted", partial(_whole, most=3600), default=60)
+    strict_numbers: bool = _setting(
+        "JUMBE_STRICT_NUMBERS", "refuse numbers in no known range instead of warning", _yes, default=False
+    )
+    hold_s: int = _setting(
+        "JUMBE_HOLD_S", "seconds a confirmed broadcast waits, to be halted", partial(_whole, most=3600), default=60
+    )
     quiet_hours: Hours | None = _setting(
         "JUMBE_QUIET_HOURS", "when nobody is texted, by the recipient's clock, or off", _quiet, default=Hours(time(9), time(20))
     )  # fmt: skip
-    expiry_h: int = _setting("JUMBE_EXPIRY_H", "hours after which a broadcast's unsent texts die", partial(_whole, least=1, most=336), default=24)
-    second_person_above: int = _setting("JUMBE_SECOND_PERSON_ABOVE", "recipients above which a second person must confirm", partial(_whole, least=1), default=500)
-    simulator: bool = _setting("JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False)
+    expiry_h: int = _setting(
+        "JUMBE_EXPIRY_H",
+        "hours after which a broadcast's unsent texts die",
+        partial(_whole, least=1, most=336),
+        default=24,
+    )
+    second_person_above: int = _setting(
+        "JUMBE_SECOND_PERSON_ABOVE",
+        "recipients above which a second person must confirm",
+        partial(_whole, least=1),
+        default=500,
+    )
+    simulator: bool = _setting(
+        "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
+    )
     config: str | None = _setting("JUMBE_CONFIG", "a TOML file with settings; the environment wins")
 
     @property
@@ -214,7 +238,9 @@ def _together(settings: Settings, env: Mapping[str, str]) -> list[str]:
     if len(twilio) == 2 and not (settings.twilio_from or settings.twilio_messaging_service_sid):
         faults.append("Twilio needs a sender: set TWILIO_FROM or TWILIO_MESSAGING_SERVICE_SID")
     if twilio and settings.simulator:
-        faults.append("JUMBE_SIMULATOR and Twilio's settings exclude each other: a rehearsal never meets a real gateway")
+        faults.append(
+            "JUMBE_SIMULATOR and Twilio's settings exclude each other: a rehearsal never meets a real gateway"
+        )
     if len(twilio) == 2 and settings.public_url is None:
         faults.append("PUBLIC_URL is not set: Twilio signs every webhook over the address that it calls")
     return faults

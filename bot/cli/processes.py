@@ -175,7 +175,7 @@ def _becomes_ready(port: str, children: Mapping[str, subprocess.Popen[bytes]]) -
 
     until = time.monotonic() + 30
     while time.monotonic() < until and all(child.poll() is None for child in children.values()):
-        with contextlib.suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):  # noqa: S310
+        with contextlib.suppress(URLError, OSError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
             return True
         time.sleep(0.2)
     return False

@@ -171,7 +171,18 @@ def messages() -> None:
     """Every text in and out."""
 
 
-_COLUMNS = ("id", "direction", "phone", "body", "state", "gateway", "gateway_id", "broadcast_id", "reason", "created_at")
+_COLUMNS = (
+    "id",
+    "direction",
+    "phone",
+    "body",
+    "state",
+    "gateway",
+    "gateway_id",
+    "broadcast_id",
+    "reason",
+    "created_at",
+)
 
 
 @messages.command("list")
@@ -180,7 +191,9 @@ _COLUMNS = ("id", "direction", "phone", "body", "state", "gateway", "gateway_id"
 @click.option("--direction", type=click.Choice(["in", "out"]))
 @click.option("--limit", type=int, help="The newest so many.")
 @as_json
-def list_messages(state: str | None, phone: str | None, direction: str | None, limit: int | None, *, json_: bool) -> None:
+def list_messages(
+    state: str | None, phone: str | None, direction: str | None, limit: int | None, *, json_: bool
+) -> None:
     """Texts in and out, newest first."""
     if state is not None and state not in (*m.MOVES, "received", "handled", "set_aside"):
         raise Problem("state-unknown", state=state, states=", ".join([*m.MOVES, "received", "handled", "set_aside"]))

@@ -20,7 +20,12 @@ from storage.errors import Problem
 SINGLE_TEXTS_AN_HOUR = 30
 
 
-@command("tell <whom> <text...>", right="tell", risk="sends", examples=["tell anc Clinic closed Friday", "tell p-104 Please call us"])
+@command(
+    "tell <whom> <text...>",
+    right="tell",
+    risk="sends",
+    examples=["tell anc Clinic closed Friday", "tell p-104 Please call us"],
+)
 def tell(call: Call, whom: str, text: str) -> Answer:
     """A message to a group or to one person."""
     if said_before := _same_words(call):

@@ -98,7 +98,9 @@ _RISKS = {
 }
 
 
-def command(grammar: str, *, right: str, risk: Risk, examples: Sequence[str]) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+def command(
+    grammar: str, *, right: str, risk: Risk, examples: Sequence[str]
+) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Declare a command.  Import fails if the holes are not the function's parameters, or if it says not what it does."""
     verb, *rest = grammar.split()
     found = [_HOLE.fullmatch(word) for word in rest]
@@ -177,7 +179,11 @@ def verbs_of(told: Sentences) -> dict[str, str]:
     """Every word that names a verb, in this language and in English, with its command's name."""
     english = sentences("en")
     return {
-        word: verb for source in (english, told) for verb, spoken in source.verbs.items() if verb in COMMANDS for word in spoken
+        word: verb
+        for source in (english, told)
+        for verb, spoken in source.verbs.items()
+        if verb in COMMANDS
+        for word in spoken
     }
 
 

@@ -20,7 +20,11 @@ AT_ONCE = 10
 @command("menu", right="see", risk="reads", examples=["menu"])
 def menu(call: Call) -> Answer:
     """What this person may do."""
-    allowed = [c.verb for c in COMMANDS.values() if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")]
+    allowed = [
+        c.verb
+        for c in COMMANDS.values()
+        if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")
+    ]
     example = "add" if "add" in allowed else allowed[0]
     return call.say(("menu", {"verbs": " ".join(allowed), "example": example}))
 
@@ -42,7 +46,9 @@ def who(call: Call, group: str) -> Answer:
     if not shown:
         return call.say(("who-nobody", {"group": row.short}))
     whole = row.members == len(shown)
-    return call.say(("who-all" if whole else "who", {"group": row.short, "count": row.members, "people": listed(shown)}))
+    return call.say(
+        ("who-all" if whole else "who", {"group": row.short, "count": row.members, "people": listed(shown)})
+    )
 
 
 @command("new <short> <name...?>", right="change", risk="small", examples=["new anc Antenatal care", "new ward1"])
@@ -71,7 +77,7 @@ def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
     found, unknown, several = _find(call, who)
     inside = groups.members_among(call.tx, row.id, [c.id for c in found])
     leaving = [c for c in found if c.id in inside]
-    rest = [
+    rest: list[tuple[str, dict[str, Any]]] = [
         ("not-in", {"who": listed([c for c in found if c.id not in inside])}),
         ("not-found", {"who": names(unknown)}),
         ("several-fit", {"who": names(several)}),
@@ -109,7 +115,8 @@ def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], li
     """The cases that these words name, the words that name none, and those that name several."""
     identifiers = [read_identifier(word, country=call.tx.rules.country) for word in who]
     found: dict[int, Row[Any]] = {}
-    unknown, several = [], []
+    unknown: list[str] = []
+    several: list[str] = []
     for word, fitting in zip(who, contacts.find(call.tx, identifiers), strict=True):
         if len(fitting) == 1:
             found.setdefault(fitting[0].id, fitting[0])
@@ -124,7 +131,7 @@ def _sort_out(call: Call, row: Row[Any], who: Sequence[str]) -> _SortedOut:
     outside = [c for c in found if c.id not in inside]
     able = [c for c in outside if c.status == "open" and c.contact_phone_number]
     stopped = [c for c in able if not consent.may_text(call.tx, c.contact_phone_number)]
-    rest = [
+    rest: list[tuple[str, dict[str, Any]]] = [
         ("already-in", {"count": len(inside)}),
         ("not-found", {"who": names(unknown)}),
         ("several-fit", {"who": names(several)}),

@@ -200,7 +200,7 @@ def _sees(call: Call, number: int) -> bool:
         return True
     whom = {g.id for g in broadcasts.groups_of(call.tx, number)}
     own = {g.id for g in call.groups}
-    return bool(whom) and whom <= own or (not whom and row.person_id == call.person.id)
+    return (bool(whom) and whom <= own) or (not whom and row.person_id == call.person.id)
 
 
 def _check_all(call: Call) -> Answer:

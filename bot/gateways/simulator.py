@@ -285,7 +285,7 @@ class Simulator:
 
     def _promise_receipts(self, outgoing: Outgoing, gateway_id: str) -> None:
         # Whatever address it is given, the simulator calls nobody but this machine.
-        if self._receipts_after_s is None or urlsplit(outgoing.callback_url).hostname not in _LOOPBACK:
+        if self._receipts_after_s is None or not _is_here(outgoing.callback_url):
             return
         task = asyncio.create_task(self._give_receipts(outgoing.callback_url, gateway_id, self._receipts_after_s))
         self._receipts.add(task)
@@ -321,6 +321,13 @@ class Simulator:
                 timeout=aiohttp.ClientTimeout(total=5.0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
         return self._session
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in _LOOPBACK
+    except ValueError:
+        return False
 
 
 def _fields(request: Request) -> dict[str, str]:

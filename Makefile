@@ -1,0 +1,41 @@
+# The words of the project: make demo, test, run, check, pages.
+# Each makes .venv itself, and a second run finds it made.
+
+PYTHON ?= python3.11
+PYTHON := $(shell command -v $(PYTHON) 2>/dev/null || echo python3)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test run check pages clean
+
+demo: .venv/installed
+	@$(BIN)/jumbe demo
+
+run: .venv/installed
+	@$(BIN)/jumbe db upgrade && $(BIN)/jumbe run
+
+test: .venv/installed-dev
+	$(BIN)/pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pages: .venv/installed-dev
+	$(BIN)/python -m tests.pages
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
