@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import Column, Integer, MetaData, Row, Table, Text, insert, select
@@ -178,8 +178,7 @@ def _with_suggestions(tx: Transaction, verdicts: list[Verdict]) -> list[Verdict]
     identifiers = [read_identifier(verdicts[n].identifier, country=tx.rules.country) for n in lost]
     for n, suggestion in zip(lost, contacts.suggest(tx, identifiers), strict=True):
         if suggestion is not None:
-            v = verdicts[n]
-            verdicts[n] = Verdict(v.row, v.identifier, v.verdict, v.reason, suggestion)
+            verdicts[n] = replace(verdicts[n], suggestion=suggestion)
     return verdicts
 
 
@@ -283,17 +282,7 @@ def apply_cases(tx: Transaction, rows: Sequence[SheetRow], *, planned: Plan | No
     made = dict(zip((v.row for v in acting), ids, strict=True))
     public = _public_ids(tx, ids)
     done = [
-        v
-        if v.row not in made
-        else Verdict(
-            v.row,
-            v.identifier,
-            v.verdict,
-            target=made[v.row],
-            case_id=public[made[v.row]],
-            warnings=v.warnings,
-            changes=v.changes,
-        )  # fmt: skip
+        replace(v, target=made[v.row], case_id=public[made[v.row]], wanted=None) if v.row in made else v
         for v in plan.verdicts
     ]
     return Plan(done, plan.counts, plan.digest)
@@ -476,10 +465,7 @@ def _with_owner_warnings(tx: Transaction, verdicts: list[Verdict]) -> list[Verdi
             note = Problem("number-shared-in-sheet", phone=phone, row=first[phone].row)
         first.setdefault(phone, v)
         if note:
-            verdicts[n] = Verdict(
-                v.row, v.identifier, v.verdict, v.reason, v.suggestion, v.target, v.case_id,
-                (*v.warnings, note), v.changes, v.wanted,
-            )  # fmt: skip
+            verdicts[n] = replace(v, warnings=(*v.warnings, note))
     return verdicts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,10 +58,19 @@ def populate(db: Database) -> None:
         groups.add(tx, anc.id, ids[:2], by=OPERATOR)
 
 
+@pytest.fixture(scope="module")
+def populated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rehearsal with its people and cases, made once and copied for each test."""
+    file = tmp_path_factory.mktemp("populated") / "rehearsal.db"
+    db = open_database(file, rehearsal=True)
+    populate(db)
+    db.close()
+    return file
+
+
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(tmp_path / "rehearsal.db", rehearsal=True)
-    populate(opened)
+def db(tmp_path: Path, populated: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{shutil.copy(populated, tmp_path)}", RULES)
     yield opened
     opened.close()
 
@@ -71,7 +81,7 @@ def simulator(tmp_path: Path) -> Simulator:
 
 
 def app(db: Database, simulator: Simulator) -> Flask:
-    made = Flask("tests", static_folder=None)
+    made = Flask(__name__, static_folder=None)
     made.register_blueprint(webhooks.blueprint(db, {simulator.name: simulator}, PUBLIC))
     made.register_blueprint(phones.blueprint(db, simulator))
     return made
