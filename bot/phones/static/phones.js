@@ -70,7 +70,7 @@ class Phone {
     set(this.element.dataset, "kind", told.kind);
     set(this.input, "dir", told.direction);
     set(this.input, "lang", told.language);
-    set(this.input, "placeholder", person ? "Text a command, such as menu" : "Text a reply");
+    set(this.input, "placeholder", person ? "Text a command" : "Text a reply");
     this.element.setAttribute("aria-label", `Phone of ${told.name}`);
     this.thread.setAttribute("aria-label", `Texts of ${told.name}`);
     this.input.setAttribute("aria-label", `Text from ${told.name}`);
@@ -102,7 +102,7 @@ class Phone {
       item.remove();
       this.texts.delete(id);
     }
-    set(this.thread.dataset, "empty", told.texts.length ? "" : "No texts yet");
+    set(this.thread.dataset, "empty", told.texts.length ? "" : told.kind === "person" ? "No texts yet. Try: menu" : "No texts yet");
     if (stays && !this.element.hidden) this.toNewest();
     else if (news && fresh) this.unread += fresh;
     this.mark();
@@ -142,7 +142,7 @@ class Phone {
     this.grow();
     this.toNewest();
     if (!byHand) return;
-    this.element.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.element.scrollIntoView({ block: "nearest", inline: "start" });
     this.input.focus({ preventScroll: true });
   }
 
@@ -179,6 +179,7 @@ function drawText(item, text, phone) {
   const time = item.querySelector("time");
   const state = item.querySelector(".state");
   item.classList.toggle("typed", text.from_phone);
+  item.classList.toggle("delivered", !text.from_phone && text.state === "delivered");
   item.classList.toggle("waiting", !text.from_phone && WAITING.has(text.state));
   item.classList.toggle("failed", (!text.from_phone && FAILED.has(text.state)) || text.state === "set_aside");
   set(item.querySelector(".body"), "textContent", text.body);

@@ -1,0 +1,128 @@
+"""Print into the pages what a program can print: schema, states, commands, settings, gateways.
+
+`make pages` writes them; tests/test_documented.py fails where a page is not what the program says.
+A printed part stands between `<!-- printed: name -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "storage/README.md", "bot/README.md", "admin_notebooks/README.md")
+_PART = re.compile(r"(<!-- printed: (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def schema() -> str:
+    """Every table: what it is, and its columns."""
+    from storage.schema import metadata
+
+    parts = []
+    for table in metadata.sorted_tables:
+        parts += [f"**{table.name}**: {table.comment}", "", _row("column", "type", "about"), _row("---", "---", "---")]
+        for column in table.columns:
+            kind = str(column.type.compile()).lower().replace("datetime", "moment")
+            about = column.comment or ""
+            if column.foreign_keys:
+                about = f"{next(iter(column.foreign_keys)).target_fullname}. {about}".strip()
+            parts.append(_row(f"`{column.name}`", kind + ("" if column.nullable else ", always"), about))
+        unique = sorted(i.name for i in table.indexes if i.unique and i.name)
+        if unique:
+            parts += ["", "Held by the database: " + ", ".join(f"`{name}`" for name in unique) + "."]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def states() -> str:
+    """The states of an outgoing message, and what each may become."""
+    from storage.messages import MEANINGS, MOVES
+
+    lines = [_row("state", "means", "may become"), _row("---", "---", "---")]
+    lines += [_row(f"`{s}`", MEANINGS[s], ", ".join(sorted(to)) or "nothing else") for s, to in MOVES.items()]
+    return "\n".join(lines)
+
+
+def rights() -> str:
+    """Which role has which right."""
+    from storage.people import RIGHTS
+
+    lines = [_row("role", "rights"), _row("---", "---")]
+    return "\n".join(lines + [_row(role, ", ".join(sorted(rights))) for role, rights in RIGHTS.items()])
+
+
+def commands() -> str:
+    """The commands of a text, from their registry."""
+    import bot.commands  # noqa: F401  registers them
+    from bot.commands.dispatch import table
+
+    return table()
+
+
+def settings() -> str:
+    """Every setting with its default."""
+    from storage.settings import Settings, table
+
+    lines = [_row("name", "default", "meaning"), _row("---", "---", "---")]
+    return "\n".join(lines + [_row(f"`{s['name']}`", s["default"], s["meaning"]) for s in table(Settings())])
+
+
+def gateways() -> str:
+    """What each gateway can do."""
+    from bot.gateways import configured
+    from bot.gateways.base import Capabilities
+    from storage.settings import read
+
+    url = {"PUBLIC_URL": "https://sms.example.org", "TWILIO_FROM": "+15005550006"}
+    account = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "x"}
+    made = [configured(read(url | account)), configured(read({"JUMBE_SIMULATOR": "1"}))]
+    names = [f.name for f in fields(Capabilities)]
+    lines = [_row("gateway", *[n.replace("_", " ") for n in names]), _row(*["---"] * (len(names) + 1))]
+    for adapter in [gateway for gateways in made for gateway in gateways.values()]:
+        can = [getattr(adapter.capabilities, name) for name in names]
+        shown = [("yes" if c else "no") if isinstance(c, bool) else c for c in can]
+        lines.append(_row(adapter.kind, *shown))
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """Every branch of the command line and its leaves."""
+    import click
+
+    from bot.cli import jumbe
+
+    lines = [_row("command", "does"), _row("---", "---")]
+    context = click.Context(jumbe)
+    for name in jumbe.list_commands(context):
+        branch = jumbe.get_command(context, name)
+        assert branch is not None
+        leaves = sorted(branch.commands.items()) if isinstance(branch, click.Group) else [("", branch)]
+        lines += [_row(f"`{f'jumbe {name} {leaf}'.strip()}`", c.get_short_help_str(200)) for leaf, c in leaves]
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    f.__name__: f for f in (schema, states, rights, commands, settings, gateways, command_line)
+}
+
+
+def printed(text: str) -> str:
+    """A page with every printed part as the program says it now."""
+    return _PART.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}\n{m[3]}", text)
+
+
+def main() -> None:
+    """Write every page."""
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(printed(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

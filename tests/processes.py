@@ -1,0 +1,335 @@
+"""The product as an operator runs it: `jumbe web` and `jumbe worker` as processes, and a Twilio of our own beside them.
+
+Everything goes through the contract: the command line, the environment, the HTTP addresses.  The database is read only to
+count what must be there.  Whatever is started here is ended here, by its process id, also when a test fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from sqlalchemy import text as sql
+
+from storage.database import Database
+from tests.stub_twilio import StubTwilio
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ACCOUNT: Final = "AC" + "0123456789abcdef" * 2
+TOKEN: Final = "t0ken-that-must-never-be-shown"
+OURS: Final = ("JUMBE_", "TWILIO_", "DATABASE_URL", "PUBLIC_URL", "PORT", "SMTP_", "MAIL_")
+
+T = TypeVar("T")
+
+
+class SlowTwilio(StubTwilio):
+    """A stub that needs a moment between taking a message and saying so: the moment in which a worker may die."""
+
+    delay_s = 0.0
+
+    def accept(self, form: Mapping[str, str]) -> dict[str, Any]:
+        message = super().accept(form)
+        self.closing.wait(self.delay_s)
+        return message
+
+    def sent(self) -> list[dict[str, Any]]:
+        """The book as it is now."""
+        with self.lock:
+            return list(self.book)
+
+    def to(self, phone: str) -> list[dict[str, Any]]:
+        """What this phone got, oldest first."""
+        return [message for message in self.sent() if message["to"] == f"+{phone}"]
+
+
+class Jumbe:
+    """One programme on a SQLite file of its own, and the processes that serve it."""
+
+    def __init__(self, folder: Path, stub: SlowTwilio, **settings: str) -> None:
+        self.folder = folder
+        self.stub = stub
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.file = folder / "jumbe.db"
+        self.env = bare_environment() | {
+            "DATABASE_URL": f"sqlite:///{self.file}",
+            "PORT": str(self.port),
+            "PUBLIC_URL": self.base,
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TOKEN,
+            "TWILIO_FROM": f"+{stub.number}",
+            "TWILIO_API_URL": stub.url,
+            "TWILIO_RATE": "500",
+            "JUMBE_HOLD_S": "1",
+            "JUMBE_QUIET_HOURS": "off",
+            **settings,
+        }
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.canaries: set[str] = {TOKEN}
+
+    def __enter__(self) -> Self:
+        self.cli("db", "upgrade")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in list(self.running):
+            self.kill(name)
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    def start(self, *names: str) -> None:
+        """Start these, in process groups of their own, and wait until each answers."""
+        for name in names:
+            self.spawn(name)
+        for name in names:
+            self.until(lambda name=name: self.is_up(name), 20, f"{name} is up")
+
+    def spawn(self, name: str, *, as_name: str | None = None) -> subprocess.Popen[bytes]:
+        """Start one and do not wait."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bot", name],
+                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.running[as_name or name] = process
+        return process
+
+    def is_up(self, name: str) -> bool:
+        """Whether web answers, or this very worker has said that it is alive.  One that ended is an error at once."""
+        process = self.running[name]
+        if process.poll() is not None:
+            raise AssertionError(f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}")
+        if name == "web":
+            return self.get("/healthz")[0] == 200
+        return bool(self.rows("SELECT 1 FROM workers WHERE owner LIKE :pid", pid=f"{process.pid}-%"))
+
+    def kill(self, name: str) -> int:
+        """kill -9 of the process and of all that it started; returns the process id it had."""
+        process = self.running.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        return process.pid
+
+    def terminate(self, name: str, within_s: float) -> tuple[int, float]:
+        """SIGTERM as a platform sends it; returns the exit status and how long it took."""
+        process = self.running[name]
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(within_s)
+        self.kill(name)
+        return status, time.monotonic() - began
+
+    def log(self, *names: str) -> str:
+        """What these processes said, or all of them."""
+        files = [self.folder / f"{name}.log" for name in names] if names else sorted(self.folder.glob("*.log"))
+        return "".join(file.read_text("utf-8", "replace") for file in files if file.exists())
+
+    def leaks(self) -> list[str]:
+        """What stands in the logs and must not: secrets, numbers, texts, codes, and tracebacks."""
+        said = self.log()
+        for message in self.stub.sent():
+            self.canaries |= {message["to"].removeprefix("+"), message["body"]}
+            self.canaries |= set(re.findall(r"\b[0-9]{6}\b", message["body"]))
+        secret = {canary for canary in self.canaries if len(canary) >= 6}
+        faults = [f"a log shows {canary[:40]!r}" for canary in secret if canary in said]
+        return faults + (["a log has a traceback"] if "Traceback" in said else [])
+
+    # -- the command line ----------------------------------------------------------------------------------------------
+
+    def run(self, *args: str, **settings: str | None) -> subprocess.CompletedProcess[str]:
+        """One command, whatever comes of it; a setting of None is taken away."""
+        env = {name: value for name, value in (self.env | settings).items() if value is not None}
+        return subprocess.run(
+            [sys.executable, "-m", "bot", *args],
+            env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def cli(self, *args: str) -> str:
+        """One command that succeeds; returns what it printed."""
+        done = self.run(*args)
+        assert done.returncode == 0, f"jumbe {' '.join(args)}: {done.returncode}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    def json(self, *args: str) -> Any:
+        """One command that succeeds; returns its records."""
+        return json.loads(self.cli(*args, "--json"))
+
+    def refused(self, *args: str, **settings: str | None) -> list[str]:
+        """One command that is a person's mistake; returns the sentences.  Never a traceback, never a secret."""
+        done = self.run(*args, **settings)
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said, said
+        assert TOKEN not in said
+        assert done.returncode == 2, f"jumbe {' '.join(args)}: {done.returncode}: {said}"
+        lines = done.stderr.splitlines()
+        assert lines, "exit 2 without a sentence"
+        return lines
+
+    # -- texts and receipts --------------------------------------------------------------------------------------------
+
+    def post(self, path: str, form: Mapping[str, str], signature: str | None = None, *, within_s: float = 30) -> int:
+        """Call a webhook as Twilio does; returns the status, 0 where no answer came."""
+        signed = signature if signature is not None else self.stub.sign(self.base + path, form)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": signed}
+        return self._request("POST", path, urlencode(form), headers, within_s)[0]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """One page of the web process; status 0 where no answer came."""
+        return self._request("GET", path, None, {}, 15)
+
+    def _request(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str], within_s: float
+    ) -> tuple[int, str]:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=within_s)) as connection:
+            try:
+                connection.request(method, path, body, dict(headers))
+                response = connection.getresponse()
+                return response.status, response.read().decode("utf-8", "replace")
+            except (OSError, http.client.HTTPException):
+                return 0, ""
+
+    def text(self, sender: str, body: str, sid: str | None = None) -> str:
+        """A text that is taken; returns the id that Twilio gave it."""
+        form = self.form(sender, body, sid)
+        status = self.post("/in/twilio", form)
+        assert status == 200, f"{body!r}: {status}: {self.log('web')[-2000:]}"
+        return form["MessageSid"]
+
+    def form(self, sender: str, body: str, sid: str | None = None) -> dict[str, str]:
+        """The form of a text, whose number and words must never be logged."""
+        self.canaries |= {sender, body} if len(body) > 12 else {sender}
+        return self.stub.inbound_form(sender, body, sid)
+
+    def ask(self, sender: str, body: str, within_s: float = 8) -> str:
+        """Text, and wait for the answer to that phone."""
+        before = len(self.stub.to(sender))
+        self.text(sender, body)
+        answers = self.until(lambda: self.stub.to(sender)[before:], within_s, f"an answer to {body!r}")
+        return str(answers[0]["body"])
+
+    def receipt(self, message: Mapping[str, Any], word: str, code: int | None = None, **changes: str) -> int:
+        """A receipt for a message in the stub's book; returns the status."""
+        path = urlsplit(message["status_callback"]).path
+        form = self.stub.receipt_form(message["sid"], message["to"].removeprefix("+"), word, code) | changes
+        return self.post(path, form)
+
+    # -- the database, to count ----------------------------------------------------------------------------------------
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        """What a query finds, at one moment."""
+        with self.database() as db, db.reading() as tx:
+            return list(tx.execute(sql(query), values))
+
+    def one(self, query: str, **values: Any) -> Any:
+        """The first value that a query finds."""
+        return self.rows(query, **values)[0][0]
+
+    def change(self, query: str, **values: Any) -> None:
+        """Turn a screw that no command reaches."""
+        with self.database() as db, db.transaction() as tx:
+            tx.execute(sql(query), values)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Database]:
+        db = Database(self.env["DATABASE_URL"])
+        try:
+            yield db
+        finally:
+            db.close()
+
+    # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def until(self, what: Callable[[], T], within_s: float, name: str, every_s: float = 0.03) -> T:
+        """Look until it is so; returns what was found."""
+        return until(what, within_s, lambda: f"{name}\n{self.log()[-2000:]}", every_s)
+
+    def until_idle(self, within_s: float = 20) -> None:
+        """Until nothing waits to be sent and no broadcast waits to be written."""
+        query = (
+            "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending'))"
+            " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
+        )
+        self.until(lambda: self.one(query) == 0, within_s, "nothing is left to send", 0.1)
+
+    # -- a programme to act in -----------------------------------------------------------------------------------------
+
+    def fill(self, short: str, phones: Sequence[str], prefix: str = "c") -> None:
+        """Cases with these numbers, `c-0`, `c-1` and so on, all in one group."""
+        cases, members = self.folder / f"{short}-cases.csv", self.folder / f"{short}-members.csv"
+        head = "external_id,name,contact_phone_number,contact_phone_number_is_verified\n"
+        cases.write_text(head + "".join(f"{prefix}-{n},Case {n},{p},1\n" for n, p in enumerate(phones)), "utf-8")
+        members.write_text("case_identifier\n" + "".join(f"{prefix}-{n}\n" for n in range(len(phones))), "utf-8")
+        counts = self.json("cases", "import", str(cases))["counts"]
+        assert counts == {"create": len(phones)}, counts
+        self.cli("groups", "create", short)
+        counts = self.json("groups", "import", short, str(members))["counts"]
+        assert counts == {"add": len(phones)}, counts
+        self.canaries |= set(phones)
+
+    def launch(self, short: str, words: str) -> int:
+        """A broadcast to a group, confirmed at the command line; returns its number."""
+        self.canaries.add(words)
+        return int(self.json("broadcasts", "launch", "--group", short, "--text", words, "--yes")["id"])
+
+
+def until(what: Callable[[], T], within_s: float, name: str | Callable[[], str], every_s: float = 0.03) -> T:
+    """Look until it is so, but not for ever; returns what was found."""
+    end = time.monotonic() + within_s
+    while True:
+        found = what()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s} s: {name() if callable(name) else name}")
+        time.sleep(every_s)
+
+
+def bare_environment() -> dict[str, str]:
+    """This machine's environment without anything that sets Jumbe up."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still live."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def code_in(answer: str) -> str:
+    """The six digits that an answer asks for."""
+    found = re.search(r"\bok ([0-9]{6})\b", answer)
+    assert found, f"no code in {answer!r}"
+    return found[1]
