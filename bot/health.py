@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flask import Blueprint, Response, jsonify
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage import messages, workers
 from storage.database import Database, is_rehearsal, sqlite_is_safe
@@ -31,10 +33,13 @@ def blueprint(db: Database) -> Blueprint:
 
     @pages.get("/metrics")
     def metrics() -> Response:
-        with db.reading() as tx:
-            states = messages.count_states(tx)
-            seen = workers.last_seen(tx)
-            age = (tx.now - seen).total_seconds() if seen else -1
+        try:
+            with db.reading() as tx:
+                states = messages.count_states(tx)
+                seen = workers.last_seen(tx)
+                age = (tx.now - seen).total_seconds() if seen else -1
+        except (DBAPIError, PoolTimeout) as fault:
+            return Response(f"the database does not answer: {type(fault).__name__}\n", 503, content_type="text/plain")
         lines = ["# TYPE jumbe_messages gauge"]
         lines += [f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(states.items())]
         lines += ["# TYPE jumbe_worker_heartbeat_age_seconds gauge", f"jumbe_worker_heartbeat_age_seconds {age:.1f}"]

@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import answer, person_shown
+from bot.commands.dispatch import answer, person_shown, storable
 from bot.gateways.base import Inbound
-from bot.replies import Quote, Sentences, sentences
+from bot.replies import Quote, Sentences, Words, sentences
 from storage import consent, contacts, messages, operations, optwords, people
 from storage.audit import Actor
 from storage.database import Database, Lost, Transaction
@@ -33,12 +33,12 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
     """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
     with db.transaction() as tx:
         row = messages.record_inbound(
-            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=text.text.replace("\0", "")
+            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text)
         )
         if row is None:
             return False
         _hear_consent(tx, row, text.opt_out)
-        _handle_safely(tx, row)
+        _handle_safely(tx, row, text.opt_out, answered=text.answered)
         if not messages.is_set_down(tx, row.id):
             raise Lost("the inbound text is not in the database")
     return True
@@ -56,10 +56,10 @@ def try_again(db: Database) -> int:
     return len(waiting)
 
 
-def _handle_safely(tx: Transaction, row: Row[Any]) -> None:
+def _handle_safely(tx: Transaction, row: Row[Any], told: str | None = None, *, answered: bool = False) -> None:
     try:
         with tx.savepoint():
-            _handle(tx, row)
+            _handle(tx, row, told, answered=answered)
     except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
@@ -89,32 +89,33 @@ def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | 
     return told or optwords.read(row.body, whole=people.by_phone(tx, row.phone) is not None)
 
 
-def _handle(tx: Transaction, row: Row[Any]) -> None:
+def _handle(tx: Transaction, row: Row[Any], opt_out: str | None, *, answered: bool) -> None:
     person = people.by_phone(tx, row.phone)
     case = contacts.by_phone(tx, row.phone)
     known = person if person is not None else case
     told = sentences((known.language_code if known is not None else None) or tx.rules.language)
-    word = _opt_word(tx, row)
+    word = _opt_word(tx, row, opt_out)
     if word in ("stop", "start"):
-        taken_for = _confirm_consent(tx, row, told, word)
+        taken_for = _confirm_consent(tx, row, told, word, answered=answered)
     elif person is not None:
         taken_for = _command(tx, row, person)
     elif word == "help":
-        taken_for = _help(tx, row, told)
+        taken_for = "help" if answered else _help(tx, row, told)
     else:
         taken_for = _inbox(tx, row, case, told)
     messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
-def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str) -> str:
-    """One confirmation for a STOP or START that changed something, none for a repetition."""
+def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
+    """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
     events = consent.history(tx, row.phone)
     changed = [
         e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind
     ]
     if changed and changed[-1].message_id == row.id:
-        text = told.say((f"{word}-confirmed", {"programme": tx.rules.name}))
-        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+        if not answered:
+            text = told.say((f"{word}-confirmed", {"programme": Words(tx.rules.name)}))
+            messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
         if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
             _tell_others(tx, person)
     return word
@@ -133,7 +134,7 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
     if messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
-        text = told.say(("help-case", {"programme": tx.rules.name}))
+        text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
         messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
 
@@ -173,7 +174,7 @@ def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
     for lead in people.leads(tx):
         if lead.id != stopped.id:
             told = sentences(lead.language_code or tx.rules.language)
-            text = told.say(("supervisor-stopped", {"person": stopped.name}))
+            text = told.say(("supervisor-stopped", {"person": Words(stopped.name)}))
             messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
 
 

@@ -1,7 +1,7 @@
 """A key and a language become a sentence that fits one text.
 
 Sentences live in `locales/<language>.toml`, keyed by meaning.  An answer is one SMS: GSM-7 and at most 160 characters.
-Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` its tail ("...").
+Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` or `Words` its tail ("...").
 """
 
 from __future__ import annotations
@@ -44,6 +44,22 @@ class Quote:
         return f'"{plain}"' if keep >= len(plain) else f'"{plain[:keep].rstrip()}..."'
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Somebody's words without quotation marks, that may be cut."""
+
+    text: str
+
+    def cut(self, keep: int) -> str:
+        """The first `keep` characters, and dots where more were."""
+        return shorten(" ".join(self.text.split()), keep + 3)
+
+
+def shorten(text: str, at_most: int) -> str:
+    """The text, or its beginning and dots."""
+    return text if len(text) <= at_most else text[: at_most - 3].rstrip() + "..."
+
+
 def names(items: Iterable[object]) -> Names:
     """A list for an answer, in the order given."""
     return Names(tuple(str(item) for item in items))
@@ -61,16 +77,19 @@ class Sentences:
 
     def say(self, *parts: tuple[str, Mapping[str, Any]]) -> str:
         """One answer made of sentences, cut to fit one text."""
+        # Never more than fits: a text of 8,000 characters would be cut away one by one.
         lengths = {
-            (n, name): len(value.items) if isinstance(value, Names) else len(value.text)
+            (n, name): min(BUDGET, len(value.items if isinstance(value, Names) else value.text))
             for n, (_, values) in enumerate(parts)
             for name, value in values.items()
-            if isinstance(value, Names | Quote)
+            if isinstance(value, Names | Quote | Words)
         }
         while True:
             text = segments.to_gsm(" ".join(self._fill(n, *part, lengths) for n, part in enumerate(parts)))
-            if segments.count(text).units <= BUDGET or not (longest := _longest(parts, lengths)):
+            if segments.count(text).units <= BUDGET:
                 return text
+            if not (longest := _longest(parts, lengths)):
+                return _cut_off(text)
             lengths[longest] -= 1
 
     def reason(self, key: str | None, code: str | None = None) -> str:
@@ -81,7 +100,7 @@ class Sentences:
 
     def _fill(self, n: int, key: str, values: Mapping[str, Any], lengths: Mapping[tuple[int, str], int]) -> str:
         shown = {
-            name: value.cut(lengths[n, name]) if isinstance(value, Names | Quote) else value
+            name: value.cut(lengths[n, name]) if isinstance(value, Names | Quote | Words) else value
             for name, value in values.items()
         }
         return self.sentences[key].format_map(shown)
@@ -89,6 +108,13 @@ class Sentences:
     def holes(self, key: str) -> set[str]:
         """The holes of a sentence, for the tests that fill them."""
         return {name for _, name, _, _ in string.Formatter().parse(self.sentences[key]) if name}
+
+
+def _cut_off(text: str) -> str:
+    """What is left where a value that may not be cut is absurdly long (a name of 150 letters): one text all the same."""
+    while segments.count(text + "...").units > BUDGET:
+        text = text[:-1]
+    return text.rstrip() + "..."
 
 
 def _longest(

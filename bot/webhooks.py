@@ -34,7 +34,7 @@ def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str) ->
     def inbound(name: str) -> Response:
         return _answer(name, take_inbound)
 
-    @hooks.post("/status/<name>/<int:message_id>")
+    @hooks.post("/status/<name>/<int(max=2147483647):message_id>")
     def status(name: str, message_id: int) -> Response:
         return _answer(name, lambda db, gateway, request: take_receipt(db, gateway, request, message_id))
 

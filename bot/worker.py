@@ -17,7 +17,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -50,6 +50,7 @@ FAULTS_IN_A_ROW = 10
 """Failed turns, a second apart, after which the worker ends with the fault."""
 
 PAUSE = timedelta(minutes=5)
+EVER = datetime.min.replace(tzinfo=UTC)
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
 _PAUSES = frozenset({"gateway", "sender"})
 
@@ -68,6 +69,7 @@ class Worker:
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
         self._answered = asyncio.Event()
         self._tidied: datetime | None = None
+        self._no_token_before: dict[str, datetime] = {}
         self._faults = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -164,12 +166,14 @@ class Worker:
 
     def _take(self, name: str, gateway: Gateway, free: int) -> list[HandOver]:
         """Claim if nothing is claimed, then pass the gate with as many as may go now."""
+        if self.db.clock() < self._no_token_before.get(name, EVER):
+            return []
         if not self._claimed[name]:
             with self.db.reading() as tx:
                 if not messages.is_due(tx, name):
                     return []
-            # No more than five seconds' worth: what is claimed waits under a lease.
-            at_most = max(1, min(BATCH, int(gateway.rate_per_s * 5)))
+            # A second's worth: what is claimed waits under a lease, and a reply would have to wait behind it.
+            at_most = max(1, min(BATCH, round(gateway.rate_per_s)))
             with self.db.transaction() as tx:
                 self._claimed[name] = messages.claim(tx, name, self.owner, at_most)
         going, rest = self._claimed[name][:free], self._claimed[name][free:]
@@ -178,6 +182,9 @@ class Worker:
         with self.db.transaction() as tx:
             leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
         self._claimed[name] = waiting + rest
+        if waiting:
+            # The bucket is empty: asking again before a token can be there would only take the writer's turn.
+            self._no_token_before[name] = self.db.clock() + timedelta(seconds=1 / gateway.rate_per_s)
         return leaving
 
     def _record(self) -> bool:
@@ -185,15 +192,20 @@ class Worker:
         batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
         if not batch:
             return False
+        paused = {gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES}
         try:
             with self.db.transaction() as tx:
                 messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])
                 for gateway, handed, result in batch:
                     if isinstance(result, NotSent):
                         self._consequences(tx, gateway, handed, result)
+                for name in paused:
+                    messages.release(tx, self._claimed[name], self.owner)
         except BaseException:
             self._answers = batch + self._answers
             raise
+        for name in paused:
+            self._claimed[name] = []
         return True
 
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> None:

@@ -151,7 +151,7 @@ def launch(tx: Transaction, number: int, *, hold_s: int, by: Actor) -> datetime:
         change = Change("broadcast", number, {"state": "previewed"}, {"state": "expanding"})
         facts = {"recipients": broadcast(tx, number).recipients}
         audit.record(tx, "broadcasts.launch", "broadcast", number, facts=facts, changes=[change], by=by)
-    return held_until
+    return broadcast(tx, number).hold_until or held_until
 
 
 def drop(tx: Transaction, number: int) -> None:
@@ -353,6 +353,20 @@ def _audience(number: int) -> CTE:
     return of_groups.union(singles).cte("audience")
 
 
+def _is_in_audience(case_id: ColumnElement[Any], number: int) -> ColumnElement[bool]:
+    """Whether one case is in the audience, asked by index: joining the whole audience again would be quadratic."""
+    whom = broadcast_audience.alias("whom")
+    member = exists().where(
+        memberships.c.case_id == case_id,
+        memberships.c.removed_at.is_(None),
+        whom.c.broadcast_id == number,
+        whom.c.group_id == memberships.c.group_id,
+        memberships.c.id <= whom.c.frozen_through,
+    )
+    single = exists().where(whom.c.broadcast_id == number, whom.c.case_id == case_id)
+    return or_(member, single)
+
+
 def _recipients(tx: Transaction, number: int) -> Select[Any]:
     """Each case of the audience with its words, its gateway and the reason to skip it, or NULL: the one definition
     that the preview counts and the expansion writes."""
@@ -361,7 +375,7 @@ def _recipients(tx: Transaction, number: int) -> Select[Any]:
     same_phone = exists().where(
         twin.c.contact_phone_number == cases.c.contact_phone_number,
         twin.c.status == "open",
-        twin.c.id.in_(select(audience.c.case_id)),
+        _is_in_audience(twin.c.id, number),
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
     gateway = func.coalesce(func.nullif(cases.c.contact_backend_id, ""), tx.rules.default_gateway)

@@ -64,8 +64,8 @@ def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
 
 
 def spend(tx: Transaction, code: int) -> None:
-    """Mark a code as used."""
-    tx.execute(update(codes).where(codes.c.id == code).values(used_at=tx.now))
+    """Mark a code as used; one that was used before keeps its moment, so that it makes no phone fresh again."""
+    tx.execute(update(codes).where(codes.c.id == code, codes.c.used_at.is_(None)).values(used_at=tx.now))
 
 
 def is_fresh(tx: Transaction, person: int) -> bool:

@@ -41,13 +41,14 @@ def show(records: Sequence[Mapping[str, Any]], *, json_: bool, columns: Sequence
     if json_:
         click.echo(json.dumps([dict(r) for r in records], default=_plain, ensure_ascii=False, indent=2))
         return
-    names = list(columns or (records[0].keys() if records else ()))
+    if not records:
+        click.echo("(none)")
+        return
+    names = list(columns or records[0].keys())
     rows = [[_cell(record.get(name)) for name in names] for record in records]
-    widths = [max(len(name), *(len(row[i]) for row in rows)) if rows else len(name) for i, name in enumerate(names)]
+    widths = [max(len(name), *(len(row[i]) for row in rows)) for i, name in enumerate(names)]
     for row in [names, *rows]:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    if not rows:
-        click.echo("(none)")
 
 
 def show_one(record: Mapping[str, Any], *, json_: bool) -> None:

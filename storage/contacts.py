@@ -227,7 +227,9 @@ def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save",
     Values are taken as they are: imports.py and the commands check them first.
     """
     before = _load(tx, [w.id for w in wanted if w.id is not None])
-    new = [_fresh(tx, w) for w in wanted if w.id is None]
+    made = [w for w in wanted if w.id is None]
+    case_ids = iter(_unused_case_ids(tx, sum(w.case_id is None for w in made)))
+    new = [_fresh(tx, w, w.case_id or next(case_ids)) for w in made]
     inserted = iter(_insert(tx, new))
     ids: list[int] = []
     changes: list[Change] = []
@@ -298,9 +300,20 @@ def _load(tx: Transaction, ids: list[int]) -> dict[int, dict[str, Any]]:
     return {row["id"]: {name: row[name] for name in _SETTABLE} for row in rows}
 
 
-def _fresh(tx: Transaction, w: Wanted) -> dict[str, Any]:
+def _unused_case_ids(tx: Transaction, count: int) -> list[str]:
+    """So many case ids that no case has: short enough to type, so chance alone would repeat one in a large sheet."""
+    fresh: set[str] = set()
+    while len(fresh) < count:
+        tried = {new_case_id(_random) for _ in range(count - len(fresh))}
+        tx.temporary(_wanted)
+        tx.execute(insert(_wanted), [{"n": n, "key": case_id, "phone": None} for n, case_id in enumerate(tried)])
+        taken = tx.execute(select(_wanted.c.key).join(cases, cases.c.case_id_key == _wanted.c.key)).scalars()
+        fresh |= tried - set(taken)
+    return list(fresh)
+
+
+def _fresh(tx: Transaction, w: Wanted, case_id: str) -> dict[str, Any]:
     """The row of a case to be made."""
-    case_id = w.case_id or new_case_id(_random)
     empty = dict.fromkeys(_SETTABLE) | {
         "name": "",
         "status": "open",

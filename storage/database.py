@@ -110,7 +110,7 @@ class Database:
     def engine(self) -> Engine:
         """SQLAlchemy's engine, for migrations and read-only work of analysts."""
         if self._engine is None:
-            self._engine = _sqlite_engine(self.url) if self.is_sqlite else create_engine(self.url, pool_pre_ping=True)
+            self._engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
         return self._engine
 
     @contextlib.contextmanager
@@ -201,6 +201,15 @@ def _read_url(url: str) -> URL:
     if name not in ("sqlite", "postgresql"):
         raise Misconfigured([f"DATABASE_URL is for {name}: Jumbe runs on sqlite:///... or postgresql://..."])
     return read
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            ["DATABASE_URL is for PostgreSQL and its driver is not here: pip install 'psycopg[binary]'"]
+        ) from error
 
 
 def _sqlite_engine(url: URL) -> Engine:

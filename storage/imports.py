@@ -257,10 +257,9 @@ def plan_cases(tx: Transaction, rows: Sequence[SheetRow]) -> Plan:
         identifier = _text(cells, "case_id") or _text(cells, "external_id")
         try:
             verdict = _case_verdict(tx, row.number, identifier, cells, by_case_id, by_external)
-            same = verdict.target or key(identifier)
-            again = first_row.setdefault(same, row.number)
-            if again != row.number:
-                raise Problem("row-duplicate", row=again)
+            for claim in _claims(verdict, cells):
+                if (again := first_row.setdefault(claim, row.number)) != row.number:
+                    raise Problem("row-duplicate", row=again)
         except Problem as problem:
             verdict = Verdict(row.number, identifier, "invalid", problem, problem.values.get("near"))  # type: ignore[arg-type]
         verdicts.append(verdict)
@@ -304,16 +303,20 @@ def _case_verdict(
             raise Problem("cell-unreadable", fault=fault)
     case = _matched(case_id, external_id, by_case_id, by_external)
     values, properties, warnings = _read_values(tx, cells)
+    if not values.get("contact_phone_number", case.contact_phone_number if case is not None else None):
+        values.pop("contact_phone_number_is_verified", None)  # without a number there is nothing to verify
     old = case._mapping if case is not None else {}
     had = case.properties if case is not None else {}
     changes = {n: (old.get(n), v) for n, v in values.items() if _differs(old.get(n), v)}
     changes |= {n: (had.get(n), v) for n, v in properties.items() if had.get(n) != v}
     kept = {n: v for n, v in values.items() if n in changes or n == "contact_phone_number_is_verified"}
+    if case is not None and values.get("contact_phone_number_is_verified"):
+        kept.setdefault("contact_phone_number", case.contact_phone_number)  # so that its owner is named
     if "contact_phone_number" in changes:
         kept["number_warning"] = warnings[0].key if warnings else None
     wanted = Wanted(case.id if case is not None else None, kept, properties, case_id or None)
     if case is None:
-        if case_id.startswith("c-"):
+        if key(case_id).startswith("c-"):
             raise Problem("row-case-id-unknown", typed=case_id)
         return Verdict(number, identifier, "create", warnings=warnings, changes=changes, wanted=wanted)
     word = "update" if changes else "unchanged"
@@ -329,19 +332,27 @@ def _case_verdict(
     )
 
 
+def _claims(verdict: Verdict, cells: Mapping[str, Cell]) -> Iterable[object]:
+    """What no second row of a sheet may name: the case itself, and the ids that this row brings into the world."""
+    if verdict.target or _text(cells, "case_id"):
+        yield verdict.target or ("case_id", key(_text(cells, "case_id")))
+    if "external_id" in verdict.changes and (external_id := _text(cells, "external_id")):
+        yield ("external_id", key(external_id))
+
+
 def _matched(
     case_id: str,
     external_id: str,
     by_case_id: Mapping[str, Sequence[Row[Any]]],
     by_external: Mapping[str, Sequence[Row[Any]]],
 ) -> Row[Any] | None:
-    if case_id and (found := by_case_id.get(key(case_id))):
-        return found[0]
     same = by_external.get(key(external_id), ()) if external_id else ()
     if case_id:
-        if same:  # a new case id with the external id of another case: one of the two is a mistake
+        found = by_case_id.get(key(case_id), ())
+        if same and not any(c.id == f.id for c in same for f in found):
+            # a case id with the external id of another case: one of the two is a mistake
             raise Problem("row-other-case-id", typed=external_id, candidates=", ".join(c.case_id for c in same))
-        return None
+        return found[0] if found else None
     if len(same) > 1:
         raise Problem("row-ambiguous", typed=external_id, candidates=", ".join(c.case_id for c in same))
     return same[0] if same else None
@@ -356,13 +367,13 @@ def _read_values(
     warnings: tuple[Problem, ...] = ()
     for name, cell in cells.items():
         text = fold(cell.text)
+        if cell.fault and (name in _READERS or name == "closed"):
+            raise Problem("cell-unreadable", fault=cell.fault)
         if text in _BLANK or name == "case_id":
             continue
         if name == "closed":
             values["status"] = "closed" if _yes_no(name, text) else "open"
         elif name in _READERS:
-            if cell.fault:
-                raise Problem("cell-unreadable", fault=cell.fault)
             values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](tx, text)
             warnings += notes
         else:

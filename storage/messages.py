@@ -15,7 +15,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Row, Text, and_, bindparam, case, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    Integer,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from storage import codes, consent, schedules, segments
 from storage.audit import Actor
@@ -229,11 +244,32 @@ def queue(
     return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
 
 
+def is_due(tx: Transaction, gateway: str) -> bool:
+    """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
+    return tx.scalar(_next_in_turn(tx, gateway).limit(1)) is not None
+
+
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
     """Take up to `at_most` due messages of a gateway under a lease; returns their ids in the order to be sent.
 
-    One statement for both databases.  At most one message is in flight to a phone, and none overtakes another to the
-    same phone; a message that stayed unknown holds back bulk to its phone, never a reply.
+    One statement for both databases.
+    """
+    turn = _next_in_turn(tx, gateway).limit(at_most).with_for_update(skip_locked=True, of=messages)
+    taken = (
+        update(messages)
+        .where(messages.c.id.in_(turn))
+        .values(state="claimed", lease_owner=owner, lease_until=tx.now + LEASE)
+        .returning(messages.c.id, messages.c.priority, messages.c.due_at)
+    )
+    return [row.id for row in sorted(tx.execute(taken), key=lambda row: (row.priority, row.due_at, row.id))]
+
+
+def _next_in_turn(tx: Transaction, gateway: str) -> Select[tuple[int]]:
+    """The messages of a gateway whose turn it is.
+
+    At most one message is in flight to a phone, and none overtakes another to the same phone: the guard asks both that
+    no row of the phone is in flight and that none comes before it, for with the first alone one claim took three rows of
+    one phone.  A message that stayed unknown holds back bulk to its phone, never a reply.
     """
     ahead, flying, doubtful = messages.alias("ahead"), messages.alias("flying"), messages.alias("doubtful")
     due = and_(messages.c.direction == "out", messages.c.state == "queued", messages.c.due_at <= tx.now)
@@ -247,27 +283,12 @@ def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
     )
     in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
     paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > tx.now)
-    turn = (
+    return (
         select(messages.c.id)
         .where(due, messages.c.gateway == gateway, ~paused, ~in_flight, ~overtaken)
         .where(or_(messages.c.priority < KINDS["broadcast"].priority, ~in_doubt))
         .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
-        .limit(at_most)
-        .with_for_update(skip_locked=True, of=messages)
     )
-    taken = (
-        update(messages)
-        .where(messages.c.id.in_(turn))
-        .values(state="claimed", lease_owner=owner, lease_until=tx.now + LEASE)
-        .returning(messages.c.id, messages.c.priority, messages.c.due_at)
-    )
-    return [row.id for row in sorted(tx.execute(taken), key=lambda row: (row.priority, row.due_at, row.id))]
-
-
-def is_due(tx: Transaction, gateway: str) -> bool:
-    """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
-    due = and_(messages.c.state == "queued", messages.c.gateway == gateway, messages.c.due_at <= tx.now)
-    return tx.scalar(select(messages.c.id).where(due).limit(1)) is not None
 
 
 def hand_over(
@@ -552,9 +573,14 @@ def _move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> N
 
 
 def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) -> int:
-    """Take up to `wanted` tokens from the gateway's bucket, which holds one second's worth and at least one."""
+    """Take up to `wanted` tokens from the gateway's bucket, which holds one second's worth and at least one.
+
+    A paused gateway grants none, also for what was claimed before the pause.
+    """
     _ensure_gateway(tx, gateway, 1.0)
     row = tx.execute(select(gateways).where(gateways.c.name == gateway).with_for_update()).one()
+    if row.paused_until is not None and row.paused_until > tx.now:
+        return 0
     passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
     tokens = min(max(1.0, rate_per_s), row.tokens + passed * rate_per_s)
     granted = min(wanted, int(tokens))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
-from storage.database import Database, stamp
+from storage.database import Database, Transaction, stamp
+from storage.errors import Misconfigured
 
 
 def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str | None:
@@ -18,7 +21,7 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
     if db.file is not None:
         db.file.parent.mkdir(parents=True, exist_ok=True)
     with db.transaction() as tx:
-        command.upgrade(_config(tx.connection), to)
+        _run(command.upgrade, db, tx, to)
     if to == "head":
         with db.transaction() as tx:
             stamp(tx, rehearsal=rehearsal)
@@ -28,8 +31,17 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
 def downgrade(db: Database, to: str) -> str | None:
     """Take the schema back to an older revision (`base` empties the database); returns the revision it is at."""
     with db.transaction() as tx:
-        command.downgrade(_config(tx.connection), to)
+        _run(command.downgrade, db, tx, to)
     return db.revision()
+
+
+def _run(step: Callable[[Config, str], None], db: Database, tx: Transaction, to: str) -> None:
+    try:
+        step(_config(tx.connection), to)
+    except CommandError as error:
+        raise Misconfigured(
+            [f"the database {db.shown} cannot be brought to {to}: {error} (a newer release may have made it)"]
+        ) from error
 
 
 def _config(connection: object) -> Config:

@@ -94,6 +94,7 @@ def add(
         raise Problem("person-name")
     if by_phone(tx, number.digits) is not None:
         raise Problem("person-exists", phone=number.digits)
+    scope = _ids_of(tx, shorts)
     row = {
         "name": fold(name),
         "phone": number.digits,
@@ -103,7 +104,7 @@ def add(
         "created_at": tx.now,
     }
     person_id = tx.execute(insert(people).returning(people.c.id), row).scalar_one()
-    _set_groups(tx, person_id, shorts)
+    _set_groups(tx, person_id, scope)
     after = {"name": row["name"], "phone": row["phone"], "role": role, "groups": sorted(shorts)}
     audit.record(tx, "people.add", "person", person_id, changes=[Change("person", person_id, {}, after)], by=by)
     return tx.execute(select(people).where(people.c.id == person_id)).one()
@@ -123,12 +124,13 @@ def change(
         raise Problem("person-role", role=role, roles=", ".join(ROLES))
     if role not in (None, "lead"):
         _keep_a_lead(tx, person)
+    scope = None if shorts is None else _ids_of(tx, shorts)
     new = {"role": role or person.role, "language_code": language or person.language_code}
     tx.execute(update(people).where(people.c.id == person.id).values(**new))
     before = {"role": person.role, "language_code": person.language_code}
-    if shorts is not None:
+    if shorts is not None and scope is not None:
         before["groups"] = [g.short for g in groups_of(tx, person)]
-        _set_groups(tx, person.id, shorts)
+        _set_groups(tx, person.id, scope)
         new["groups"] = sorted(shorts)
     audit.record(tx, "people.change", "person", person.id, changes=[Change("person", person.id, before, new)], by=by)
 
@@ -147,8 +149,12 @@ def _keep_a_lead(tx: Transaction, person: Row[Any]) -> None:
         raise Problem("person-last-lead", name=person.name)
 
 
-def _set_groups(tx: Transaction, person_id: int, shorts: Sequence[str]) -> None:
+def _ids_of(tx: Transaction, shorts: Sequence[str]) -> set[int]:
+    """The groups of these short names; asked before anything is written, so that a refusal leaves nothing behind."""
+    return {int(groups.group(tx, short).id) for short in shorts}
+
+
+def _set_groups(tx: Transaction, person_id: int, ids: set[int]) -> None:
     tx.execute(delete(person_groups).where(person_groups.c.person_id == person_id))
-    ids = {groups.group(tx, short).id for short in shorts}
     if ids:
         tx.execute(insert(person_groups), [{"person_id": person_id, "group_id": g} for g in sorted(ids)])

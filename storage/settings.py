@@ -9,6 +9,7 @@ environment wins, and a secret in the file is refused.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -24,6 +25,7 @@ from storage.errors import Misconfigured
 from storage.rules import Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
+_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
 
@@ -32,7 +34,8 @@ def _setting(
     name: str, meaning: str, read: Callable[[str], Any] = str, *, default: Any = None, secret: bool = False
 ) -> Any:
     told = {"name": name, "meaning": meaning, "read": read, "secret": secret}
-    return field(default=default, metadata=told, repr=not secret)
+    # The address of a database may hold a password; the table shows it without.
+    return field(default=default, metadata=told, repr=not secret and name != "DATABASE_URL")
 
 
 def _yes(text: str) -> bool:
@@ -210,7 +213,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
             shown = "(hidden)" if f.metadata["secret"] else repr(text)
             faults.append(f"{name} is {shown}: {error}")
     settings = Settings(**values)
-    faults += _together(settings, env)
+    faults += _together(settings)
     if faults:
         raise Misconfigured(faults)
     return settings
@@ -229,10 +232,11 @@ def table(settings: Settings) -> list[dict[str, str]]:
     ]
 
 
-def _together(settings: Settings, env: Mapping[str, str]) -> list[str]:
+def _together(settings: Settings) -> list[str]:
     """Faults that only show when settings are seen together."""
     faults = []
-    twilio = [n for n in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN") if env.get(n)]
+    pair = {"TWILIO_ACCOUNT_SID": settings.twilio_account_sid, "TWILIO_AUTH_TOKEN": settings.twilio_auth_token}
+    twilio = [name for name, value in pair.items() if value]
     if len(twilio) == 1:
         faults.append(f"{twilio[0]} is set alone: Twilio needs TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN together")
     if len(twilio) == 2 and not (settings.twilio_from or settings.twilio_messaging_service_sid):
@@ -272,4 +276,4 @@ def _shown(value: Any, *, secret: bool) -> str:
         return f"{value.closes:%H:%M}-{value.opens:%H:%M}"
     if isinstance(value, bool):
         return "1" if value else "0"
-    return str(value)
+    return _PASSWORD.sub(r"\1:***@", str(value))

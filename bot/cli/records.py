@@ -17,6 +17,9 @@ from storage.console import CLI, as_json, open_database, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
 
+NUMBER = click.IntRange(0, 2**31 - 1)
+"""What a row's number may be: PostgreSQL's integer."""
+
 
 @click.group()
 def people() -> None:
@@ -91,7 +94,7 @@ def list_broadcasts(*, json_: bool) -> None:
 
 
 @broadcasts.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @as_json
 def show_broadcast(number: int, *, json_: bool) -> None:
     """One broadcast and how far it is."""
@@ -100,7 +103,7 @@ def show_broadcast(number: int, *, json_: bool) -> None:
 
 
 @broadcasts.command("halt")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @as_json
 def halt_broadcast(number: int, *, json_: bool) -> None:
     """Stop what has not left yet."""
@@ -204,7 +207,7 @@ def list_messages(
 
 
 @messages.command("explain")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @as_json
 def explain_message(number: int, *, json_: bool) -> None:
     """The life of a message, in words."""

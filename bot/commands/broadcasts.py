@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import Answer, Call, command, number_of, person_shown
+from bot.commands.dispatch import Answer, Call, command, id_shown, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
-from bot.replies import Quote, names, sentences
+from bot.replies import Quote, Words, names, sentences
 from storage import broadcasts, codes, consent, contacts, messages, operations, optwords, people, schedules
 from storage.audit import Actor
 from storage.database import Transaction
@@ -84,13 +84,11 @@ def going(call: Call, number: int) -> Answer:
     hold_s = 0 if row.kind == "text" else call.tx.rules.hold_s
     operations.decide(call.tx, number, "done", by=call.by)
     broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
-    waits = f"{hold_s} s" if hold_s < 60 else f"{hold_s // 60} min"
-    starts = ("starts-hold", {"time": waits}) if hold_s else ("starts-now", {})
     values = {
         "number": number,
         "people": count_shown(call, row.recipients),
         "minutes": call.sentences.say(("about-minutes", {"count": max(1, round(row.recipients / 60))})),
-        "starts": call.sentences.say(starts),
+        "starts": call.sentences.say(_starts(call, row, hold_s)),
     }
     return call.say(("going", values))
 
@@ -147,12 +145,29 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     leaves = _leaves(call, case)
     if leaves > call.tx.now:
         return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call.tx, leaves)}))
-    return call.say(("text-going", {"number": number, "person": shown, "id": case.external_id or case.case_id}))
+    return call.say(("text-going", {"number": number, "person": shown, "id": id_shown(case)}))
+
+
+def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:
+    """When the first one leaves: after the hold, or in the hours of the day."""
+    held_until = call.tx.now + timedelta(seconds=hold_s)
+    zones: tuple[str, ...] = (call.tx.rules.time_zone,)
+    operation = operations.operation(call.tx, row.id)
+    if row.kind == "text" and operation is not None:
+        zones = _zones(call, contacts.contact(call.tx, int(operation.request["cases"][0])))
+    opens = schedules.next_allowed(held_until, zones, call.tx.rules.hours)
+    if opens > held_until:
+        return "starts-day", {"time": clock_shown(call.tx, opens)}
+    waits = f"{hold_s} s" if hold_s < 60 else f"{hold_s // 60} min"
+    return ("starts-hold", {"time": waits}) if hold_s else ("starts-now", {})
 
 
 def _leaves(call: Call, case: Row[Any]) -> datetime:
-    zones = schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
-    return schedules.next_allowed(call.tx.now, zones, call.tx.rules.hours)
+    return schedules.next_allowed(call.tx.now, _zones(call, case), call.tx.rules.hours)
+
+
+def _zones(call: Call, case: Row[Any]) -> tuple[str, ...]:
+    return schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
 
 
 def _draft(call: Call, text: str, *, group_ids: list[int] | None = None, case_ids: list[int] | None = None) -> int:
@@ -227,8 +242,8 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
         told = sentences(lead.language_code or tx.rules.language)
         values = {
             "number": number,
-            "person": people.named(tx, by.person_id),
-            "group": shorts,
+            "person": Words(people.named(tx, by.person_id)),
+            "group": Words(shorts),
             "people": told.say(("people", {"count": row.recipients})),
             "text": Quote(broadcasts.text_of(tx, number)),
             "code": codes.MASK,
@@ -245,7 +260,7 @@ def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
     told = sentences(asker.language_code or call.tx.rules.language)
     values = {
         "number": operation.id,
-        "person": call.person.name,
+        "person": Words(call.person.name),
         "people": told.say(("people", {"count": row.recipients})),
     }
     messages.queue(call.tx, asker.phone, told.say(("second-given", values)), "notice", person_id=asker.id)

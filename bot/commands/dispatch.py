@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row
 
-from bot.replies import Names, Sentences, names, sentences
+from bot.replies import Names, Sentences, Words, names, sentences, shorten
 from storage import contacts, groups, people
 from storage.audit import Actor
 from storage.database import Transaction
@@ -128,6 +128,7 @@ def table() -> str:
 
 def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None) -> Answer:
     """Answer one text of a person; every path answers something."""
+    text = storable(text)
     told = sentences(person.language_code or tx.rules.language)
     call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
     try:
@@ -162,12 +163,17 @@ def _explain(call: Call, problem: Problem) -> Answer:
     if "near" in values and problem.key in ("group-unknown", "group-or-person-unknown"):
         shown = call.sentences.sentences["group-unknown-near"]
         values["near"] = shown.format(groups=values["near"]) if values["near"] else ""
-    for name, value in values.items():
-        if name in ("typed", "group", "name", "candidates") and isinstance(value, str):
-            values[name] = value if len(value) <= 40 else value[:40] + "..."
+    for name, value in problem.values.items():
+        if isinstance(value, str) and name != "near":
+            values[name] = Words(shorten(value, 40))
     if problem.key not in call.sentences.sentences:
-        return call.say(("verb-unknown", {"typed": f'"{str(values.get("typed", ""))[:20]}"'}))
+        return call.say(("verb-unknown", {"typed": f'"{str(problem.values.get("typed", ""))[:20]}"'}))
     return call.say((problem.key, values))
+
+
+def storable(text: str) -> str:
+    """The text as every database can keep it: without NUL, and without halves of a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def clean(word: str) -> str:
@@ -226,6 +232,8 @@ def _fill(chosen: Command, words: Sequence[str], text: str) -> dict[str, Any] | 
     given: dict[str, Any] = {}
     at = 0
     for name, rest, optional in chosen.holes:
+        # A sign that stands alone (`tell anc , Clinic`) is no word.
+        at = next((i for i in range(at, len(words)) if words[i]), len(words))
         left = [word for word in words[at:] if word]
         if not left:
             if not optional:
@@ -283,8 +291,12 @@ def number_of(word: str) -> int | None:
 
 def person_shown(case: Row[Any]) -> str:
     """A case as an answer names it: its name and the id that a text can use."""
-    shown_id = case.external_id or case.case_id
-    return f"{case.name} ({shown_id})" if case.name else str(shown_id)
+    return f"{shorten(case.name, 30)} ({id_shown(case)})" if case.name else id_shown(case)
+
+
+def id_shown(case: Row[Any]) -> str:
+    """The id that a text can use for a case."""
+    return shorten(str(case.external_id or case.case_id), 24)
 
 
 def listed(cases: Sequence[Row[Any]]) -> Names:

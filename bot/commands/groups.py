@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import COMMANDS, Answer, Call, command, group_of, listed
-from bot.replies import names
+from bot.commands.dispatch import COMMANDS, Answer, Call, command, group_of, listed, verbs_of
+from bot.replies import Words, names, shorten
 from storage import codes, consent, contacts, groups, operations, people
 from storage.errors import Problem
 from storage.identifiers import read as read_identifier
@@ -55,9 +55,22 @@ def who(call: Call, group: str) -> Answer:
 def new(call: Call, short: str, name: str) -> Answer:
     """Make a group; a supervisor's new group is their own."""
     own = None if people.may(call.person, "lead") else call.person.id
-    made = groups.create(call.tx, short, name, for_person=own, by=call.by)
+    if short in verbs_of(call.sentences):
+        raise Problem("group-short-word", group=short)
+    try:
+        made = groups.create(call.tx, short, name, for_person=own, by=call.by)
+    except Problem as problem:
+        raise _discreet(call, problem) from None
     number = _note(call, "new", made, {"made": made.id})
-    return call.say(("made", {"group": made.short, "name": made.name, "number": number}))
+    return call.say(("made", {"group": made.short, "name": Words(made.name), "number": number}))
+
+
+def _discreet(call: Call, problem: Problem) -> Problem:
+    """The same problem, without the name of a group that this person may not see."""
+    other = problem.values.get("other") or (problem.values["group"] if problem.key == "group-exists" else None)
+    if other is None or any(g.short == other for g in call.groups):
+        return problem
+    return Problem("group-short-taken", group=problem.values["group"])
 
 
 @command("add <group> <who...>", right="add", risk="small", examples=["add anc 15551234567 p-104"])
@@ -99,7 +112,9 @@ def carry_out(call: Call, operation: Row[Any]) -> Answer:
     done = act(call.tx, row.id, ids, by=call.by)
     word = "added" if operation.kind == "add" else "dropped"
     total = call.group_in(row).members
-    return _done(call, operation.kind, row, (word, {"group": row.short, "count": len(done), "total": total}), [], done)
+    said = (word, {"group": row.short, "count": len(done), "total": total})
+    # Kept under the words that were asked, and not under `ok 482193`: a code is written down nowhere.
+    return _done(call, operation.kind, row, said, [], done, words=operation.words)
 
 
 class _SortedOut:
@@ -156,11 +171,12 @@ def _done(
     said: tuple[str, dict[str, Any]],
     rest: Sequence[tuple[str, dict[str, Any]]],
     case_ids: Sequence[int],
+    words: str | None = None,
 ) -> Answer:
     """Count first, then what failed, then how to take it back."""
     parts = [said, *_telling(rest)]
     if case_ids:
-        number = _note(call, kind, row, {kind: list(case_ids)})
+        number = _note(call, kind, row, {kind: list(case_ids)}, words)
         parts.append(("take-back", {"number": number}))
     return call.say(*parts)
 
@@ -185,7 +201,7 @@ def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> A
         "verb": kind.upper(),
         "group": row.short,
         "count": len(sorted_out.able),
-        "rest": f"{rest[:60]} " if rest else "",
+        "rest": f"{shorten(rest, 60)} " if rest else "",
         "code": codes.MASK,
     }
     text = call.sentences.say(("ask-many", values))
@@ -197,7 +213,7 @@ def _code_of(call: Call, number: int) -> int | None:
     return next((c.id for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == number), None)
 
 
-def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any]) -> int:
+def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], words: str | None = None) -> int:
     return operations.note(
-        call.tx, kind, words=call.words, undoes=undoes, group_id=row.id, message_id=call.message_id, by=call.by
+        call.tx, kind, words=call.words if words is None else words, undoes=undoes, group_id=row.id, message_id=call.message_id, by=call.by
     )

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from bot.commands import broadcasts as telling
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
-from bot.commands.dispatch import Answer, Call, command, number_of, person_shown
+from bot.commands.dispatch import Answer, Call, clean, command, number_of, person_shown
 from bot.replies import names
 from storage import broadcasts, codes, contacts, groups, operations, people
 from storage.errors import Problem
@@ -20,10 +20,10 @@ from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_TRIES
 
 
-@command("ok <code>", right="see", risk="confirms", examples=["ok 482193"])
+@command("ok <code...>", right="see", risk="confirms", examples=["ok 482193"])
 def ok(call: Call, code: str) -> Answer:
     """Confirm what waits for a code."""
-    digits = code.replace(" ", "")
+    digits = "".join(clean(word) for word in code.split())
     if not digits.isdigit() or len(digits) != 6:
         raise Problem("code-shape")
     found = codes.matching(call.tx, call.person.id, digits)
@@ -111,11 +111,12 @@ def check(call: Call, number: str, who: str) -> Answer:
         "sent": progress.arrived,
         "total": row.recipients,
         "delivered": states.get("delivered", 0),
-        "failed": sum(states.get(s, 0) for s in ("undelivered", "refused", "expired", "cancelled")),
+        "failed": sum(states.get(s, 0) for s in ("undelivered", "refused", "expired")),
         "left": progress.waiting,
+        "halted": told["check-halted"].format(count=states["cancelled"]) if states.get("cancelled") else "",
         "unknown": told["check-unknown"].format(count=unclear) if unclear else "",
         "skipped": skipped_shown(call, progress.skipped),
-        "state": row.state,
+        "state": told[f"state-{row.state}"],
     }
     return call.say(("check", values))
 

@@ -54,7 +54,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A text from a phone.  `sender` and `to` are digits; `raw` is what the gateway said, kept beside it."""
+    """A text from a phone.  `sender` and `to` are digits; `raw` is what the gateway said, kept beside it.
+
+    `answered` says that the gateway has confirmed this STOP or START by itself: a second confirmation is not wanted.
+    """
 
     gateway_id: str
     sender: str
@@ -62,6 +65,7 @@ class Inbound:
     text: str
     media: int = 0
     opt_out: Literal["stop", "start", "help"] | None = None
+    answered: bool = False
     raw: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -73,6 +73,12 @@ OPT_OUT_WORDS: Final[Mapping[str, Literal["stop", "start", "help"]]] = {
 }
 """`OptOutType` of Advanced Opt-Out: Twilio has replied already, we only record."""
 
+ANSWERED_WORDS: Final = frozenset(
+    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "START", "UNSTOP"}
+)
+"""The texts to which Twilio replies by itself without Advanced Opt-Out: the word alone, in any case.  `Stop. Thank you`
+is heard by nobody but us."""
+
 REFUSALS: Final[Mapping[str, tuple[Scope, str]]] = {
     "14107": ("throttled", "messages were sent faster than the gateway allows"),
     "20001": ("message", "the gateway could not read our request"),
@@ -257,6 +263,7 @@ class Twilio:
                 text=fields["Body"],
                 media=_small_number(fields, "NumMedia"),
                 opt_out=OPT_OUT_WORDS.get(fields.get("OptOutType", "")),
+                answered="OptOutType" in fields or fields["Body"].strip().upper() in ANSWERED_WORDS,
                 raw=_without_text(fields),
             )
         ]

@@ -62,6 +62,7 @@ class Phone {
     const find = (selector) => this.element.querySelector(selector);
     const person = told.kind === "person";
     set(find(".name"), "textContent", told.name);
+    set(find("h2"), "title", told.name);
     set(find(".label"), "textContent", told.label);
     set(find(".number"), "textContent", "+" + told.phone);
     set(find(".face"), "textContent", initials(told.name));

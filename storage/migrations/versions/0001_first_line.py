@@ -400,6 +400,7 @@ def upgrade() -> None:
         batch_op.create_index("messages_by_case", ["case_id", "id"], unique=False)
         batch_op.create_index("messages_by_gateway_id", ["gateway_id"], unique=False)
         batch_op.create_index("messages_by_phone", ["phone", "id"], unique=False)
+        batch_op.create_index("messages_by_phone_and_state", ["phone", "state"], unique=False)
         batch_op.create_index(
             "messages_due",
             ["gateway", "priority", "due_at", "id"],
@@ -413,13 +414,6 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("state IN ('claimed', 'sending')"),
             postgresql_where=sa.text("state IN ('claimed', 'sending')"),
-        )
-        batch_op.create_index(
-            "messages_open_by_phone",
-            ["phone", "state"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('queued', 'claimed', 'sending', 'unknown')"),
-            postgresql_where=sa.text("state IN ('queued', 'claimed', 'sending', 'unknown')"),
         )
         batch_op.create_index(
             "messages_unhandled",
@@ -474,11 +468,6 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'received'"),
         )
         batch_op.drop_index(
-            "messages_open_by_phone",
-            sqlite_where=sa.text("state IN ('queued', 'claimed', 'sending', 'unknown')"),
-            postgresql_where=sa.text("state IN ('queued', 'claimed', 'sending', 'unknown')"),
-        )
-        batch_op.drop_index(
             "messages_leased",
             sqlite_where=sa.text("state IN ('claimed', 'sending')"),
             postgresql_where=sa.text("state IN ('claimed', 'sending')"),
@@ -486,6 +475,7 @@ def downgrade() -> None:
         batch_op.drop_index(
             "messages_due", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
         )
+        batch_op.drop_index("messages_by_phone_and_state")
         batch_op.drop_index("messages_by_phone")
         batch_op.drop_index("messages_by_gateway_id")
         batch_op.drop_index("messages_by_case")
