@@ -215,6 +215,37 @@ def groups_of(tx: Transaction, case: int) -> list[str]:
     )
 
 
+def by_number(tx: Transaction, *, at_most: int) -> dict[str, list[Row[Any]]]:
+    """The cases on each of the first numbers, owner first, each with the short names of its `groups`."""
+    number = cases.c.contact_phone_number
+    first = (
+        select(number.label("phone"), func.min(cases.c.id).label("oldest"))
+        .where(number.is_not(None))
+        .group_by(number)
+        .order_by(func.min(cases.c.id))
+        .limit(at_most)
+        .subquery()
+    )
+    inside = (
+        select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
+        .join(groups, groups.c.id == memberships.c.group_id)
+        .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
+        .where(memberships.c.case_id.in_(select(cases.c.id).join(first, first.c.phone == number)))
+        .group_by(memberships.c.case_id)
+        .subquery()
+    )
+    rows = tx.execute(
+        select(cases, func.coalesce(inside.c.shorts, "").label("groups"))
+        .join(first, first.c.phone == number)
+        .outerjoin(inside, inside.c.case_id == cases.c.id)
+        .order_by(first.c.oldest, cases.c.two_way.desc(), cases.c.id)
+    )
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.contact_phone_number, []).append(row)
+    return found
+
+
 def list_all(tx: Transaction) -> list[Row[Any]]:
     """Every case, oldest first."""
     return list(tx.execute(select(cases).order_by(cases.c.id)))

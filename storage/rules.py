@@ -15,6 +15,7 @@ from storage.schedules import Hours
 class Rules:
     """The programme's own decisions; the defaults are those of `product.md` and safe for a programme that set none.
 
+    `rate_per_s` is the default gateway's, for saying how long a broadcast takes.
     `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
     `contact_backend_id` may hold; empty where this process sends nothing and cannot know.
     """
@@ -28,5 +29,6 @@ class Rules:
     hours: Hours | None = field(default_factory=lambda: Hours(time(9), time(20)))
     expiry_h: int = 24
     second_person_above: int = 500
+    rate_per_s: float = 1.0
     default_gateway: str | None = None
     gateways: frozenset[str] = frozenset()

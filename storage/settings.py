@@ -26,6 +26,9 @@ from storage.rules import Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
+SIMULATOR_RATE = 20.0
+"""Messages per second that the simulated network takes."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
 
@@ -188,6 +191,7 @@ class Settings:
             hours=self.quiet_hours,
             expiry_h=self.expiry_h,
             second_person_above=self.second_person_above,
+            rate_per_s=SIMULATOR_RATE if self.simulator else self.twilio_rate,
             default_gateway=names[0] if names else None,
             gateways=frozenset(names),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,7 +88,9 @@ def going(call: Call, number: int) -> Answer:
     values = {
         "number": number,
         "people": count_shown(call, row.recipients),
-        "minutes": call.sentences.say(("about-minutes", {"count": max(1, round(row.recipients / 60))})),
+        "minutes": call.sentences.say(
+            ("about-minutes", {"count": max(1, math.ceil(row.recipients / call.tx.rules.rate_per_s / 60))})
+        ),
         "starts": call.sentences.say(_starts(call, row, hold_s)),
     }
     return call.say(("going", values))

@@ -116,10 +116,15 @@ def command(
     return register
 
 
+def in_order() -> list[Command]:
+    """The commands in the order in which the English verbs are taught."""
+    return [COMMANDS[verb] for verb in sentences("en").verbs]
+
+
 def table() -> str:
     """The commands as a Markdown table, for `bot/README.md`."""
     lines = ["| text | does | who | risk | example |", "|---|---|---|---|---|"]
-    for c in COMMANDS.values():
+    for c in in_order():
         who = ", ".join(role for role, rights in people.RIGHTS.items() if c.right in rights)
         grammar = c.grammar.replace("|", "\\|")
         lines.append(f"| `{grammar}` | {c.does} | {who} | {_RISKS[c.risk]} | `{c.examples[0]}` |")

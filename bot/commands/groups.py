@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import COMMANDS, Answer, Call, command, group_of, listed, verbs_of
+from bot.commands.dispatch import Answer, Call, command, group_of, in_order, listed, verbs_of
 from bot.replies import Words, names, shorten
 from storage import codes, consent, contacts, groups, operations, people
 from storage.errors import Problem
@@ -21,9 +21,7 @@ AT_ONCE = 10
 def menu(call: Call) -> Answer:
     """What this person may do."""
     allowed = [
-        c.verb
-        for c in COMMANDS.values()
-        if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")
+        c.verb for c in in_order() if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")
     ]
     example = "add" if "add" in allowed else allowed[0]
     return call.say(("menu", {"verbs": " ".join(allowed), "example": example}))
@@ -215,5 +213,11 @@ def _code_of(call: Call, number: int) -> int | None:
 
 def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], words: str | None = None) -> int:
     return operations.note(
-        call.tx, kind, words=call.words if words is None else words, undoes=undoes, group_id=row.id, message_id=call.message_id, by=call.by
+        call.tx,
+        kind,
+        words=call.words if words is None else words,
+        undoes=undoes,
+        group_id=row.id,
+        message_id=call.message_id,
+        by=call.by,
     )

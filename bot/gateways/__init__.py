@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.gateways.base import Gateway
 from storage.errors import Misconfigured
-from storage.settings import Settings
+from storage.settings import SIMULATOR_RATE, Settings
 
 
 def configured(settings: Settings) -> dict[str, Gateway]:
@@ -27,7 +27,7 @@ def configured(settings: Settings) -> dict[str, Gateway]:
     if settings.simulator:
         from bot.gateways.simulator import Simulator
 
-        return {"simulator": Simulator(book=settings.phones_book, public_url=settings.own_url)}
+        return {"simulator": Simulator(book=settings.phones_book, public_url=settings.own_url, rate_per_s=SIMULATOR_RATE)}
     raise Misconfigured(
         [
             "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL, "

@@ -19,15 +19,14 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, render_template
 from flask import request as flask_request
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row
 
 from bot import webhooks
 from bot.gateways.simulator import Simulator
 from bot.gateways.simulator import Text as Arrived
 from bot.replies import sentences
-from storage import messages, people
+from storage import contacts, messages, people
 from storage.database import Database, Transaction, is_rehearsal
-from storage.schema import cases, groups, memberships
 
 MOST_PHONES = 40
 TEXTS_A_PHONE = 60
@@ -126,7 +125,7 @@ def handsets(tx: Transaction) -> list[Phone]:
     """One phone for each number: of people, leads first, then of cases, oldest first; at most MOST_PHONES."""
     staff = sorted(people.list_all(tx), key=lambda p: p.role != "lead")
     found = {p.phone: Phone(p.phone, "person", p.name, p.role, p.language_code or tx.rules.language) for p in staff}
-    for number, sharing in _cases_by_number(tx).items():
+    for number, sharing in contacts.by_number(tx, at_most=MOST_PHONES).items():
         names = " & ".join(case.name or case.external_id or case.case_id for case in sharing)
         if number in found:
             person = found[number]
@@ -197,37 +196,6 @@ def _said(row: Row[Any], language: str) -> tuple[str, str]:
         return TAKEN_FOR.get(row.handled_as, "handled") if row.state == "handled" else NOT_HANDLED[row.state], ""
     reason = sentences(language).reason(row.reason, row.code) if row.reason else ""
     return messages.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
-
-
-def _cases_by_number(tx: Transaction) -> dict[str, list[Row[Any]]]:
-    """The cases on each of the first MOST_PHONES numbers, owner first, each with the short names of its `groups`."""
-    number = cases.c.contact_phone_number
-    first = (
-        select(number.label("phone"), func.min(cases.c.id).label("oldest"))
-        .where(number.is_not(None))
-        .group_by(number)
-        .order_by(func.min(cases.c.id))
-        .limit(MOST_PHONES)
-        .subquery()
-    )
-    inside = (
-        select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
-        .join(groups, groups.c.id == memberships.c.group_id)
-        .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(memberships.c.case_id.in_(select(cases.c.id).join(first, first.c.phone == number)))
-        .group_by(memberships.c.case_id)
-        .subquery()
-    )
-    rows = tx.execute(
-        select(cases, func.coalesce(inside.c.shorts, "").label("groups"))
-        .join(first, first.c.phone == number)
-        .outerjoin(inside, inside.c.case_id == cases.c.id)
-        .order_by(first.c.oldest, cases.c.two_way.desc(), cases.c.id)
-    )
-    found: dict[str, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row.contact_phone_number, []).append(row)
-    return found
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------
