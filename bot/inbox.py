@@ -165,7 +165,7 @@ def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
     for person in caring:
         told = sentences(person.language_code or tx.rules.language)
-        values = {"number": number, "person": person_shown(case), "text": Quote(row.body)}
+        values = {"number": number, "person": Words(person_shown(case)), "text": Quote(row.body)}
         messages.queue(tx, person.phone, told.say(("inbox", values)), "notice", person_id=person.id, reply_to=row.id)
 
 

@@ -1,7 +1,8 @@
 """A key and a language become a sentence that fits one text.
 
 Sentences live in `locales/<language>.toml`, keyed by meaning.  An answer is one SMS: GSM-7 and at most 160 characters.
-Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` or `Words` its tail ("...").
+Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` or `Words` its tail
+("..."), a `Spare` goes as a whole.
 """
 
 from __future__ import annotations
@@ -55,6 +56,17 @@ class Words:
         return shorten(" ".join(self.text.split()), keep + 3)
 
 
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """Words that are left out where all that can be cut is cut and it still does not fit; the last one goes first."""
+
+    text: str
+
+    def cut(self, keep: int) -> str:
+        """All of it, or nothing."""
+        return self.text if keep else ""
+
+
 def shorten(text: str, at_most: int) -> str:
     """The text, or its beginning and dots."""
     return text if len(text) <= at_most else text[: at_most - 3].rstrip() + "..."
@@ -77,12 +89,11 @@ class Sentences:
 
     def say(self, *parts: tuple[str, Mapping[str, Any]]) -> str:
         """One answer made of sentences, cut to fit one text."""
-        # Never more than fits: a text of 8,000 characters would be cut away one by one.
         lengths = {
-            (n, name): min(BUDGET, len(value.items if isinstance(value, Names) else value.text))
+            (n, name): _whole(value)
             for n, (_, values) in enumerate(parts)
             for name, value in values.items()
-            if isinstance(value, Names | Quote | Words)
+            if isinstance(value, _CUT)
         }
         while True:
             text = segments.to_gsm(" ".join(self._fill(n, *part, lengths) for n, part in enumerate(parts)))
@@ -100,7 +111,7 @@ class Sentences:
 
     def _fill(self, n: int, key: str, values: Mapping[str, Any], lengths: Mapping[tuple[int, str], int]) -> str:
         shown = {
-            name: value.cut(lengths[n, name]) if isinstance(value, Names | Quote | Words) else value
+            name: value.cut(lengths[n, name]) if isinstance(value, _CUT) else value
             for name, value in values.items()
         }
         return self.sentences[key].format_map(shown)
@@ -108,6 +119,16 @@ class Sentences:
     def holes(self, key: str) -> set[str]:
         """The holes of a sentence, for the tests that fill them."""
         return {name for _, name, _, _ in string.Formatter().parse(self.sentences[key]) if name}
+
+
+def _whole(value: Any) -> int:
+    """How much of a value there is to keep; no more than fits, or a text of 8,000 characters is cut away one by one."""
+    if isinstance(value, Spare):
+        return 1
+    return min(BUDGET, len(value.items if isinstance(value, Names) else value.text))
+
+
+_CUT = (Names, Quote, Words, Spare)
 
 
 def _cut_off(text: str) -> str:
@@ -121,12 +142,14 @@ def _longest(
     parts: tuple[tuple[str, Mapping[str, Any]], ...], lengths: Mapping[tuple[int, str], int]
 ) -> tuple[int, str] | None:
     """Which value to cut next: the one that takes most room and still has something to give."""
-    room = {}
+    room, spare = {}, None
     for (n, name), keep in lengths.items():
-        least = 1 if isinstance(parts[n][1][name], Names) else 8
-        if keep > least:
-            room[n, name] = len(parts[n][1][name].cut(keep))
-    return max(room, key=lambda where: room[where]) if room else None
+        value = parts[n][1][name]
+        if isinstance(value, Spare):
+            spare = (n, name) if keep else spare
+        elif keep > (1 if isinstance(value, Names) else 8):
+            room[n, name] = len(value.cut(keep))
+    return max(room, key=lambda where: room[where]) if room else spare
 
 
 @cache

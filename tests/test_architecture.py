@@ -33,7 +33,7 @@ def test_a_verb_takes_the_transaction_first_and_who_acts_last():
             if verb.__name__.startswith("_") or verb.__name__ in follows:
                 continue
             parameters = list(inspect.signature(verb).parameters)
-            changes = re.search(r"audit\.record|\bcases\)\.where|update\(", inspect.getsource(verb))
+            changes = "audit.record(" in inspect.getsource(verb)
             if changes:
                 assert parameters[0] == "tx", f"{module.__name__}.{verb.__name__}"
                 assert parameters[-1] == "by", f"{module.__name__}.{verb.__name__}"

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, command, id_shown, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
-from bot.replies import Quote, Words, names, sentences
+from bot.replies import Quote, Spare, Words, names, sentences
 from storage import broadcasts, codes, consent, contacts, messages, operations, optwords, people, schedules
 from storage.audit import Actor
 from storage.database import Transaction
@@ -42,7 +42,7 @@ def tell(call: Call, whom: str, text: str) -> Answer:
         _drop(call, number)
         return call.say(("tell-nobody", {"group": group.short, "skipped": skipped_shown(call, preview.skipped)}))
     values = {
-        "guess": call.guess,
+        "guess": Spare(call.guess),
         "number": number,
         "group": group.short,
         "people": count_shown(call, preview.recipients),
@@ -50,6 +50,7 @@ def tell(call: Call, whom: str, text: str) -> Answer:
         "skipped": skipped_shown(call, preview.skipped),
         "text": Quote(preview.samples[0]),
         "code": codes.MASK,
+        "life": Spare(call.sentences.sentences["good-for"]),
     }
     return _ask(call, number, "ask-tell", values)
 
@@ -129,19 +130,20 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
     number = _draft(call, text, case_ids=[case.id])
     preview = broadcasts.preview(call.tx, number)
-    shown = person_shown(case)
+    shown = Words(person_shown(case))
     if preview.recipients == 0:
         _drop(call, number)
         reason = call.sentences.reason(next(iter(preview.skipped)))
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     if not codes.is_fresh(call.tx, call.person.id) or call.guess:
         values = {
-            "guess": call.guess,
+            "guess": Spare(call.guess),
             "number": number,
             "person": shown,
             "parts": preview.parts,
             "text": Quote(preview.samples[0]),
             "code": codes.MASK,
+            "life": Spare(call.sentences.sentences["good-for"]),
         }
         return _ask(call, number, "ask-text", values)
     going(call, number)

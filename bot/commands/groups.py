@@ -199,7 +199,7 @@ def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> A
         "verb": kind.upper(),
         "group": row.short,
         "count": len(sorted_out.able),
-        "rest": f"{shorten(rest, 60)} " if rest else "",
+        "rest": f"{shorten(rest, 50)} " if rest else "",
         "code": codes.MASK,
     }
     text = call.sentences.say(("ask-many", values))

@@ -13,7 +13,7 @@ from bot.commands import broadcasts as telling
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, clean, command, number_of, person_shown
-from bot.replies import names
+from bot.replies import Words, names
 from storage import broadcasts, codes, contacts, groups, operations, people
 from storage.errors import Problem
 from storage.messages import OPEN
@@ -228,7 +228,7 @@ def _shown(call: Call, number: int) -> str:
 def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     """Why a person did or did not get it."""
     message = broadcasts.message_to(call.tx, row.id, case.id)
-    who, number = person_shown(case), row.id
+    who, number = Words(person_shown(case)), row.id
     if message is None:
         if row.state in ("previewed", "expanding") and broadcasts.is_for(call.tx, number, case.id):
             reason = call.sentences.reason("previewed" if row.state == "previewed" else "queued")
