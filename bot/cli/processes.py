@@ -119,6 +119,7 @@ def run() -> None:
 def demo(database: str, port: int | None) -> None:
     """Rehearse: a small programme on virtual phones in the browser, with no account and no cost."""
     from bot.demo import make
+    from bot.worker import only_one
 
     chosen = _free_port(port or int(os.environ.get("PORT") or 8000))
     env = {name: value for name, value in os.environ.items() if not name.startswith("TWILIO_")}
@@ -132,7 +133,10 @@ def demo(database: str, port: int | None) -> None:
         env.setdefault(name, value)
     env.setdefault("JUMBE_TIME_ZONE", "Africa/Accra")
     settings = told_settings.read(env)
-    made = make(Database(settings.database_url, settings.rules()))
+    db = Database(settings.database_url, settings.rules())
+    with only_one(db.file):  # said now, rather than by a worker that ends a moment after its start
+        made = make(db)
+    db.close()
     click.echo(f"{'made' if made else 'found'} the rehearsal database {database}")
     click.echo("starting web and worker ...")
     raise SystemExit(_together(env, ready=f"the phones are at  http://127.0.0.1:{chosen}/phones  (stop with Ctrl-C)"))

@@ -1,0 +1,196 @@
+"""`jumbe cases` and `jumbe groups`: what a manager types and what comes back."""
+
+import json
+
+import pytest
+from openpyxl import Workbook, load_workbook
+
+from bot.cli import main
+from storage import migrate
+from storage.database import Database
+
+
+@pytest.fixture
+def jumbe(tmp_path, monkeypatch, capsys):
+    """Run a command on a database of its own; returns exit status, what it printed, and what it complained of."""
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/desk.db")
+    monkeypatch.chdir(tmp_path)
+    db = Database(f"sqlite:///{tmp_path}/desk.db")
+    migrate.upgrade(db)
+    db.close()
+
+    def run(*words):
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def records(jumbe, *words):
+    status, out, err = jumbe(*words, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+@pytest.fixture
+def programme(jumbe, tmp_path):
+    (tmp_path / "people.csv").write_text(
+        "external_id,name,contact_phone_number,contact_phone_number_is_verified,district\n"
+        "p-1,Ama,233241234567,1,Kisumu\n"
+        "p-2,Kofi,+233 24 123 4567,1,\n"
+        "p-3,Binta,221771234567,0,\n"
+        "p-4,Yaw,,,\n",
+        encoding="utf-8",
+    )
+    jumbe("cases", "import", "people.csv")
+    jumbe("groups", "create", "anc", "--name", "Antenatal")
+    return jumbe
+
+
+def test_a_sheet_of_cases_makes_them_once_and_changes_nothing_the_second_time(programme):
+    again = records(programme, "cases", "import", "people.csv")
+    assert again["counts"] == {"unchanged": 4}
+
+
+def test_a_plan_says_what_would_happen_and_changes_nothing(programme, tmp_path):
+    (tmp_path / "more.csv").write_text("external_id,name\np-1,Amma\np-9,New\n", encoding="utf-8")
+
+    plan = records(programme, "cases", "import", "more.csv", "--plan")
+
+    assert plan["counts"] == {"update": 1, "create": 1}
+    assert plan["rows"][0]["changes"] == {"name": ["Ama", "Amma"]}
+    assert records(programme, "cases", "show", "p-1")["name"] == "Ama"
+
+
+def test_a_case_shows_its_properties_its_number_s_owner_and_who_waits(programme):
+    ama, kofi = records(programme, "cases", "show", "p-1"), records(programme, "cases", "show", "P-2")
+
+    assert set(ama) >= {
+        "external_id", "name", "status", "contact_phone_number", "contact_phone_number_is_verified",
+        "commcare_email_address", "time_zone", "language_code", "contact_backend_id",
+        "case_id", "two_way", "owner_of_number", "waiting", "groups",
+    }  # fmt: skip
+    assert ama["two_way"] is True
+    assert kofi["two_way"] is False
+    assert kofi["owner_of_number"] == ama["case_id"]
+    assert ama["waiting"] == [kofi["case_id"]]
+    assert ama["properties"] == {"district": "Kisumu"}
+
+
+def test_the_untouched_template_loads_as_no_rows(programme):
+    programme("groups", "template")
+    assert records(programme, "groups", "import", "anc", "cases_bulk_example.xlsx") == {"rows": [], "counts": {}}
+
+
+def test_a_sheet_of_members_gives_each_row_its_verdict_and_its_excel_row(programme, tmp_path):
+    book = Workbook()
+    sheet = book.active
+    for cell in ("Case Identifier", "p-1", None, 221771234567, "p-4", "nobody", "p1", "P-1", "1.55512E+10"):
+        sheet.append([cell])
+    book.save(tmp_path / "members.xlsx")
+
+    told = records(programme, "groups", "import", "anc", "members.xlsx", "--result", "checked.xlsx")
+
+    assert [(r["row"], r["verdict"]) for r in told["rows"]] == [
+        (2, "add"), (4, "add"), (5, "no_phone"), (6, "not_found"), (7, "not_found"), (8, "duplicate"), (9, "unreadable"),
+    ]  # fmt: skip
+    assert told["rows"][4]["suggestion"] == "p-1"
+    assert told["rows"][5]["reason"].startswith("The same case as in row 2")
+    assert {m["external_id"] for m in records(programme, "groups", "members", "anc")} == {"p-1", "p-3"}
+    checked = load_workbook(tmp_path / "checked.xlsx").active
+    assert [cell.value for cell in checked[1]] == ["Case Identifier", "verdict", "reason", "suggestion"]
+    assert checked["B6"].value == "not_found"
+    again = records(programme, "groups", "import", "anc", "checked.xlsx")
+    assert again["counts"]["already_in"] == 2
+
+
+def test_remove_and_replace_do_what_they_say(programme, tmp_path):
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\np-3\n", encoding="utf-8")
+    (tmp_path / "one.csv").write_text("case_identifier\np-1\np-2\n", encoding="utf-8")
+    (tmp_path / "slip.csv").write_text("case_identifier\np-1\np-33\n", encoding="utf-8")
+    programme("groups", "import", "anc", "all.csv")
+
+    gone = records(programme, "groups", "import", "anc", "one.csv", "--mode", "remove")
+    assert gone["counts"] == {"remove": 1, "not_member": 1}
+
+    status, _, err = programme("groups", "import", "anc", "slip.csv", "--mode", "replace")
+    assert status == 2
+    assert "row 3" in err
+    assert [m["external_id"] for m in records(programme, "groups", "members", "anc")] == ["p-3"]
+
+    replaced = records(programme, "groups", "import", "anc", "one.csv", "--mode", "replace")
+    assert replaced["counts"] == {"add": 2, "remove": 1}
+    assert replaced["rows"][-1]["row"] is None
+
+
+def test_a_deleted_group_halts_what_waits_for_it_and_frees_its_name(programme, tmp_path):
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\n", encoding="utf-8")
+    programme("groups", "import", "anc", "all.csv")
+    sent = records(programme, "broadcasts", "launch", "--group", "anc", "--text", "hello", "--yes")
+
+    status, out, _ = programme("groups", "delete", "anc", "--yes")
+
+    assert status == 0
+    assert f"halted: {sent['id']}" in out
+    assert records(programme, "broadcasts", "show", sent["id"])["state"] == "halted"
+    programme("groups", "create", "anc", "--name", "Antenatal")
+    assert records(programme, "groups", "list") == [{"short": "anc", "name": "Antenatal", "members": 0}]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cases", "import", "nowhere.csv"),
+        ("cases", "show", "nobody"),
+        ("groups", "create", "a"),
+        ("groups", "create", "help"),
+        ("groups", "members", "nowhere"),
+        ("groups", "members", "anc", "--as-of", "yesterday"),
+        ("groups", "import", "anc", "people.csv"),
+        ("groups", "import", "nowhere", "people.csv"),
+        ("people", "add", "--name", "X", "--phone", "banana", "--role", "lead"),
+        ("messages", "explain", "99"),
+        ("messages", "list", "--state", "lost"),
+        ("broadcasts", "show", "99"),
+        ("broadcasts", "launch", "--group", "anc", "--text", "hi {nme}", "--yes"),
+        ("nonsense",),
+        ("cases", "import"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_2(programme, words):
+    status, out, err = programme(*words)
+
+    assert status == 2
+    assert err.startswith("jumbe: ")
+    assert "Traceback" not in out + err
+    assert err.count("\n") == 1
+
+
+def test_people_are_added_changed_and_removed(jumbe):
+    jumbe("groups", "create", "anc")
+    added = records(jumbe, "people", "add", "--name", "Lena", "--phone", "15550100001", "--role", "lead")
+    assert (added["name"], added["role"], added["groups"]) == ("Lena", "lead", "all")
+    jumbe("people", "add", "--name", "Samuel", "--phone", "+1 555 010 0002", "--role", "helper", "--groups", "anc")
+
+    changed = records(jumbe, "people", "change", "15550100002", "--role", "supervisor")
+    assert (changed["role"], changed["groups"]) == ("supervisor", ["anc"])
+    assert jumbe("people", "remove", "15550100001")[0] == 2
+    assert jumbe("people", "remove", "15550100002")[0] == 0
+    assert [p["name"] for p in records(jumbe, "people", "list")] == ["Lena"]
+
+
+def test_a_large_broadcast_from_the_command_line_needs_a_lead_s_ok(programme, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUMBE_SECOND_PERSON_ABOVE", "1")
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\np-3\n", encoding="utf-8")
+    programme("groups", "import", "anc", "all.csv")
+
+    status, _, err = programme("broadcasts", "launch", "--group", "anc", "--text", "hello", "--yes")
+    assert status == 2
+    assert "no lead" in err
+
+    programme("people", "add", "--name", "Lena", "--phone", "15550100001", "--role", "lead")
+    asked = records(programme, "broadcasts", "launch", "--group", "anc", "--text", "hello again", "--yes")
+    assert asked["state"] == "seconding"
+    told = records(programme, "messages", "list", "--to", "15550100001")
+    assert "Reply ok ******" in told[0]["body"]
