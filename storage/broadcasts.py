@@ -17,6 +17,7 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
+    FromClause,
     Row,
     Select,
     Text,
@@ -375,18 +376,15 @@ def _recipients(tx: Transaction, number: int) -> Select[Any]:
     same_phone = exists().where(
         twin.c.contact_phone_number == cases.c.contact_phone_number,
         twin.c.status == "open",
+        ~_has_no_gateway(tx, twin),
         _is_in_audience(twin.c.id, number),
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
-    gateway = func.coalesce(func.nullif(cases.c.contact_backend_id, ""), tx.rules.default_gateway)
-    unknown_gateway: ColumnElement[bool] = literal(False, Boolean())
-    if tx.rules.gateways:
-        unknown_gateway = gateway.not_in(sorted(tx.rules.gateways))
     reason = case(
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
-        (unknown_gateway, "gateway-unknown"),
+        (_has_no_gateway(tx, cases), "gateway-unknown"),
         (same_phone, "same-phone"),
         else_=null(),
     )
@@ -399,12 +397,24 @@ def _recipients(tx: Transaction, number: int) -> Select[Any]:
             cases.c.time_zone,
             language.label("language"),
             case(*bodies, else_="").label("body"),
-            gateway.label("gateway"),
+            _gateway(tx, cases).label("gateway"),
             reason.label("reason"),
         )
         .join(audience, audience.c.case_id == cases.c.id)
         .order_by(cases.c.id)
     )
+
+
+def _gateway(tx: Transaction, whose: FromClause) -> ColumnElement[Any]:
+    """The gateway by which a case is texted: its own, else the programme's."""
+    return func.coalesce(func.nullif(whose.c.contact_backend_id, ""), tx.rules.default_gateway)
+
+
+def _has_no_gateway(tx: Transaction, whose: FromClause) -> ColumnElement[bool]:
+    """Whether a case is set to a gateway that this programme does not have."""
+    if not tx.rules.gateways:
+        return literal(False, Boolean())
+    return _gateway(tx, whose).not_in(sorted(tx.rules.gateways))
 
 
 def _verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:

@@ -1,0 +1,84 @@
+"""What the tests of the store share: a database for each hypothesis example, and a count of the statements that ran."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from storage import broadcasts, consent, groups, imports, operations, people
+from storage.audit import Actor
+from storage.database import Database
+from storage.rules import Rules
+from tests.conftest import Clock
+from tests.storage.rows import sheet
+from tests.world import TEST, World
+
+
+@pytest.fixture(scope="session")
+def new_db(empty_file: Path):
+    """Make a database of its own, with its own clock: `with new_db() as db`."""
+
+    @contextlib.contextmanager
+    def make(**rules):
+        settled = {"name": "Demo clinic", "time_zone": "Africa/Accra", "country": "GH", "hours": None,
+                   "default_gateway": "simulator", "gateways": frozenset({"simulator"})} | rules  # fmt: skip
+        with tempfile.TemporaryDirectory() as room:
+            path = Path(room) / "one.db"
+            shutil.copy(empty_file, path)
+            db = Database(f"sqlite:///{path}", Rules(**settled), Clock())
+            try:
+                yield db
+            finally:
+                db.close()
+
+    return make
+
+
+@pytest.fixture
+def statements():
+    """Count what goes to the engine: `with statements(db) as ran`; an executemany is one."""
+
+    @contextlib.contextmanager
+    def counting(db: Database):
+        ran: list[str] = []
+
+        def note(_connection, _cursor, statement, *_more):
+            ran.append(statement)
+
+        event.listen(db.engine, "before_cursor_execute", note)
+        try:
+            yield ran
+        finally:
+            event.remove(db.engine, "before_cursor_execute", note)
+
+    return counting
+
+
+@pytest.fixture
+def lived(db):
+    """A database in which every verb that changes something was used."""
+    world = World(db)
+    ama, kofi = world.case("ama", "233241234567", name="Ama Boateng"), world.case("kofi", "233209876543")
+    anc = world.group("anc", ama, kofi)
+    lead = world.person("Esi Mensah", "233241110001")
+    helper = world.person("Yaw Darko", "233241110002", "helper", "anc")
+    by = Actor("sms", lead.id, "text 1")
+    with db.transaction() as tx:
+        imports.apply_cases(
+            tx, sheet({"external_id": "afua", "name": "Afua", "contact_phone_number": "233205550000"}), by=by
+        )
+        groups.remove(tx, anc, [kofi], by=by)
+        people.change(tx, helper, role="supervisor", by=by)
+        people.remove(tx, helper, by=by)
+        consent.hear(tx, "233209876543", "stop", words="Stop, Kofi", message_id=None, by=TEST)
+        consent.hear(tx, "233209876543", "start", words="start", message_id=None, by=TEST)
+        for end in ("done", "dropped"):
+            number = broadcasts.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], words="tell anc hello ama", by=by)
+            operations.decide(tx, number, end, by=by)
+        broadcasts.launch(tx, number, hold_s=60, by=by)
+        broadcasts.halt(tx, number, by=by)
+        groups.delete(tx, anc, by=by)
+    return db

@@ -1,0 +1,129 @@
+"""Up, down and up again: the migrations make the schema that the code means, also on a database in use."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import func, inspect, select, text
+
+from storage import migrate, schema
+from storage.audit import first_broken
+from storage.database import Database, is_rehearsal
+from storage.errors import Misconfigured
+
+
+def written(db):
+    """The schema as the database keeps it, word for word."""
+    with db.reading() as tx:
+        rows = tx.execute(
+            text("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2")
+        )
+        return [tuple(row) for row in rows]
+
+
+def indexes(db):
+    return {name: " ".join(sql.split()) for kind, name, sql in written(db) if kind == "index"}
+
+
+def test_the_migrated_schema_is_the_schema_of_the_code(db):
+    with db.reading() as tx:
+        context = MigrationContext.configure(
+            tx.connection, opts={"compare_type": True, "target_metadata": schema.metadata}
+        )
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_every_default_and_constraint_is_the_one_of_the_code_by_its_name(db, tmp_path):
+    """Also those that Alembic does not compare: a refusal is told apart by its name."""
+    meant = Database(f"sqlite:///{tmp_path}/meant.db")
+    with meant.transaction() as tx:
+        schema.metadata.create_all(tx.connection)
+
+    def named(database):
+        with database.reading() as tx:
+            look = inspect(tx.connection)
+            return {
+                table: (
+                    {c["name"]: c["sqltext"] for c in look.get_check_constraints(table)},
+                    {c["name"]: c["column_names"] for c in look.get_unique_constraints(table)},
+                    {c["name"]: (c["constrained_columns"], c["referred_table"]) for c in look.get_foreign_keys(table)},
+                    {c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in look.get_columns(table)},
+                    look.get_pk_constraint(table),
+                )
+                for table in look.get_table_names()
+                if table != "alembic_version"
+            }
+
+    try:
+        assert named(db) == named(meant)
+        assert indexes(db) == indexes(meant)
+    finally:
+        meant.close()
+
+
+def test_the_schema_says_which_migration_makes_it():
+    config = migrate._config(None)
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+
+
+def test_a_database_in_use_goes_down_and_up_again_to_the_same_schema(lived):
+    before = written(lived)
+    assert migrate.downgrade(lived, "base") is None
+    assert [name for _, name, _ in written(lived) if name != "alembic_version"] == []
+    assert migrate.upgrade(lived) == schema.REVISION
+    assert written(lived) == before
+    lived.check()
+
+
+def test_an_upgrade_of_a_database_in_use_changes_nothing_in_it(lived):
+    def everything():
+        with lived.reading() as tx:
+            return {table.name: tx.execute(select(table)).all() for table in schema.metadata.sorted_tables}
+
+    before = everything()
+    assert migrate.upgrade(lived) == schema.REVISION
+    assert everything() == before
+    with lived.reading() as tx:
+        assert first_broken(tx) is None
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(lived):
+    before = written(lived)
+    with lived.transaction() as tx:
+        tx.execute(text("CREATE VIEW in_the_way AS SELECT * FROM audit"))
+        tx.execute(text("CREATE TABLE keeps_a_case (id INTEGER REFERENCES cases (id))"))
+        tx.execute(text("INSERT INTO keeps_a_case SELECT min(id) FROM cases"))
+    with pytest.raises(Exception, match=r"FOREIGN KEY|in_the_way"):
+        migrate.downgrade(lived, "base")
+    with lived.transaction() as tx:
+        tx.execute(text("DROP VIEW in_the_way"))
+        tx.execute(text("DROP TABLE keeps_a_case"))
+    assert written(lived) == before
+    lived.check()
+
+
+def test_a_new_database_is_made_with_its_folder_and_stamped_for_its_use(tmp_path):
+    for name, rehearsal in (("real", False), ("rehearsal", True)):
+        made = Database(f"sqlite:///{tmp_path}/a/{name}/jumbe.db")
+        assert migrate.upgrade(made, rehearsal=rehearsal) == schema.REVISION
+        with made.reading() as tx:
+            assert is_rehearsal(tx) is rehearsal
+        made.close()
+
+
+def test_a_database_is_stamped_once_and_an_old_stamp_stays(db):
+    with db.reading() as tx:
+        before = tx.execute(select(schema.programme)).one()
+    migrate.upgrade(db, rehearsal=True)
+    with db.reading() as tx:
+        assert tx.execute(select(schema.programme)).one() == before
+        assert tx.scalar(select(func.count()).select_from(schema.programme)) == 1
+
+
+@pytest.mark.parametrize("step", [migrate.upgrade, lambda db: migrate.downgrade(db, "base")])
+def test_a_database_of_a_newer_release_is_left_alone_with_one_sentence(db, step):
+    with db.transaction() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Misconfigured, match="a newer release may have made it"):
+        step(db)
+    assert db.revision() == "9999"
