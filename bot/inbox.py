@@ -64,6 +64,9 @@ def _handle_safely(tx: Transaction, row: Row[Any], told: str | None = None, *, a
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
         log.error("text %s could not be handled, reference %s: %s", row.id, reference, _where(fault))
+        if not messages.is_set_down(tx, row.id):
+            # The engine took everything back (a full disk does that): what is not kept must come again.
+            raise Lost("the inbound text is not in the database") from None
         if messages.postpone(tx, row.id, reference) == "set_aside":
             _tell_leads(tx)
 

@@ -111,8 +111,7 @@ class Sentences:
 
     def _fill(self, n: int, key: str, values: Mapping[str, Any], lengths: Mapping[tuple[int, str], int]) -> str:
         shown = {
-            name: value.cut(lengths[n, name]) if isinstance(value, _CUT) else value
-            for name, value in values.items()
+            name: value.cut(lengths[n, name]) if isinstance(value, _CUT) else value for name, value in values.items()
         }
         return self.sentences[key].format_map(shown)
 

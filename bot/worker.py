@@ -154,6 +154,7 @@ class Worker:
             workers.beat(tx, self.owner)
             messages.renew(tx, self.owner)
             messages.end_leases(tx)
+            messages.adopt(tx)
             broadcasts.finish(tx)
         return inbox.try_again(self.db) > 0
 
@@ -192,7 +193,9 @@ class Worker:
         batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
         if not batch:
             return False
-        paused = {gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES}
+        paused = {
+            gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES
+        }
         try:
             with self.db.transaction() as tx:
                 messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])

@@ -1,7 +1,7 @@
 """A text to groups and single cases: preview, launch, expand, halt, progress.
 
 A broadcast holds its words per language and its recipients from the preview on: of a group it takes the memberships
-that stood then and still stand, so a later member is never added and one who was taken out is never texted.
+that stood then, so a later member is never added, and one who was taken out since is skipped.
 Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
 recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
 """
@@ -77,7 +77,7 @@ class Progress:
     def waiting(self) -> int:
         """Those whose message has not left yet; before the rows are written, everybody."""
         if self.row.state in ("previewed", "expanding") and not self.states:
-            return int(self.row.recipients)
+            return int(self.row.sendable)
         return sum(self.states.get(state, 0) for state in OPEN)
 
 
@@ -107,22 +107,30 @@ def draft(
     )  # fmt: skip
     tx.execute(
         insert(broadcasts),
-        {"id": number, "state": "previewed", "kind": kind, "language": language, "recipients": 0},
+        {"id": number, "state": "previewed", "kind": kind, "language": language, "recipients": 0, "sendable": 0},
     )
     tx.execute(insert(broadcast_texts), [{"broadcast_id": number, "language": k, "text": t} for k, t in texts.items()])
     newest = tx.scalar(select(func.coalesce(func.max(memberships.c.id), 0)))
-    audience = [{"group_id": g, "case_id": None, "frozen_through": newest} for g in group_ids]
-    audience += [{"group_id": None, "case_id": c, "frozen_through": None} for c in case_ids]
+    audience = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
+    audience += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
     tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in audience])
-    count = sum(row.n for row in _verdicts(tx, number) if row.reason is None)
-    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(recipients=count))
+    tx.execute(
+        update(broadcasts)
+        .where(broadcasts.c.id == number)
+        .values(recipients=sum(row.n for row in _verdicts(tx, number)), sendable=count_sendable(tx, number))
+    )
     return number
+
+
+def count_sendable(tx: Transaction, number: int) -> int:
+    """How many of those it was previewed for could be texted now."""
+    return sum(row.n for row in _verdicts(tx, number) if row.reason is None)
 
 
 def preview(tx: Transaction, number: int) -> Preview:
     """Who would get a broadcast, who not and why, and three real renderings."""
     skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
-    recipients = broadcast(tx, number).recipients
+    recipients = broadcast(tx, number).sendable
     query = _recipients(tx, number)
     samples = [row.body for row in tx.execute(query.where(query.selected_columns.reason.is_(None)).limit(3))] or list(
         _texts(tx, number).values()
@@ -179,51 +187,52 @@ def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
 
 def is_expanding(tx: Transaction) -> bool:
     """Whether a launched broadcast still has recipients to write."""
-    return tx.scalar(select(broadcasts.c.id).where(broadcasts.c.state == "expanding").limit(1)) is not None
+    return tx.scalar(_unexpanded().with_only_columns(broadcasts.c.id)) is not None
 
 
 def expand_next(tx: Transaction) -> bool:
     """Write the messages of the next range of recipients of a launched broadcast; whether there was one.
 
-    One `INSERT .. SELECT`; resumable, because a recipient has at most one row and the broadcast remembers how far it is.
+    One `INSERT .. SELECT` for at most RANGE cases; resumable, because a recipient has at most one row and the broadcast
+    remembers how far it is.  Of one that was halted meanwhile the rest is written as cancelled: nobody is left uncounted.
     """
-    row = tx.execute(
-        select(broadcasts)
-        .where(broadcasts.c.state == "expanding")
-        .order_by(broadcasts.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
+    row = tx.execute(_unexpanded().with_for_update(skip_locked=True)).first()
     if row is None:
         return False
-    audience = _audience(row.id)
-    upto = tx.execute(
-        select(audience.c.case_id)
-        .where(audience.c.case_id > row.expanded_through)
-        .order_by(audience.c.case_id)
-        .limit(1)
-        .offset(RANGE - 1)
-    ).scalar()
-    chosen = _recipients(tx, row.id).where(cases.c.id > row.expanded_through)
-    if upto is not None:
-        chosen = chosen.where(cases.c.id <= upto)
-    part = chosen.subquery()
+    first = tx.scalar(select(func.min(_audience(row.id, after=row.expanded_through).c.case_id)))
+    if first is None:
+        after: dict[str, Any] = {"expanded_at": tx.now, "state": "halted" if row.state == "halted" else "sending"}
+    else:
+        after = {"expanded_through": first + RANGE - 1}
+        _write_range(tx, row, first - 1, first + RANGE - 1)
+    tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(**after))
+    return True
+
+
+def _unexpanded() -> Select[Any]:
+    launched = and_(broadcasts.c.launched_at.is_not(None), broadcasts.c.expanded_at.is_(None))
+    waiting = and_(launched, broadcasts.c.state.in_(("expanding", "halted")))
+    return select(broadcasts).where(waiting).order_by(broadcasts.c.id).limit(1)
+
+
+def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
+    part = _recipients(tx, row.id, after=after, upto=upto).subquery()
     kind = KINDS[row.kind]
     skipped = part.c.reason.is_not(None)
+    state, because = ("cancelled", "halted") if row.state == "halted" else ("queued", None)
+    # fmt: off
     rows = select(
         literal("out"), part.c.phone, part.c.body, literal(row.kind),
-        case((skipped, "withheld"), else_="queued"), part.c.reason, part.c.gateway, part.c.case_id,
-        literal(row.id), part.c.language, literal(kind.priority),
+        case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
+        part.c.gateway, part.c.case_id, literal(row.id), part.c.language, literal(kind.priority),
         _due(tx, row, part.c.time_zone), literal(row.expires_at, Moment()), literal(tx.now, Moment()),
-    ).where(part.c.case_id.is_not(None))  # fmt: skip
+    ).where(part.c.case_id.is_not(None))
     columns = [
         "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
         "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at",
-    ]  # fmt: skip
+    ]
+    # fmt: on
     tx.execute(insert_new(tx, messages).from_select(columns, rows))
-    after = {"expanded_through": upto} if upto is not None else {"state": "sending"}
-    tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(**after))
-    return True
 
 
 def finish(tx: Transaction) -> int:
@@ -338,20 +347,34 @@ def _texts(tx: Transaction, number: int) -> dict[str, str]:
     return {row.language: row.text for row in tx.execute(query)}
 
 
-def _audience(number: int) -> CTE:
-    """Row ids of the cases a broadcast was frozen for and that are still in."""
+def _audience(number: int, *, after: int | None = None, upto: int | None = None) -> CTE:
+    """The cases a broadcast was frozen for, in a range of row ids: `case_id`, and `stays` 0 for one taken out since.
+
+    The range is asked of each membership by index, so that a range costs what it holds and not what the group holds.
+    """
     whom = broadcast_audience
     of_groups = (
-        select(memberships.c.case_id)
+        select(
+            memberships.c.case_id,
+            func.max(case((memberships.c.removed_at.is_(None), 1), else_=0)).label("stays"),
+        )
         .join(whom, whom.c.group_id == memberships.c.group_id)
         .where(
             whom.c.broadcast_id == number,
             memberships.c.id <= whom.c.frozen_through,
-            memberships.c.removed_at.is_(None),
+            or_(memberships.c.removed_at.is_(None), memberships.c.removed_at >= whom.c.frozen_at),
         )
+        .group_by(memberships.c.case_id)
     )
-    singles = select(whom.c.case_id).where(whom.c.broadcast_id == number, whom.c.case_id.is_not(None))
-    return of_groups.union(singles).cte("audience")
+    singles = select(whom.c.case_id, literal(1)).where(whom.c.broadcast_id == number, whom.c.case_id.is_not(None))
+    if after is not None:
+        of_groups = of_groups.where(memberships.c.case_id > after)
+        singles = singles.where(whom.c.case_id > after)
+    if upto is not None:
+        of_groups = of_groups.where(memberships.c.case_id <= upto)
+        singles = singles.where(whom.c.case_id <= upto)
+    each = of_groups.union_all(singles).subquery()
+    return select(each.c.case_id, func.max(each.c.stays).label("stays")).group_by(each.c.case_id).cte("audience")
 
 
 def _is_in_audience(case_id: ColumnElement[Any], number: int) -> ColumnElement[bool]:
@@ -368,11 +391,18 @@ def _is_in_audience(case_id: ColumnElement[Any], number: int) -> ColumnElement[b
     return or_(member, single)
 
 
-def _recipients(tx: Transaction, number: int) -> Select[Any]:
-    """Each case of the audience with its words, its gateway and the reason to skip it, or NULL: the one definition
-    that the preview counts and the expansion writes."""
-    audience = _audience(number)
-    twin = cases.alias("twin")
+def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto: int | None = None) -> Select[Any]:
+    """Each case of the audience with its words, its gateway and the reason to skip it, or NULL.
+
+    This is the one definition, which the preview counts and the expansion writes.
+    """
+    audience = _audience(number, after=after, upto=upto)
+    twin, written = cases.alias("twin"), messages.alias("written")
+    texted_already = exists().where(
+        written.c.broadcast_id == number,
+        written.c.phone == cases.c.contact_phone_number,
+        written.c.state != "withheld",
+    )
     same_phone = exists().where(
         twin.c.contact_phone_number == cases.c.contact_phone_number,
         twin.c.status == "open",
@@ -381,11 +411,12 @@ def _recipients(tx: Transaction, number: int) -> Select[Any]:
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
     reason = case(
+        (audience.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
         (_has_no_gateway(tx, cases), "gateway-unknown"),
-        (same_phone, "same-phone"),
+        (or_(same_phone, texted_already), "same-phone"),
         else_=null(),
     )
     language = _language(_texts(tx, number), broadcast(tx, number).language)

@@ -63,9 +63,10 @@ def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce), typed)), None)
 
 
-def spend(tx: Transaction, code: int) -> None:
-    """Mark a code as used; one that was used before keeps its moment, so that it makes no phone fresh again."""
-    tx.execute(update(codes).where(codes.c.id == code, codes.c.used_at.is_(None)).values(used_at=tx.now))
+def spend(tx: Transaction, code: int) -> bool:
+    """Mark a code as used; False if it was used before, and then it keeps its moment and makes no phone fresh again."""
+    spent = update(codes).where(codes.c.id == code, codes.c.used_at.is_(None)).values(used_at=tx.now)
+    return tx.execute(spent).rowcount > 0
 
 
 def is_fresh(tx: Transaction, person: int) -> bool:

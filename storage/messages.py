@@ -91,7 +91,7 @@ _SETTLE = {
         lease_until=None,
         settled_at=bindparam("now"),
     )
-    for to in ("queued", "accepted", "refused", "unknown")
+    for to in sorted({to for moves in MOVES.values() for to in moves})
 }
 
 OPEN = ("queued", "claimed", "sending")
@@ -183,7 +183,7 @@ def postpone(tx: Transaction, message: int, reference: str) -> str:
     return str(
         tx.execute(
             update(messages)
-            .where(messages.c.id == message)
+            .where(messages.c.id == message, messages.c.state == "received")
             .values(
                 attempts=tries,
                 state=case((tries >= MAX_TRIES, "set_aside"), else_="received"),
@@ -338,6 +338,13 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
              "parts": r.segments, "due": r.due_at, "now": tx.now}
         )  # fmt: skip
     return sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
+
+
+def adopt(tx: Transaction) -> None:
+    """Give the default gateway to messages that were queued where none was set, on a command line for example."""
+    if tx.rules.default_gateway is not None:
+        orphaned = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
+        tx.execute(update(messages).where(orphaned).values(gateway=tx.rules.default_gateway))
 
 
 def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:

@@ -16,6 +16,7 @@ from storage import audit, codes
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.schema import codes as codes_table
 from storage.schema import operations
 
 WRONG_TRIES = 3
@@ -112,14 +113,23 @@ def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
 
 
 def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
-    """Count a wrong code against what waits for this person; after three the operation ends.
+    """Count a wrong code against the newest operation that this person holds a code for, somebody else's as well.
 
-    Returns the operation as it now is; raises Problem `code-none-waiting` if nothing waits.
+    After three the operation ends.  Returns it as it now is; raises Problem `code-none-waiting` if nothing waits.
     """
-    waiting = waiting_of(tx, person)
-    if not waiting:
+    held = (
+        select(operations)
+        .join(codes_table, codes_table.c.operation_id == operations.c.id)
+        .where(
+            codes_table.c.person_id == person,
+            codes_table.c.used_at.is_(None),
+            codes_table.c.expires_at > tx.now,
+            operations.c.state.in_(("waiting", "seconding")),
+        )
+    )
+    row = tx.execute(held.order_by(codes_table.c.id.desc()).limit(1)).first()
+    if row is None:
         raise Problem("code-none-waiting")
-    row = waiting[0]
     tx.execute(update(operations).where(operations.c.id == row.id).values(wrong_tries=row.wrong_tries + 1))
     if row.wrong_tries + 1 >= WRONG_TRIES:
         decide(tx, row.id, "refused", by=by)

@@ -72,7 +72,7 @@ def re_(call: Call, number: str, text: str) -> Answer:
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
     row = broadcasts.broadcast(call.tx, operation.id)
-    if row.recipients > call.tx.rules.second_person_above and operation.state == "waiting":
+    if row.sendable > call.tx.rules.second_person_above and operation.state == "waiting":
         return _ask_second(call, operation, row)
     answer = going(call, operation.id)
     if operation.state == "seconding":
@@ -88,9 +88,9 @@ def going(call: Call, number: int) -> Answer:
     broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
     values = {
         "number": number,
-        "people": count_shown(call, row.recipients),
+        "people": count_shown(call, row.sendable),
         "minutes": call.sentences.say(
-            ("about-minutes", {"count": max(1, math.ceil(row.recipients / call.tx.rules.rate_per_s / 60))})
+            ("about-minutes", {"count": max(1, math.ceil(row.sendable / call.tx.rules.rate_per_s / 60))})
         ),
         "starts": call.sentences.say(_starts(call, row, hold_s)),
     }
@@ -117,7 +117,7 @@ def progress_said(call: Call, number: int, key: str) -> Answer:
     values = {
         "number": number,
         "sent": progress.arrived,
-        "total": progress.row.recipients,
+        "total": progress.row.sendable,
         "time": clock_shown(call.tx, at),
     }
     return call.say((key, values))
@@ -234,7 +234,7 @@ def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
 def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
     operations.decide(call.tx, operation.id, "seconding", by=call.by)
     asked = ask_leads(call.tx, operation.id, by=call.by)
-    values = {"number": operation.id, "count": row.recipients, "leads": names(asked)}
+    values = {"number": operation.id, "count": row.sendable, "leads": names(asked)}
     return call.say(("needs-second" if asked else "needs-second-none", values))
 
 
@@ -249,7 +249,7 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "number": number,
             "person": Words(people.named(tx, by.person_id)),
             "group": Words(shorts),
-            "people": told.say(("people", {"count": row.recipients})),
+            "people": told.say(("people", {"count": row.sendable})),
             "text": Quote(broadcasts.text_of(tx, number)),
             "code": codes.MASK,
         }
@@ -266,6 +266,6 @@ def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
     values = {
         "number": operation.id,
         "person": Words(call.person.name),
-        "people": told.say(("people", {"count": row.recipients})),
+        "people": told.say(("people", {"count": row.sendable})),
     }
     messages.queue(call.tx, asker.phone, told.say(("second-given", values)), "notice", person_id=asker.id)

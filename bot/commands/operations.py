@@ -38,7 +38,8 @@ def ok(call: Call, code: str) -> Answer:
         return call.say(("code-expired", {"number": row.id}))
     if found.digest != operations.digest_of(row) or not _still_may(call, row):
         raise Problem("number-unknown", number=row.id)
-    codes.spend(call.tx, found.id)
+    if not codes.spend(call.tx, found.id):
+        return _again(call, row)
     if row.kind == "tell":
         return telling.confirm(call, row)
     operations.decide(call.tx, row.id, "done", by=call.by)
@@ -86,7 +87,7 @@ def halt(call: Call, number: str) -> Answer:
         return call.say(("halt-over", {"number": row.id, "got": progress.arrived}))
     if progress.arrived + unclear == 0:
         return call.say(("halted-none", {"number": row.id}))
-    rest = row.recipients - progress.arrived - unclear
+    rest = row.sendable - progress.arrived - unclear
     parts = [("halted", {"number": row.id, "got": progress.arrived, "rest": rest})]
     if unclear:
         parts.append(("halted-unknown", {"unknown": unclear}))
@@ -109,7 +110,7 @@ def check(call: Call, number: str, who: str) -> Answer:
         "number": row.id,
         "group": _shown(call, row.id),
         "sent": progress.arrived,
-        "total": row.recipients,
+        "total": row.sendable,
         "delivered": states.get("delivered", 0),
         "failed": sum(states.get(s, 0) for s in ("undelivered", "refused", "expired")),
         "left": progress.waiting,
@@ -212,7 +213,7 @@ def _check_all(call: Call) -> Answer:
         shown = []
         for row in running:
             progress = broadcasts.progress(call.tx, row.id)
-            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.recipients}")
+            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.sendable}")
         parts.append(("check-running", {"running": names(shown)}))
     if waiting:
         parts.append(("check-waiting", {"waiting": names(row.id for row in waiting)}))

@@ -224,6 +224,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("memberships", schema=None) as batch_op:
         batch_op.create_index("memberships_by_case", ["case_id"], unique=False)
+        batch_op.create_index("memberships_by_group_and_case", ["group_id", "case_id"], unique=False)
         batch_op.create_index(
             "one_live_membership",
             ["group_id", "case_id"],
@@ -282,12 +283,21 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False, comment="broadcast, or text: one case"),
         sa.Column("language", sa.Text(), nullable=False, comment="whose text is used where no other language fits"),
-        sa.Column("recipients", sa.Integer(), nullable=False, comment="as frozen by the preview"),
+        sa.Column(
+            "recipients", sa.Integer(), nullable=False, comment="everybody it was previewed for, skipped ones too"
+        ),
+        sa.Column("sendable", sa.Integer(), nullable=False, comment="those of them who could be texted then"),
         sa.Column("launched_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hold_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "expanded_through", sa.Integer(), server_default="0", nullable=False, comment="resume after this case"
+        ),
+        sa.Column(
+            "expanded_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="since when everybody has a row in messages",
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
@@ -328,6 +338,12 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Integer(), nullable=True),
         sa.Column(
             "frozen_through", sa.Integer(), nullable=True, comment="the newest membership counted by the preview"
+        ),
+        sa.Column(
+            "frozen_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="who was taken out since is skipped, and shown",
         ),
         sa.CheckConstraint("(group_id is null) <> (case_id is null)", name=op.f("group_or_case")),
         sa.ForeignKeyConstraint(["broadcast_id"], ["broadcasts.id"], name=op.f("fk_broadcast_audience_broadcast_id")),
@@ -507,6 +523,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("removed_at IS NULL"),
             postgresql_where=sa.text("removed_at IS NULL"),
         )
+        batch_op.drop_index("memberships_by_group_and_case")
         batch_op.drop_index("memberships_by_case")
 
     op.drop_table("memberships")

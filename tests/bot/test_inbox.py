@@ -1,0 +1,372 @@
+"""What comes in by the webhooks: once for ever, nobody's fault costs another anything, and strangers get nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, text
+
+from bot.app import create_app
+from bot.gateways.base import Request
+from bot.gateways.twilio import Twilio
+from bot.worker import Worker
+from storage import audit, consent, groups, messages, people, schema
+from storage.database import Database
+from storage.rules import Rules
+from tests.stub_twilio import StubTwilio, new_sid
+from tests.world import TEST, World
+
+ACCOUNT, TOKEN, PUBLIC = "AC" + "7" * 32, "a token", "https://sms.example.org"
+LENA, SAMUEL, AMA, KOFI = "233244000901", "233244000902", "233244000101", "233244000102"
+STUB = StubTwilio(ACCOUNT, TOKEN)
+IN = "/in/twilio"
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules(
+        name="Demo clinic", time_zone="Africa/Accra", country="GH", hours=None,
+        default_gateway="twilio", gateways=frozenset({"twilio"}),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def app(db: Database, world: World) -> Flask:
+    world.group("anc", world.case("ama", AMA))
+    world.case("kofi", KOFI)
+    world.person("Lena", LENA)
+    world.person("Samuel", SAMUEL, "supervisor", "anc")
+    gateway = Twilio(
+        name="twilio", account_sid=ACCOUNT, auth_token=TOKEN, sender=STUB.number, messaging_service_sid=None
+    )
+    return create_app(db, {"twilio": gateway}, PUBLIC)
+
+
+def post(app: Flask, form: dict[str, str], path: str = IN, *, signature: str | None = "") -> int:
+    """A webhook request, signed by Twilio unless told otherwise."""
+    headers = {} if signature is None else {"X-Twilio-Signature": signature or STUB.sign(PUBLIC + path, form)}
+    return app.test_client().post(path, data=form, headers=headers).status_code
+
+
+def say(app: Flask, phone: str, body: str, sid: str | None = None) -> int:
+    return post(app, STUB.inbound_form(phone, body, sid))
+
+
+def inbound(db: Database) -> list[Any]:
+    """Every text that came in, oldest first."""
+    with db.reading() as tx:
+        return messages.list_all(tx, direction="in")[::-1]
+
+
+def answers(db: Database, phone: str) -> list[str]:
+    with db.reading() as tx:
+        return [row.body for row in messages.list_all(tx, direction="out", phone=phone)][::-1]
+
+
+def work(db: Database) -> None:
+    """What a worker does about texts that came in."""
+
+    async def drain() -> None:
+        worker = Worker(db, {}, PUBLIC)
+        await worker.drain()
+        await worker.finish()
+
+    asyncio.run(drain())
+
+
+def run(db: Database, sql: str) -> None:
+    with db.transaction() as tx:
+        tx.execute(text(sql))
+
+
+# -- once --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_the_gateway_delivers_twenty_times_has_one_effect(app: Flask, db: Database) -> None:
+    sid = new_sid()
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: say(app, SAMUEL, "add anc kofi", sid), range(20)))
+    assert taken == [200] * 20
+    assert len(inbound(db)) == 1
+    assert answers(db, SAMUEL) == ["anc: 1 in (now 2). To take back: undo 1"]
+    with db.reading() as tx:
+        assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 2
+        assert audit.first_broken(tx) is None
+
+
+def test_the_same_words_under_another_id_are_another_text(app: Flask, db: Database) -> None:
+    assert [say(app, AMA, "Hello") for _ in range(3)] == [200] * 3
+    assert len(inbound(db)) == 3
+
+
+def test_a_text_keeps_every_letter_but_the_one_no_database_can_hold(app: Flask, db: Database) -> None:
+    say(app, AMA, "N\0ull, two\nlines, 🙏, ٤٢")
+    assert inbound(db)[0].body == "Null, two\nlines, 🙏, ٤٢"
+
+
+def test_half_a_character_is_kept_as_a_question_mark(app: Flask, db: Database) -> None:
+    """urlencoded bytes that are no UTF-8, as a gateway in trouble may sign them."""
+    from bot import inbox
+    from bot.gateways.base import Inbound
+
+    assert inbox.take(db, "twilio", Inbound("SM1", AMA, STUB.number, "Hi \ud83d there"))
+    assert inbox.take(db, "twilio", Inbound("SM2", SAMUEL, STUB.number, "tell anc Hi \udcff there"))
+    assert [row.body for row in inbound(db)] == ["Hi ? there", "tell anc Hi ? there"]
+
+
+# -- a fault in the handling -------------------------------------------------------------------------------------------
+
+NO_ADDING = """CREATE TRIGGER no_adding BEFORE INSERT ON audit WHEN NEW.verb = 'groups.add'
+               BEGIN SELECT RAISE(ABORT, 'not today, 233244000101'); END"""
+NO_CONFIRMING = """CREATE TRIGGER no_confirming BEFORE INSERT ON messages WHEN NEW.kind = 'consent'
+                   BEGIN SELECT RAISE(ABORT, 'not today'); END"""
+GIVES_UP = """CREATE TRIGGER gives_up BEFORE INSERT ON audit WHEN NEW.verb = 'groups.add'
+              BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"""
+
+
+def test_a_text_whose_handling_fails_is_kept_and_tried_again(app: Flask, db: Database, clock: Any) -> None:
+    run(db, NO_ADDING)
+    assert say(app, SAMUEL, "add anc kofi") == 200
+    row = inbound(db)[0]
+    assert (row.body, row.state, row.attempts) == ("add anc kofi", "received", 1)
+    assert answers(db, SAMUEL) == []
+    run(db, "DROP TRIGGER no_adding")
+    work(db)
+    assert answers(db, SAMUEL) == [], "not before half a minute has passed"
+    clock.advance(seconds=31)
+    work(db)
+    assert answers(db, SAMUEL) == ["anc: 1 in (now 2). To take back: undo 1"]
+    assert inbound(db)[0].state == "handled"
+
+
+def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
+    app: Flask, db: Database, clock: Any
+) -> None:
+    run(db, NO_ADDING)
+    say(app, SAMUEL, "add anc kofi")
+    for _ in range(5):
+        clock.advance(seconds=31)
+        work(db)
+    row = inbound(db)[0]
+    assert (row.state, row.attempts) == ("set_aside", 3)
+    assert row.reason.startswith("fault ")
+    assert len(answers(db, LENA)) == 1
+    assert "set aside" in answers(db, LENA)[0]
+    with db.reading() as tx:
+        assert messages.list_all(tx, state="set_aside") == [row]
+        assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 1
+        assert audit.first_broken(tx) is None
+
+
+def test_the_fault_of_one_text_costs_no_other_text_anything(app: Flask, db: Database) -> None:
+    run(db, NO_ADDING)
+    say(app, SAMUEL, "add anc kofi")
+    say(app, SAMUEL, "groups")
+    say(app, AMA, "Hello")
+    assert answers(db, SAMUEL)[0] == "1 in all: anc 1. To see who is in one: who GROUP"
+    assert answers(db, SAMUEL)[1].startswith("1 Ama (ama)")
+    assert [row.state for row in inbound(db)] == ["received", "handled", "handled"]
+
+
+def test_no_number_and_no_word_of_a_text_is_logged_when_it_fails(app: Flask, db: Database, caplog: Any) -> None:
+    run(db, NO_ADDING)
+    say(app, SAMUEL, "add anc kofi")
+    assert "could not be handled" in caplog.text
+    assert not any(word in caplog.text for word in ("kofi", AMA, SAMUEL, "not today"))
+
+
+def test_a_stop_counts_although_its_handling_fails(app: Flask, db: Database) -> None:
+    run(db, NO_CONFIRMING)
+    assert say(app, AMA, "Stop. Thank you") == 200
+    assert inbound(db)[0].state == "received"
+    with db.reading() as tx:
+        assert not consent.may_text(tx, AMA)
+
+
+def test_a_start_that_is_tried_again_does_not_undo_a_later_stop(app: Flask, db: Database, clock: Any) -> None:
+    say(app, AMA, "STOP")
+    run(db, NO_CONFIRMING)
+    say(app, AMA, "start!")
+    say(app, AMA, "stop!")
+    run(db, "DROP TRIGGER no_confirming")
+    clock.advance(seconds=31)
+    work(db)
+    assert {row.state for row in inbound(db)} == {"handled"}
+    with db.reading() as tx:
+        assert not consent.may_text(tx, AMA)
+    assert [a.split(":")[1][:26] for a in answers(db, AMA)] == [" you will get no more texts"[:26]]
+
+
+def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: Flask, db: Database) -> None:
+    run(db, GIVES_UP)
+    sid = new_sid()
+    assert say(app, SAMUEL, "add anc kofi", sid) == 503
+    assert inbound(db) == []
+    run(db, "DROP TRIGGER gives_up")
+    assert say(app, SAMUEL, "add anc kofi", sid) == 200
+    assert [row.state for row in inbound(db)] == ["handled"]
+
+
+# -- consent and loops -------------------------------------------------------------------------------------------------
+
+
+def test_what_twilio_answered_is_not_answered_again(app: Flask, db: Database) -> None:
+    say(app, AMA, " stop ")
+    post(app, {**STUB.inbound_form(KOFI, "no more of this"), "OptOutType": "STOP"})
+    post(app, {**STUB.inbound_form(KOFI, "what is this"), "OptOutType": "HELP"})
+    with db.reading() as tx:
+        assert not consent.may_text(tx, AMA)
+        assert not consent.may_text(tx, KOFI)
+    assert answers(db, AMA) == answers(db, KOFI) == []
+
+
+def test_a_machine_that_answers_our_answers_is_answered_no_more(app: Flask, db: Database, clock: Any) -> None:
+    for _ in range(30):
+        say(app, SAMUEL, "Thank you for your message")
+    assert len(answers(db, SAMUEL)) == 20
+    clock.advance(minutes=11)
+    say(app, SAMUEL, "groups")
+    assert len(answers(db, SAMUEL)) == 21
+
+
+def test_a_short_code_or_a_name_is_not_answered(app: Flask, db: Database) -> None:
+    for sender in ("12345", "MTN"):
+        say(app, sender, "You have won")
+        assert answers(db, sender) == []
+    assert [row.handled_as for row in inbound(db)] == ["stranger", "stranger"]
+
+
+def test_a_reply_is_of_the_supervisors_who_care(app: Flask, db: Database) -> None:
+    say(app, AMA, "Hello")
+    say(app, KOFI, "Hello")
+    assert [len(answers(db, phone)) for phone in (SAMUEL, LENA)] == [1, 1]
+    with db.transaction() as tx:
+        groups.remove(tx, 1, [1], by=TEST)
+    say(app, AMA, "Hello again")
+    assert [len(answers(db, phone)) for phone in (SAMUEL, LENA)] == [1, 2]
+
+
+def test_a_person_who_was_removed_is_a_stranger(app: Flask, db: Database) -> None:
+    with db.transaction() as tx:
+        people.remove(tx, people.person(tx, SAMUEL), by=TEST)
+    say(app, SAMUEL, "who anc")
+    assert answers(db, SAMUEL)[0].startswith("Thank you. This number is for members")
+
+
+# -- who may knock -----------------------------------------------------------------------------------------------------
+
+
+def test_an_unsigned_text_is_refused(app: Flask, db: Database) -> None:
+    form = STUB.inbound_form(LENA, "tell anc Hello")
+    good = STUB.sign(PUBLIC + IN, form)
+    assert post(app, form, signature=None) == 403
+    assert post(app, form, signature="aGVsbG8=") == 403
+    assert post(app, {**form, "Body": "tell anc Help"}, signature=good) == 403
+    assert post(app, {**form, "From": f"+{SAMUEL}"}, signature=good) == 403
+    assert post(app, form, signature=STUB.sign("https://elsewhere.example.org" + IN, form)) == 403
+    assert inbound(db) == []
+
+
+def test_a_text_of_another_account_is_refused(app: Flask, db: Database) -> None:
+    assert post(app, {**STUB.inbound_form(LENA, "menu"), "AccountSid": "AC" + "8" * 32}) == 403
+    assert inbound(db) == []
+
+
+def test_an_unknown_gateway_is_nowhere(app: Flask) -> None:
+    form = STUB.inbound_form(LENA, "menu")
+    assert post(app, form, "/in/other") == 404
+    assert post(app, form, "/in/twilio/more") == 404
+    assert post(app, form, "/status/other/1") == 404
+    assert post(app, form, "/status/twilio/none") == 404
+    assert post(app, form, f"/status/twilio/{10**30}") == 404
+    assert app.test_client().get(IN).status_code == 405
+
+
+def test_a_receipt_for_no_message_of_ours_is_kept_and_moves_nothing(app: Flask, db: Database) -> None:
+    path = f"/status/twilio/{2**31 - 1}"
+    assert post(app, STUB.receipt_form(new_sid(), AMA, "delivered"), path) == 200
+    with db.reading() as tx:
+        assert [r.moved for r in messages.receipts_of(tx, 2**31 - 1)] == [False]
+
+
+def test_a_text_that_is_too_large_is_refused_before_it_is_read(app: Flask) -> None:
+    client = app.test_client()
+    assert client.post(IN, data=b"x" * 65537).status_code == 413
+    assert client.post(IN, data=b"x" * 65536).status_code == 403
+
+
+@pytest.mark.parametrize("secret", ["menu at once", "\0", "Body", "233244000901"])
+def test_a_refusal_says_nothing_of_what_was_sent(app: Flask, secret: str) -> None:
+    answer = app.test_client().post(IN, data={"Body": secret, "From": f"+{LENA}"})
+    assert answer.status_code == 403
+    assert answer.data == b"not signed by the gateway\n"
+
+
+@pytest.fixture
+def door(app: Flask) -> Iterator[Flask]:
+    yield app
+
+
+PLAYED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@PLAYED
+@given(st.binary(max_size=400), st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=40))
+@example(b"Body=%ff%fe&From=%2B1", "")
+@example(b"\xff\xfe\x00", "x")
+@example(b"=&=&&==", "é")
+def test_whatever_a_stranger_sends_is_refused(door: Flask, body: bytes, signature: str) -> None:
+    for path in (IN, "/status/twilio/1"):
+        answer = door.test_client().post(
+            path, data=body, headers={"X-Twilio-Signature": signature}, content_type="application/x-www-form-urlencoded"
+        )
+        assert answer.status_code == 403
+
+
+@PLAYED
+@given(st.binary(max_size=400))
+@example(b"")
+@example(b"Body=%ff%fe")
+@example(b"Body=%ed%a0%80")
+def test_whatever_the_gateway_signs_is_no_fault_of_ours(door: Flask, body: bytes) -> None:
+    fields = Request("POST", PUBLIC + IN, {}, body).form()
+    try:
+        signature = STUB.sign(PUBLIC + IN, fields)
+    except UnicodeEncodeError:
+        return
+    answer = door.test_client().post(
+        IN, data=body, headers={"X-Twilio-Signature": signature}, content_type="application/x-www-form-urlencoded"
+    )
+    assert answer.status_code in (200, 400, 403)
+
+
+@PLAYED
+@given(
+    st.text(max_size=300),
+    st.sampled_from([AMA, LENA, "12345", "MTN"]),
+    st.dictionaries(
+        st.sampled_from(["From", "To", "NumMedia", "OptOutType", "MessageSid", "Extra"]),
+        st.text(max_size=30),
+        max_size=2,
+    ),
+)
+def test_whatever_a_signed_text_says_is_kept_or_refused(
+    door: Flask, body: str, sender: str, odd: dict[str, str]
+) -> None:
+    form = {**STUB.inbound_form(sender, body), **odd}
+    path = IN
+    answer = door.test_client().post(
+        path,
+        data=urlencode(form),
+        headers={"X-Twilio-Signature": STUB.sign(PUBLIC + path, form)},
+        content_type="application/x-www-form-urlencoded",
+    )
+    assert answer.status_code in ((200, 400, 403) if odd else (200,))
