@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 STRANGER_HEARS_AGAIN = timedelta(days=1)
 HELP_A_DAY = 3
-LOOP = 20
-"""Answers to one phone in ten minutes, after which it is another machine that answers ours (Twilio breaks a loop at 30)."""
+SAME_ANSWERS, ANSWERS = 5, 60
+"""To one phone in ten minutes: after as many it must be a machine that answers ours, and two machines never stop."""
 
 
 def take(db: Database, gateway: str, text: Inbound) -> bool:
@@ -127,7 +127,8 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
 def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
     given = answer(tx, person, row.body, message_id=row.id)
     ten_minutes = tx.now - timedelta(minutes=10)
-    if messages.sent_since(tx, row.phone, "reply", ten_minutes) < LOOP:
+    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text)
+    if same < SAME_ANSWERS and messages.sent_since(tx, row.phone, "reply", ten_minutes) < ANSWERS:
         messages.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
         )  # fmt: skip

@@ -87,6 +87,8 @@ class Worker:
         """Let go of what a dead worker held.  On SQLite the file lock proves that no other worker is alive."""
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
+            # Whoever restarts a worker has mended something, a token perhaps.
+            messages.resume(tx)
             others = self.owner if self.db.is_sqlite else None
             back, doubtful = messages.end_leases(tx, of_others_than=others)
         if back or doubtful:
@@ -155,6 +157,7 @@ class Worker:
             messages.renew(tx, self.owner)
             messages.end_leases(tx)
             messages.adopt(tx)
+            broadcasts.put_away_unconfirmed(tx)
             broadcasts.finish(tx)
         return inbox.try_again(self.db) > 0
 

@@ -1,7 +1,7 @@
 """A text to groups and single cases: preview, launch, expand, halt, progress.
 
 A broadcast holds its words per language and its recipients from the preview on: of a group it takes the memberships
-that stood then, so a later member is never added, and one who was taken out since is skipped.
+that stood then, so a later member is never added, and one who was taken out since is skipped (`audience.py`).
 Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
 recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
 """
@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     Boolean,
     ColumnElement,
     FromClause,
@@ -33,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audit, consent, operations, schedules, segments, templates
+from storage import audience, audit, consent, operations, schedules, segments, templates
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
@@ -111,9 +110,9 @@ def draft(
     )
     tx.execute(insert(broadcast_texts), [{"broadcast_id": number, "language": k, "text": t} for k, t in texts.items()])
     newest = tx.scalar(select(func.coalesce(func.max(memberships.c.id), 0)))
-    audience = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
-    audience += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
-    tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in audience])
+    whom = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
+    whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
+    tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in whom])
     tx.execute(
         update(broadcasts)
         .where(broadcasts.c.id == number)
@@ -170,6 +169,17 @@ def drop(tx: Transaction, number: int) -> None:
     )
 
 
+def put_away_unconfirmed(tx: Transaction) -> None:
+    """What nobody confirmed within its fifteen minutes is over, and so is the broadcast that waited for it."""
+    if operations.expire(tx):
+        over = select(operations_table.c.id).where(operations_table.c.state == "expired")
+        tx.execute(
+            update(broadcasts)
+            .where(broadcasts.c.state == "previewed", broadcasts.c.id.in_(over))
+            .values(state="dropped")
+        )
+
+
 def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
     """Stop what has not left yet; what is on its way to the gateway this instant cannot be called back."""
     row = broadcast(tx, number)
@@ -199,7 +209,7 @@ def expand_next(tx: Transaction) -> bool:
     row = tx.execute(_unexpanded().with_for_update(skip_locked=True)).first()
     if row is None:
         return False
-    first = tx.scalar(select(func.min(_audience(row.id, after=row.expanded_through).c.case_id)))
+    first = tx.scalar(select(func.min(audience.of(row.id, after=row.expanded_through).c.case_id)))
     if first is None:
         after: dict[str, Any] = {"expanded_at": tx.now, "state": "halted" if row.state == "halted" else "sending"}
     else:
@@ -296,8 +306,8 @@ def message_to(tx: Transaction, number: int, case_id: int) -> Row[Any] | None:
 
 def is_for(tx: Transaction, number: int, case_id: int) -> bool:
     """Whether a broadcast was frozen for this case."""
-    audience = _audience(number)
-    return tx.scalar(select(audience.c.case_id).where(audience.c.case_id == case_id)) is not None
+    whom = audience.of(number)
+    return tx.scalar(select(whom.c.case_id).where(whom.c.case_id == case_id)) is not None
 
 
 def last_arrived(tx: Transaction, case_id: int) -> Row[Any] | None:
@@ -347,56 +357,12 @@ def _texts(tx: Transaction, number: int) -> dict[str, str]:
     return {row.language: row.text for row in tx.execute(query)}
 
 
-def _audience(number: int, *, after: int | None = None, upto: int | None = None) -> CTE:
-    """The cases a broadcast was frozen for, in a range of row ids: `case_id`, and `stays` 0 for one taken out since.
-
-    The range is asked of each membership by index, so that a range costs what it holds and not what the group holds.
-    """
-    whom = broadcast_audience
-    of_groups = (
-        select(
-            memberships.c.case_id,
-            func.max(case((memberships.c.removed_at.is_(None), 1), else_=0)).label("stays"),
-        )
-        .join(whom, whom.c.group_id == memberships.c.group_id)
-        .where(
-            whom.c.broadcast_id == number,
-            memberships.c.id <= whom.c.frozen_through,
-            or_(memberships.c.removed_at.is_(None), memberships.c.removed_at >= whom.c.frozen_at),
-        )
-        .group_by(memberships.c.case_id)
-    )
-    singles = select(whom.c.case_id, literal(1)).where(whom.c.broadcast_id == number, whom.c.case_id.is_not(None))
-    if after is not None:
-        of_groups = of_groups.where(memberships.c.case_id > after)
-        singles = singles.where(whom.c.case_id > after)
-    if upto is not None:
-        of_groups = of_groups.where(memberships.c.case_id <= upto)
-        singles = singles.where(whom.c.case_id <= upto)
-    each = of_groups.union_all(singles).subquery()
-    return select(each.c.case_id, func.max(each.c.stays).label("stays")).group_by(each.c.case_id).cte("audience")
-
-
-def _is_in_audience(case_id: ColumnElement[Any], number: int) -> ColumnElement[bool]:
-    """Whether one case is in the audience, asked by index: joining the whole audience again would be quadratic."""
-    whom = broadcast_audience.alias("whom")
-    member = exists().where(
-        memberships.c.case_id == case_id,
-        memberships.c.removed_at.is_(None),
-        whom.c.broadcast_id == number,
-        whom.c.group_id == memberships.c.group_id,
-        memberships.c.id <= whom.c.frozen_through,
-    )
-    single = exists().where(whom.c.broadcast_id == number, whom.c.case_id == case_id)
-    return or_(member, single)
-
-
 def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto: int | None = None) -> Select[Any]:
     """Each case of the audience with its words, its gateway and the reason to skip it, or NULL.
 
     This is the one definition, which the preview counts and the expansion writes.
     """
-    audience = _audience(number, after=after, upto=upto)
+    whom = audience.of(number, after=after, upto=upto)
     twin, written = cases.alias("twin"), messages.alias("written")
     texted_already = exists().where(
         written.c.broadcast_id == number,
@@ -407,11 +373,11 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
         twin.c.contact_phone_number == cases.c.contact_phone_number,
         twin.c.status == "open",
         ~_has_no_gateway(tx, twin),
-        _is_in_audience(twin.c.id, number),
+        audience.is_in(twin.c.id, number),
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
     reason = case(
-        (audience.c.stays == 0, "left"),
+        (whom.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
@@ -431,7 +397,7 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
             _gateway(tx, cases).label("gateway"),
             reason.label("reason"),
         )
-        .join(audience, audience.c.case_id == cases.c.id)
+        .join(whom, whom.c.case_id == cases.c.id)
         .order_by(cases.c.id)
     )
 

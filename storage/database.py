@@ -148,6 +148,8 @@ class Database:
             )
         found = self.revision()
         if found != schema.REVISION:
+            if found is not None and found > schema.REVISION:
+                raise Misconfigured([f"the database {self.shown} was made by a newer release of Jumbe: use that one"])
             state = f"is at revision {found}" if found else "is empty"
             raise Misconfigured(
                 [f"the database {self.shown} {state} and this release needs {schema.REVISION}: run 'jumbe db upgrade'"]

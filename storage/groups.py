@@ -24,6 +24,11 @@ from storage.schema import cases, groups, memberships, person_groups
 VERBS = frozenset(
     [
         "menu",
+        "list",
+        "remove",
+        "msg",
+        "confirm",
+        "status",
         "groups",
         "who",
         "find",
@@ -47,7 +52,7 @@ VERBS = frozenset(
         "invite",
     ]
 )
-"""The verbs of a text in English: no group may be called so.  A test holds this equal to what the bot declares."""
+"""The verbs of a text in English, and the words understood for them: no group may be called so.  A test holds this equal to what the bot declares."""
 
 _SHORT = re.compile(r"[a-z0-9]{2,12}")
 

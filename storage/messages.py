@@ -32,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage import codes, consent, schedules, segments
+from storage import audience, codes, consent, schedules, segments
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
 from storage.schema import Moment, broadcasts, cases, gateways, messages, programme, receipts
@@ -340,6 +340,11 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     return sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
 
 
+def resume(tx: Transaction) -> None:
+    """Let every paused gateway try again."""
+    tx.execute(update(gateways).values(paused_until=None, paused_because=None))
+
+
 def adopt(tx: Transaction) -> None:
     """Give the default gateway to messages that were queued where none was set, on a command line for example."""
     if tx.rules.default_gateway is not None:
@@ -495,20 +500,19 @@ def count_states(tx: Transaction) -> dict[str, int]:
     return {row.state: row.n for row in tx.execute(select(messages.c.state, func.count().label("n")).group_by("state"))}
 
 
-def sent_since(tx: Transaction, phone: str, kind: str, since: datetime) -> int:
-    """How many messages of a kind were queued to a number since then."""
-    return int(
-        tx.scalar(
-            select(func.count())
-            .select_from(messages)
-            .where(
-                messages.c.phone == phone,
-                messages.c.direction == "out",
-                messages.c.kind == kind,
-                messages.c.created_at >= since,
-            )
+def sent_since(tx: Transaction, phone: str, kind: str, since: datetime, *, body: str | None = None) -> int:
+    """How many messages of a kind, with these very words if given, were queued to a number since then."""
+    query = (
+        select(func.count())
+        .select_from(messages)
+        .where(
+            messages.c.phone == phone,
+            messages.c.direction == "out",
+            messages.c.kind == kind,
+            messages.c.created_at >= since,
         )
     )
+    return int(tx.scalar(query if body is None else query.where(messages.c.body == body)))
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -520,6 +524,9 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
         select(
             messages,
             consent.is_stopped(messages.c.phone).label("stopped"),
+            and_(
+                messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)
+            ).label("left"),
             broadcasts.c.state.label("broadcast_state"),
             cases.c.time_zone,
             codes_table.c.nonce,
@@ -545,6 +552,8 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
         return {"state": "expired", "reason": "expired"}
     if kind.needs_consent and row.stopped:
         return {"state": "withheld", "reason": "stopped"}
+    if row.left:
+        return {"state": "withheld", "reason": "left"}
     if kind.keeps_quiet_hours and tx.rules.hours is not None:
         allowed = schedules.next_allowed(tx.now, _zones(tx, row), tx.rules.hours)
         if row.expires_at is not None and allowed >= row.expires_at:

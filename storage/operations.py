@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, and_, insert, select, update
 
 from storage import audit, codes
 from storage.audit import Actor, Change
@@ -34,10 +34,10 @@ def ask(
     message_id: int | None = None,
     by: Actor,
 ) -> int:
-    """Open an operation that waits to be confirmed; returns its number."""
-    return _insert(
-        tx, kind, "waiting", words, request, group_id, message_id, by=by, expires_at=tx.now + codes.LIFE
-    )  # fmt: skip
+    """Open an operation that waits to be confirmed, with its audit line; returns its number."""
+    number = _insert(tx, kind, "waiting", words, request, group_id, message_id, by=by, expires_at=tx.now + codes.LIFE)
+    audit.record(tx, "operations.ask", "operation", number, facts={"kind": kind}, by=by)
+    return number
 
 
 def note(
@@ -107,9 +107,20 @@ def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
     row = operation(tx, number)
     if row is None:
         raise LookupError(f"no operation {number}")
-    tx.execute(update(operations).where(operations.c.id == number).values(state=state, decided_at=tx.now))
+    # A second person has fifteen minutes of their own.
+    until = tx.now + codes.LIFE if state == "seconding" else row.expires_at
+    decided = (
+        update(operations).where(operations.c.id == number).values(state=state, decided_at=tx.now, expires_at=until)
+    )
+    tx.execute(decided)
     change = Change("operation", number, {"state": row.state}, {"state": state})
     audit.record(tx, f"operations.{state}", "operation", number, facts={"kind": row.kind}, changes=[change], by=by)
+
+
+def expire(tx: Transaction) -> int:
+    """End what waited longer than its codes live; returns how many."""
+    late = and_(operations.c.state.in_(("waiting", "seconding")), operations.c.expires_at <= tx.now)
+    return tx.execute(update(operations).where(late).values(state="expired", decided_at=tx.now)).rowcount
 
 
 def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:

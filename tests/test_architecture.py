@@ -1,7 +1,6 @@
 """The house: who may know whom, and where a commit may stand."""
 
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path

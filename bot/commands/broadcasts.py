@@ -36,23 +36,7 @@ def tell(call: Call, whom: str, text: str) -> Answer:
     if case is not None:
         return _tell_one(call, case, text)
     assert group is not None
-    number = _draft(call, text, group_ids=[group.id])
-    preview = broadcasts.preview(call.tx, number)
-    if preview.recipients == 0:
-        _drop(call, number)
-        return call.say(("tell-nobody", {"group": group.short, "skipped": skipped_shown(call, preview.skipped)}))
-    values = {
-        "guess": Spare(call.guess),
-        "number": number,
-        "group": group.short,
-        "people": count_shown(call, preview.recipients),
-        "parts": preview.parts,
-        "skipped": skipped_shown(call, preview.skipped),
-        "text": Quote(preview.samples[0]),
-        "code": codes.MASK,
-        "life": Spare(call.sentences.sentences["good-for"]),
-    }
-    return _ask(call, number, "ask-tell", values)
+    return _tell_group(call, group, text)
 
 
 @command("re <number> <text...>", right="tell", risk="sends", examples=["re 31 Please come at 9"])
@@ -72,6 +56,11 @@ def re_(call: Call, number: str, text: str) -> Answer:
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
     row = broadcasts.broadcast(call.tx, operation.id)
+    group = next((g for g in call.groups if g.id == operation.group_id), None)
+    if group is not None and broadcasts.count_sendable(call.tx, row.id) > row.sendable:
+        # Somebody said START or got a number since: those who were shown are not those who would get it.
+        _drop(call, row.id)
+        return _tell_group(call, group, broadcasts.text_of(call.tx, row.id))
     if row.sendable > call.tx.rules.second_person_above and operation.state == "waiting":
         return _ask_second(call, operation, row)
     answer = going(call, operation.id)
@@ -121,6 +110,27 @@ def progress_said(call: Call, number: int, key: str) -> Answer:
         "time": clock_shown(call.tx, at),
     }
     return call.say((key, values))
+
+
+def _tell_group(call: Call, group: Row[Any], text: str) -> Answer:
+    """The preview of a text to a group, with a code."""
+    number = _draft(call, text, group_ids=[group.id])
+    preview = broadcasts.preview(call.tx, number)
+    if preview.recipients == 0:
+        _drop(call, number)
+        return call.say(("tell-nobody", {"group": group.short, "skipped": skipped_shown(call, preview.skipped)}))
+    values = {
+        "guess": Spare(call.guess),
+        "number": number,
+        "group": group.short,
+        "people": count_shown(call, preview.recipients),
+        "parts": preview.parts,
+        "skipped": skipped_shown(call, preview.skipped),
+        "text": Quote(preview.samples[0]),
+        "code": codes.MASK,
+        "life": Spare(call.sentences.sentences["good-for"]),
+    }
+    return _ask(call, number, "ask-tell", values)
 
 
 def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import contacts, groups, people
+from storage import consent, contacts, groups, people
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
@@ -152,6 +152,9 @@ def _answer(call: Call, text: str) -> Answer:
     if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
         words[0], words[1] = words[1], words[0]
     chosen, guessed = _choose(call, words)
+    if chosen.risk != "stops" and not consent.may_text(call.tx, call.person.phone):
+        # Whoever said stop cannot be answered, and a command whose answer nobody sees may be a forger's.
+        raise Problem("phone-stopped")
     if not people.may(call.person, chosen.right):
         raise Problem("not-allowed", verb=chosen.verb)
     if guessed:
@@ -277,7 +280,7 @@ def whom(call: Call, word: str) -> tuple[Row[Any] | None, Row[Any] | None]:
     if group is not None and not word.isdigit():
         return group, None
     try:
-        case = contacts.find_one(call.tx, word)
+        case = case_of(call, word)
     except Problem as problem:
         if problem.key == "case-ambiguous" and group is None:
             raise
@@ -287,6 +290,25 @@ def whom(call: Call, word: str) -> tuple[Row[Any] | None, Row[Any] | None]:
     if group is None and case is None:
         raise Problem("group-or-person-unknown", typed=word, near=_near(call, word))
     return group, case
+
+
+def case_of(call: Call, word: str) -> Row[Any]:
+    """The case that a word names, among those of this person's groups (a lead: all).
+
+    Raises Problem `case-unknown` for one of somebody else's groups just as for one that does not exist.
+    """
+    if people.may(call.person, "lead"):
+        return contacts.find_one(call.tx, word)
+    try:
+        case = contacts.find_one(call.tx, word)
+    except Problem as problem:
+        if problem.key == "case-ambiguous":
+            raise
+        case = None
+    own = {g.short for g in call.groups}
+    if case is None or not own & set(contacts.groups_of(call.tx, case.id)):
+        raise Problem("case-unknown", typed=word)
+    return case
 
 
 def number_of(word: str) -> int | None:

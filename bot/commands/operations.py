@@ -12,9 +12,9 @@ from sqlalchemy import Row
 from bot.commands import broadcasts as telling
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
-from bot.commands.dispatch import Answer, Call, clean, command, number_of, person_shown
+from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
 from bot.replies import Words, names
-from storage import broadcasts, codes, contacts, groups, operations, people
+from storage import broadcasts, codes, groups, operations, people
 from storage.errors import Problem
 from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_TRIES
@@ -31,10 +31,11 @@ def ok(call: Call, code: str) -> Answer:
         return _wrong(call)
     row = operations.operation(call.tx, found.operation_id)
     assert row is not None
-    if found.used_at is not None or row.state not in ("waiting", "seconding"):
+    if found.used_at is not None or row.state not in ("waiting", "seconding", "expired"):
         return _again(call, row)
-    if found.expires_at <= call.tx.now:
-        _put_away(call, row, "expired")
+    if found.expires_at <= call.tx.now or row.state == "expired":
+        if row.state != "expired":
+            _put_away(call, row, "expired")
         return call.say(("code-expired", {"number": row.id}))
     if found.digest != operations.digest_of(row) or not _still_may(call, row):
         raise Problem("number-unknown", number=row.id)
@@ -50,7 +51,7 @@ def ok(call: Call, code: str) -> Answer:
 def no(call: Call, number: str) -> Answer:
     """Drop what waits for an ok; bare where only one waits."""
     waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
-    if number:
+    if number_of(number) is not None:
         waiting = [row for row in waiting if row.id == number_of(number)]
         if not waiting:
             raise Problem("number-unknown", number=number)
@@ -66,12 +67,14 @@ def no(call: Call, number: str) -> Answer:
 @command("halt <number?>", right="tell", risk="stops", examples=["halt 42", "halt"])
 def halt(call: Call, number: str) -> Answer:
     """Stop what has not left yet; bare where only one runs."""
-    if number:
+    if number_of(number) is not None:
         row = _broadcast(call, number)
     else:
         mine = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
         if not mine:
-            return call.say(("halt-none", {}))
+            # Lean towards stopping: who says halt may mean what waits for an ok.
+            waits = operations.waiting_of(call.tx, call.person.id) or _seconding(call)
+            return no(call, "") if waits else call.say(("halt-none", {}))
         if len(mine) > 1:
             numbers = names(b.id for b in mine)
             return call.say(("halt-several", {"count": len(mine), "numbers": numbers, "first": mine[0].id}))
@@ -101,7 +104,7 @@ def check(call: Call, number: str, who: str) -> Answer:
         return _check_all(call)
     row = _broadcast(call, number)
     if who:
-        return _why(call, row, contacts.find_one(call.tx, who))
+        return _why(call, row, case_of(call, who))
     progress = broadcasts.progress(call.tx, row.id)
     states = progress.states
     unclear = states.get("unknown", 0) + states.get("unresolved", 0)
@@ -122,7 +125,7 @@ def check(call: Call, number: str, who: str) -> Answer:
     return call.say(("check", values))
 
 
-@command("undo <number>", right="add", risk="small", examples=["undo 58"])
+@command("undo <number>", right="add", risk="takes", examples=["undo 58"])
 def undo(call: Call, number: str) -> Answer:
     """Take back one's own small operation within 24 hours; a lead anybody's."""
     asked = number_of(number)

@@ -27,7 +27,9 @@ def configured(settings: Settings) -> dict[str, Gateway]:
     if settings.simulator:
         from bot.gateways.simulator import Simulator
 
-        return {"simulator": Simulator(book=settings.phones_book, public_url=settings.own_url, rate_per_s=SIMULATOR_RATE)}
+        return {
+            "simulator": Simulator(book=settings.phones_book, public_url=settings.own_url, rate_per_s=SIMULATOR_RATE)
+        }
     raise Misconfigured(
         [
             "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL, "

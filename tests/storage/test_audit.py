@@ -36,7 +36,7 @@ def test_every_act_writes_a_line(lived):
     assert verbs == {
         "cases.save", "cases.import", "groups.create", "groups.add", "groups.remove", "groups.delete",
         "people.add", "people.change", "people.remove", "consent.stop", "consent.start",
-        "operations.done", "operations.dropped", "broadcasts.launch", "broadcasts.halt",
+        "operations.ask", "operations.done", "operations.dropped", "broadcasts.launch", "broadcasts.halt",
     }  # fmt: skip
 
 

@@ -145,6 +145,7 @@ def test_what_waits_is_listed_newest_first_and_runs_out_after_fifteen_minutes(wo
 
 def test_the_third_wrong_code_ends_the_operation(world, lead, asked):
     with world.db.transaction() as tx:
+        operations.issue_code(tx, asked, lead.id)
         assert [operations.wrong_try(tx, lead.id, by=TEST).state for _ in range(3)] == ["waiting", "waiting", "refused"]
         with pytest.raises(Problem, match="code-none-waiting"):
             operations.wrong_try(tx, lead.id, by=TEST)
@@ -153,8 +154,18 @@ def test_the_third_wrong_code_ends_the_operation(world, lead, asked):
 def test_a_wrong_code_counts_against_the_newest_that_waits(world, lead):
     with world.db.transaction() as tx:
         first, second = ask(tx, lead), ask(tx, lead)
+        operations.issue_code(tx, first, lead.id)
+        operations.issue_code(tx, second, lead.id)
         assert operations.wrong_try(tx, lead.id, by=TEST).id == second
         assert operations.operation(tx, first).wrong_tries == 0
+
+
+def test_a_wrong_code_of_a_second_person_counts_against_what_they_were_asked_for(world, lead, asked):
+    other = world.person("Kofi", "233241110002")
+    with world.db.transaction() as tx:
+        operations.decide(tx, asked, "seconding", by=TEST)
+        operations.issue_code(tx, asked, other.id)
+        assert [operations.wrong_try(tx, other.id, by=TEST).state for _ in range(3)][-1] == "refused"
 
 
 def test_a_wrong_code_with_nothing_waiting_is_told_so(world, lead):
