@@ -127,7 +127,7 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
 def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
     given = answer(tx, person, row.body, message_id=row.id)
     ten_minutes = tx.now - timedelta(minutes=10)
-    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text)
+    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.code_id is None else 0
     if same < SAME_ANSWERS and messages.sent_since(tx, row.phone, "reply", ten_minutes) < ANSWERS:
         messages.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
@@ -160,17 +160,16 @@ def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentence
 
 def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
-    own = set(contacts.groups_of(tx, case.id))
-    everybody = [p for p in people.list_all(tx) if people.may(p, "tell")]
-    caring = [p for p in everybody if p.role != "lead" and own & {g.short for g in people.groups_of(tx, p)}]
-    caring = caring or people.leads(tx)
+    # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
+    caring = [p for p in people.caring_for(tx, case.id) if consent.may_text(tx, p.phone)] or people.leads(tx)
     request = {"case": case.id, "told": [p.id for p in caring]}
     by = Actor("sms", None, f"message {row.id}")
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
     for person in caring:
         told = sentences(person.language_code or tx.rules.language)
         values = {"number": number, "person": Words(person_shown(case)), "text": Quote(row.body)}
-        messages.queue(tx, person.phone, told.say(("inbox", values)), "notice", person_id=person.id, reply_to=row.id)
+        text = told.say(("inbox", values), sms=2)
+        messages.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
 
 
 def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:

@@ -1,6 +1,7 @@
 """A key and a language become a sentence that fits one text.
 
-Sentences live in `locales/<language>.toml`, keyed by meaning.  An answer is one SMS: GSM-7 and at most 160 characters.
+Sentences live in `locales/<language>.toml`, keyed by meaning.  An answer is one SMS: GSM-7 and at most 160 characters, or two
+Unicode parts where it shows a name or a text in another script.
 Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` or `Words` its tail
 ("..."), a `Spare` goes as a whole.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import string
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -74,7 +76,7 @@ def shorten(text: str, at_most: int) -> str:
 
 def names(items: Iterable[object]) -> Names:
     """A list for an answer, in the order given."""
-    return Names(tuple(str(item) for item in items))
+    return Names(tuple(shorten(str(item), 60) for item in items))
 
 
 class Sentences:
@@ -87,8 +89,8 @@ class Sentences:
         self.verbs: Mapping[str, list[str]] = told["verbs"]
         self.usage: Mapping[str, str] = told["usage"]
 
-    def say(self, *parts: tuple[str, Mapping[str, Any]]) -> str:
-        """One answer made of sentences, cut to fit one text."""
+    def say(self, *parts: tuple[str, Mapping[str, Any]], sms: int = 1) -> str:
+        """One answer made of sentences, cut to fit so many texts; one more where a letter forces Unicode."""
         lengths = {
             (n, name): _whole(value)
             for n, (_, values) in enumerate(parts)
@@ -96,11 +98,11 @@ class Sentences:
             if isinstance(value, _CUT)
         }
         while True:
-            text = segments.to_gsm(" ".join(self._fill(n, *part, lengths) for n, part in enumerate(parts)))
-            if segments.count(text).units <= BUDGET:
+            text = _spelled(" ".join(self._fill(n, *part, lengths) for n, part in enumerate(parts)))
+            if _fits(text, sms):
                 return text
             if not (longest := _longest(parts, lengths)):
-                return _cut_off(text)
+                return _cut_off(text, sms)
             lengths[longest] -= 1
 
     def reason(self, key: str | None, code: str | None = None) -> str:
@@ -130,9 +132,22 @@ def _whole(value: Any) -> int:
 _CUT = (Names, Quote, Words, Spare)
 
 
-def _cut_off(text: str) -> str:
-    """What is left where a value that may not be cut is absurdly long (a name of 150 letters): one text all the same."""
-    while segments.count(text + "...").units > BUDGET:
+def _spelled(text: str) -> str:
+    """In GSM-7 where nothing but an accent or a picture is lost by it; another script stays as it is."""
+    lost = (c for c in text if unicodedata.category(c)[0] in "LMN" and segments.to_gsm(c) == "?")
+    return text if any(lost) else segments.to_gsm(text)
+
+
+def _fits(text: str, sms: int) -> bool:
+    """Whether it fits: in Unicode a text holds less than half, so there it may be one text more."""
+    counted = segments.count(text)
+    return counted.parts <= (sms if counted.encoding == "GSM-7" else sms + 1)
+
+
+def _cut_off(text: str, sms: int) -> str:
+    """What is left where a value that may not be cut is absurdly long (a name of 150 letters): it fits all the same."""
+    text = text[: BUDGET * sms]
+    while not _fits(text + "...", sms):
         text = text[:-1]
     return text.rstrip() + "..."
 

@@ -32,12 +32,22 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audience, audit, consent, operations, schedules, segments, templates
+from storage import audience, audit, consent, operations, optwords, schedules, segments, templates
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
 from storage.messages import ARRIVED, KINDS, OPEN
-from storage.schema import Moment, broadcast_audience, broadcast_texts, broadcasts, cases, groups, memberships, messages
+from storage.schema import (
+    Moment,
+    broadcast_audience,
+    broadcast_texts,
+    broadcasts,
+    cases,
+    consent_events,
+    groups,
+    memberships,
+    messages,
+)
 from storage.schema import operations as operations_table
 
 RANGE = 10_000
@@ -93,7 +103,7 @@ def draft(
     """Write a broadcast down with its words and whom it is for, not yet confirmed; returns its number.
 
     `texts` is by language; the programme's language, or else the first, serves whoever has no better one.  Raises Problem
-    `text-blank`, `text-too-long`, `field-unknown` or `brace-stray`.
+    `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
     """
     for body in texts.values():
         _check_text(body)
@@ -113,17 +123,18 @@ def draft(
     whom = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
     whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
     tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in whom])
-    tx.execute(
-        update(broadcasts)
-        .where(broadcasts.c.id == number)
-        .values(recipients=sum(row.n for row in _verdicts(tx, number)), sendable=count_sendable(tx, number))
-    )
+    counted = {row.reason: row.n for row in _verdicts(tx, number)}
+    counts = {"recipients": sum(counted.values()), "sendable": counted.get(None, 0)}
+    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(**counts))
     return number
 
 
-def count_sendable(tx: Transaction, number: int) -> int:
-    """How many of those it was previewed for could be texted now."""
-    return sum(row.n for row in _verdicts(tx, number) if row.reason is None)
+def has_changed(tx: Transaction, number: int) -> bool:
+    """Whether somebody would get it now who was not shown so in the preview: another number, a START since.
+
+    A list that only shrank has not changed.
+    """
+    return any(row.reason == "changed" for row in _verdicts(tx, number))
 
 
 def preview(tx: Transaction, number: int) -> Preview:
@@ -131,10 +142,14 @@ def preview(tx: Transaction, number: int) -> Preview:
     skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
     recipients = broadcast(tx, number).sendable
     query = _recipients(tx, number)
-    samples = [row.body for row in tx.execute(query.where(query.selected_columns.reason.is_(None)).limit(3))] or list(
-        _texts(tx, number).values()
-    )
-    dearest = max((segments.count(body) for body in samples), key=lambda s: s.parts)
+    sendable = query.where(query.selected_columns.reason.is_(None))
+    samples = [row.body for row in tx.execute(sendable.limit(3))] or list(_texts(tx, number).values())
+    body = query.selected_columns.body
+    # The dearest are among the longest, and among those with letters that force Unicode.
+    longest = sendable.order_by(None).order_by(func.length(body).desc()).limit(5)
+    foreign = longest.where(func.octet_length(body) > func.length(body))
+    priced = [*samples, *(row.body for each in (longest, foreign) for row in tx.execute(each))]
+    dearest = max((segments.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
     return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples)
 
 
@@ -183,6 +198,8 @@ def put_away_unconfirmed(tx: Transaction) -> None:
 def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
     """Stop what has not left yet; what is on its way to the gateway this instant cannot be called back."""
     row = broadcast(tx, number)
+    if row.state == "previewed":
+        operations.decide(tx, number, "dropped", by=by)
     if row.state in ("previewed", "expanding", "sending"):
         tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(state="halted", finished_at=tx.now))
         tx.execute(
@@ -349,6 +366,9 @@ def _check_text(body: str) -> None:
         raise Problem("text-blank")
     if len(body) > TOO_LONG:
         raise Problem("text-too-long", length=len(body), limit=TOO_LONG)
+    if (word := optwords.read(body)) is not None:
+        # A text that is a gateway word alone is acted on by the network, at our end or at theirs.
+        raise Problem("text-reserved", word=body.strip()[:20], kind=word)
     templates.parse(body)
 
 
@@ -376,24 +396,35 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
         audience.is_in(twin.c.id, number),
         or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
     )
+    language = _language(_texts(tx, number), broadcast(tx, number).language)
+    bodies = [(language == name, _body(words)) for name, words in _texts(tx, number).items()]
+    body = case(*bodies, else_="")
+    asked = operations.operation(tx, number)
+    assert asked is not None
+    said_start = exists().where(
+        consent_events.c.phone == cases.c.contact_phone_number,
+        consent_events.c.kind == "start",
+        consent_events.c.at > asked.asked_at,
+    )
     reason = case(
         (whom.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
         (_has_no_gateway(tx, cases), "gateway-unknown"),
+        (or_(cases.c.modified_at > asked.asked_at, said_start), "changed"),
+        (func.trim(body) == "", "text-blank"),
+        (func.length(body) > TOO_LONG, "text-too-long"),
         (or_(same_phone, texted_already), "same-phone"),
         else_=null(),
     )
-    language = _language(_texts(tx, number), broadcast(tx, number).language)
-    bodies = [(language == name, _body(words)) for name, words in _texts(tx, number).items()]
     return (
         select(
             cases.c.id.label("case_id"),
             cases.c.contact_phone_number.label("phone"),
             cases.c.time_zone,
             language.label("language"),
-            case(*bodies, else_="").label("body"),
+            body.label("body"),
             _gateway(tx, cases).label("gateway"),
             reason.label("reason"),
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, and_, delete, func, insert, select, update
 
 from storage import audit, groups, phones
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.identifiers import fold
-from storage.schema import ROLES, people, person_groups
+from storage.schema import ROLES, memberships, people, person_groups
 
 RIGHTS: dict[str, frozenset[str]] = {
     "viewer": frozenset({"see", "read"}),
@@ -59,11 +59,19 @@ def named(tx: Transaction, person_id: int | None) -> str:
 
 def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
     """The live groups that a person may see, with `members`; all of them for a lead."""
-    every = groups.list_all(tx)
     if may(person, "lead"):
-        return every
+        return groups.list_all(tx)
     own = set(tx.execute(select(person_groups.c.group_id).where(person_groups.c.person_id == person.id)).scalars())
-    return [g for g in every if g.id in own]
+    return groups.list_all(tx, only=own)
+
+
+def caring_for(tx: Transaction, case_id: int) -> list[Row[Any]]:
+    """The supervisors of the groups that a case is in."""
+    members = select(person_groups.c.person_id).join(
+        memberships, and_(memberships.c.group_id == person_groups.c.group_id, memberships.c.removed_at.is_(None))
+    )
+    theirs = people.c.id.in_(members.where(memberships.c.case_id == case_id))
+    return list(tx.execute(select(people).where(people.c.active, people.c.role == "supervisor", theirs)))
 
 
 def list_all(tx: Transaction) -> list[Row[Any]]:

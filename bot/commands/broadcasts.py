@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from sqlalchemy import Row
 from bot.commands.dispatch import Answer, Call, command, id_shown, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
 from bot.replies import Quote, Spare, Words, names, sentences
-from storage import broadcasts, codes, consent, contacts, messages, operations, optwords, people, schedules
+from storage import broadcasts, codes, consent, contacts, messages, operations, people, schedules
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
@@ -31,7 +32,6 @@ def tell(call: Call, whom: str, text: str) -> Answer:
     """A message to a group or to one person."""
     if said_before := _same_words(call):
         return said_before
-    _refuse_reserved(text)
     group, case = find_whom(call, whom)
     if case is not None:
         return _tell_one(call, case, text)
@@ -49,24 +49,37 @@ def re_(call: Call, number: str, text: str) -> Answer:
     told = row is not None and row.kind == "inbox" and call.person.id in row.request["told"]
     if row is None or not (told or (row.kind == "inbox" and people.may(call.person, "lead"))):
         raise Problem("number-unknown", number=number)
-    _refuse_reserved(text)
     return _tell_one(call, contacts.contact(call.tx, int(row.request["case"])), text)
 
 
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
     row = broadcasts.broadcast(call.tx, operation.id)
-    group = next((g for g in call.groups if g.id == operation.group_id), None)
-    if group is not None and broadcasts.count_sendable(call.tx, row.id) > row.sendable:
-        # Somebody said START or got a number since: those who were shown are not those who would get it.
-        _drop(call, row.id)
-        return _tell_group(call, group, broadcasts.text_of(call.tx, row.id))
+    if row.state != "previewed":
+        return call.say(("decided-before", {"number": row.id, "state": row.state}))
+    if broadcasts.has_changed(call.tx, row.id):
+        return _ask_again(call, operation)
     if row.sendable > call.tx.rules.second_person_above and operation.state == "waiting":
         return _ask_second(call, operation, row)
     answer = going(call, operation.id)
     if operation.state == "seconding":
         _tell_asker(call, operation, row)
     return answer
+
+
+def _ask_again(call: Call, operation: Row[Any]) -> Answer:
+    """Somebody would get it who was not shown so: what was confirmed is not what would be sent."""
+    text, groups = broadcasts.text_of(call.tx, operation.id), broadcasts.groups_of(call.tx, operation.id)
+    _drop(call, operation.id)
+    asked_again = replace(call, words=operation.words, guess="")
+    own = operation.person_id == call.person.id
+    if own and len(groups) == 1:
+        return _tell_group(asked_again, groups[0], text)
+    if own and operation.request["cases"]:
+        return _tell_one(asked_again, contacts.contact(call.tx, int(operation.request["cases"][0])), text)
+    told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
+    _notify_asker(call, operation, told)
+    return call.say(told)
 
 
 def going(call: Call, number: int) -> Answer:
@@ -218,15 +231,11 @@ def _same_words(call: Call) -> Answer | None:
     if same.state == "waiting" and same.answer:
         code = next((c for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == same.id), None)
         return Answer(same.answer, code.id if code is not None else None)
-    if same.state in ("done", "seconding"):
+    # After a halt the same words are a new wish.
+    running = broadcasts.broadcast(call.tx, same.id).state in ("expanding", "sending", "done")
+    if same.state == "seconding" or (same.state == "done" and running):
         return progress_said(call, same.id, "already-running")
     return None
-
-
-def _refuse_reserved(text: str) -> None:
-    """A text that is a gateway word alone would be acted on by the network, at our end or at theirs."""
-    if optwords.read(text) is not None:
-        raise Problem("tell-reserved", word=text.strip()[:20])
 
 
 def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
@@ -269,13 +278,15 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
 
 
 def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
+    shown = count_shown(call, row.sendable)
+    _notify_asker(
+        call, operation, ("second-given", {"number": operation.id, "person": Words(call.person.name), "people": shown})
+    )
+
+
+def _notify_asker(call: Call, operation: Row[Any], told: tuple[str, dict[str, Any]]) -> None:
+    """Tell whoever asked what a second person's ok came to."""
     asker = people.by_id(call.tx, operation.person_id)
-    if asker is None or not consent.may_text(call.tx, asker.phone):
-        return
-    told = sentences(asker.language_code or call.tx.rules.language)
-    values = {
-        "number": operation.id,
-        "person": Words(call.person.name),
-        "people": told.say(("people", {"count": row.sendable})),
-    }
-    messages.queue(call.tx, asker.phone, told.say(("second-given", values)), "notice", person_id=asker.id)
+    if asker is not None and consent.may_text(call.tx, asker.phone):
+        said = sentences(asker.language_code or call.tx.rules.language).say(told)
+        messages.queue(call.tx, asker.phone, said, "notice", person_id=asker.id)

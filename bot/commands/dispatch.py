@@ -21,6 +21,7 @@ from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.identifiers import fold, key, near
+from storage.identifiers import read as read_identifier
 
 Risk = Literal["reads", "small", "takes", "sends", "stops", "confirms"]
 
@@ -299,16 +300,14 @@ def case_of(call: Call, word: str) -> Row[Any]:
     """
     if people.may(call.person, "lead"):
         return contacts.find_one(call.tx, word)
-    try:
-        case = contacts.find_one(call.tx, word)
-    except Problem as problem:
-        if problem.key == "case-ambiguous":
-            raise
-        case = None
+    fitting = contacts.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
     own = {g.short for g in call.groups}
-    if case is None or not own & set(contacts.groups_of(call.tx, case.id)):
+    seen = [case for case in fitting if own & set(contacts.groups_of(call.tx, case.id))]
+    if not seen:
         raise Problem("case-unknown", typed=word)
-    return case
+    if len(seen) > 1:
+        raise Problem("case-ambiguous", typed=word, candidates=", ".join(case.case_id for case in seen))
+    return seen[0]
 
 
 def number_of(word: str) -> int | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, command, group_of, in_order, listed, verbs_of
 from bot.replies import Words, names, shorten
-from storage import codes, consent, contacts, groups, operations, people
+from storage import codes, consent, contacts, groups, operations, people, phones
 from storage.errors import Problem
 from storage.identifiers import read as read_identifier
 
@@ -126,6 +126,7 @@ class _SortedOut:
 
 def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], list[str]]:
     """The cases that these words name, the words that name none, and those that name several."""
+    who = _joined(call, who)
     identifiers = [read_identifier(word, country=call.tx.rules.country) for word in who]
     found: dict[int, Row[Any]] = {}
     unknown: list[str] = []
@@ -136,6 +137,24 @@ def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], li
         else:
             (several if fitting else unknown).append(word)
     return list(found.values()), unknown, several
+
+
+def _joined(call: Call, who: Sequence[str]) -> list[str]:
+    """The words with a number that was typed in pieces (`024 123 4502`) put together, if a case has that number."""
+    joined: list[str] = []
+    left = list(who)
+    while left:
+        pieces = next((n for n in range(min(6, len(left)), 1, -1) if _is_number(call, left[:n])), 1)
+        joined.append("".join(left[:pieces]))
+        left = left[pieces:]
+    return joined
+
+
+def _is_number(call: Call, pieces: Sequence[str]) -> bool:
+    if not all(piece.isdigit() and len(piece) < 7 for piece in pieces):
+        return False
+    number = phones.find("".join(pieces), country=call.tx.rules.country)
+    return number is not None and contacts.by_phone(call.tx, number.digits) is not None
 
 
 def _sort_out(call: Call, row: Row[Any], who: Sequence[str]) -> _SortedOut:
