@@ -21,6 +21,7 @@ somebody does at the desk meanwhile:
     @ phone stranger                    @ quiet 20:00-09:00     @ hold 0 s        @ clock 2026-11-03 21:30
     @ second person above 2             @ gateway 1 a second    @ gateway answers kofi 21610
     @ fatou joins anc                   @ kofi leaves anc       @ samuel loses anc       @ samuel becomes viewer
+    @ kofi has number 233200000001
 
 The usual world: Lena leads; Samuel is supervisor, Helen helper and Victor viewer of anc.  Ama, Kofi and Binta are in anc,
 Yaw and Efua in tb, Fatou in no group.  It is Tuesday ten in the morning in Accra, and no hour is quiet.
@@ -151,6 +152,7 @@ class Stage:
                 (r"(\w+) leaves (\w+)", lambda name, short: self._move(groups.remove, name, short)),
                 (r"(\w+) loses (\w+)", self._loses),
                 (r"(\w+) becomes (\w+)", lambda name, role: self._change(name, role=role)),
+                (r"(\w+) has number (\d+)", self._has_number),
                 (r"gateway answers (\w+) (\w+)", self._gateway_answers),
             ]
         return [
@@ -210,6 +212,12 @@ class Stage:
                     case.groups.append(part)
                 case _:
                     raise Broken(f"this says nothing I know of a case: {part}")
+
+    def _has_number(self, name: str, phone: str) -> None:
+        with self.db.transaction() as tx:
+            case = contacts.find_one(tx, self.phones[name])
+            contacts.save(tx, [Wanted(case.id, {"contact_phone_number": phone})], by=TEST)
+        self.phones[name] = phone
 
     def _gateway_answers(self, name: str, mode: str) -> None:
         self.stub.modes_for[f"+{self.phones[name]}"] = mode

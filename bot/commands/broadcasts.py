@@ -76,7 +76,8 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     if own and len(groups) == 1:
         return _tell_group(asked_again, groups[0], text)
     if own and operation.request["cases"]:
-        return _tell_one(asked_again, contacts.contact(call.tx, int(operation.request["cases"][0])), text)
+        case = contacts.contact(call.tx, int(operation.request["cases"][0]))
+        return _tell_one(asked_again, case, text, always_ask=True)
     told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
     _notify_asker(call, operation, told)
     return call.say(told)
@@ -146,7 +147,7 @@ def _tell_group(call: Call, group: Row[Any], text: str) -> Answer:
     return _ask(call, number, "ask-tell", values)
 
 
-def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
+def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
     hour = call.tx.now - timedelta(hours=1)
     if broadcasts.count_texts(call.tx, call.person.id, hour) >= SINGLE_TEXTS_AN_HOUR:
@@ -158,7 +159,7 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         _drop(call, number)
         reason = call.sentences.reason(next(iter(preview.skipped)))
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
-    if not codes.is_fresh(call.tx, call.person.id) or call.guess:
+    if always_ask or call.guess or not codes.is_fresh(call.tx, call.person.id):
         values = {
             "guess": Spare(call.guess),
             "number": number,
