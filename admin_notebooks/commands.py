@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from storage import groups as g
 from storage.audit import Actor
 from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one
 from storage.contacts import PROPERTIES
+from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import Mode, Plan, Verdict
 
@@ -32,11 +36,19 @@ def cases() -> None:
 @as_json
 def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool) -> None:
     """Create and update cases from a sheet (.xlsx or .csv), matched by case id or external id."""
-    sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"))
-    rows = _without_result_columns(sheet)
+    _check_result(result)
     db = open_database()
-    with db.reading() if only_plan else db.transaction() as tx:
-        plan = imports.plan_cases(tx, rows) if only_plan else imports.apply_cases(tx, rows, by=_by_sheet(file, sheet))
+    with _without_collector():
+        sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"))
+        read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
+
+        def plan_it(tx: Transaction) -> Plan:
+            return imports.plan_cases(tx, read)
+
+        def apply_it(tx: Transaction, plan: Plan) -> Plan:
+            return imports.apply_cases(tx, read, planned=plan, by=_by_sheet(file, sheet))
+
+        plan = _look(db, plan_it) if only_plan else _carry_out(db, plan_it, apply_it)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
 
 
@@ -114,14 +126,20 @@ def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
 @as_json
 def import_members(short: str, file: str, mode: Mode, result: str | None, *, only_plan: bool, json_: bool) -> None:
     """Add, remove or replace the members of a group by a sheet with a column case_identifier."""
-    sheet = sheets.read(file, wanted=(imports.IDENTIFIER,))
+    _check_result(result)
     db = open_database()
-    with db.reading() if only_plan else db.transaction() as tx:
-        group_id = g.group(tx, short).id
-        if only_plan:
-            plan = imports.plan_members(tx, group_id, sheet.rows, mode)
-        else:
-            plan = imports.apply_members(tx, group_id, sheet.rows, mode, by=_by_sheet(file, sheet))
+    with _without_collector():
+        sheet = sheets.read(file, wanted=(imports.IDENTIFIER,))
+        read = imports.read_members(sheet.rows, db.rules)
+
+        def plan_it(tx: Transaction) -> Plan:
+            return imports.plan_members(tx, g.group(tx, short).id, read, mode)
+
+        def apply_it(tx: Transaction, plan: Plan) -> Plan:
+            group_id = g.group(tx, short).id
+            return imports.apply_members(tx, group_id, read, mode, planned=plan, by=_by_sheet(file, sheet))
+
+        plan = _look(db, plan_it) if only_plan else _carry_out(db, plan_it, apply_it)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
 
 
@@ -154,6 +172,52 @@ def delete_group(short: str, *, yes: bool) -> None:
     click.echo(f"{row.short} is deleted" + (f"; halted: {', '.join(map(str, pending))}" if pending else ""))
 
 
+_TRIES = 3
+
+
+def _look(db: Database, plan_it: Callable[[Transaction], Plan]) -> Plan:
+    with db.reading() as tx:
+        return plan_it(tx)
+
+
+def _carry_out(
+    db: Database, plan_it: Callable[[Transaction], Plan], apply_it: Callable[[Transaction, Plan], Plan]
+) -> Plan:
+    """Plan while others write, and take the writer only for a plan that has something to do and still holds.
+
+    Planning a large sheet takes seconds, and a STOP that waits for the writer that long is lost to the gateway.  If
+    somebody keeps changing cases or groups meanwhile, the last try plans again while it holds the writer.
+    """
+    for _ in range(_TRIES):
+        plan = _look(db, plan_it)
+        if plan.refusal:
+            raise plan.refusal
+        if not plan.acts:
+            return plan
+        with db.transaction() as tx:
+            if imports.holds(tx, plan):
+                return apply_it(tx, plan)
+    with db.transaction() as tx:
+        return apply_it(tx, plan)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """No garbage collection inside: walking the millions of cells of a large sheet doubles the time, to find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _check_result(result: str | None) -> None:
+    if result:
+        sheets.check_writable(result)
+
+
 def _by_sheet(file: str, sheet: sheets.Sheet) -> Actor:
     return Actor("cli", None, f"sheet {Path(file).name} {sheet.digest[:16]}")
 
@@ -172,20 +236,39 @@ def _case(row: Row[Any]) -> dict[str, Any]:
 
 
 def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
-    if result:
-        told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
-        sheets.write_result(result, sheet, told)
+    """Write the result, then say what was done, and only then that the result could not be written."""
+    unwritten = _write_result(plan, sheet, result) if result else None
     records = [_record(v) for v in plan.verdicts]
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
     if json_:
         show_one({"rows": records, "counts": dict(plan.counts)}, json_=True)
-        return
+    else:
+        _show(plan, records, f"{'done' if applied else 'plan, nothing changed'}: {counts}")
+    if unwritten and applied:
+        raise Problem("import-done-result-not", path=result, counts=counts) from unwritten
+    if unwritten:
+        raise unwritten
+    if result and not json_:
+        click.echo(f"wrote {result}")
+
+
+def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
     remarkable = [r for r in records if r["reason"] or r["warnings"]]
     if remarkable:
         show(remarkable, json_=False, columns=("row", "identifier", "verdict", "reason", "suggestion", "warnings"))
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
-    click.echo(f"{'done' if applied else 'plan, nothing changed'}: {counts}")
-    if result:
-        click.echo(f"wrote {result}")
+    click.echo(summary)
+    if plan.refusal:
+        click.echo(f"it would be refused: {sentence(plan.refusal)}")
+
+
+def _write_result(plan: Plan, sheet: sheets.Sheet, result: str) -> Problem | None:
+    """What kept the result from being written, if anything did."""
+    told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
+    try:
+        sheets.write_result(result, sheet, told)
+    except Problem as problem:
+        return problem
+    return None
 
 
 def _record(v: Verdict) -> dict[str, Any]:

@@ -718,6 +718,20 @@ def write_result(path: str | Path, sheet: Sheet, results: Mapping[int, tuple[str
     _save(workbook, Path(path))
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise `Problem` `sheet-cannot-write` now, rather than when the work is done and its result has nowhere to go."""
+    path = Path(path)
+    beside = _beside(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(path)
+        beside.touch()
+    except OSError as error:
+        raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def _own_columns(sheet: Sheet) -> range:
     """The places of the sheet's own columns, without those that an earlier result added at its end."""
     was_result = sheet.columns[-3:] in (RESULT_COLUMNS, RENAMED_RESULT_COLUMNS)
@@ -778,7 +792,7 @@ def _save(workbook: Any, path: Path) -> None:
     """Write beside the target and move into its place: whoever opens it finds the old workbook or the new, never half of one."""
     content = io.BytesIO()
     workbook.save(content)  # in memory: openpyxl leaves its own things half open when a disk fails it
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = _beside(path)
     try:
         beside.write_bytes(content.getbuffer())
         os.replace(beside, path)  # noqa: PTH105 (the word for it: replaces on every system)
@@ -786,3 +800,7 @@ def _save(workbook: Any, path: Path) -> None:
         raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"

@@ -6,12 +6,14 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flask import Blueprint, Response, jsonify
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from storage import messages, workers
+from storage import audit, messages, workers
 from storage.database import Database, is_rehearsal, sqlite_is_safe
 from storage.errors import Misconfigured
 
@@ -82,18 +84,31 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         states = messages.count_states(tx)
         fresh = workers.is_fresh(tx)
         kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
+        paused = messages.paused(tx)
+        broken = audit.first_broken(tx)
     yield "stamp", True, kind
     yield (
         "worker",
         fresh,
         "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'",
     )
+    yield _paused(paused)
     unknown = states.get("unknown", 0) + states.get("unresolved", 0)
     told = f"{unknown} messages may or may not have been sent: jumbe messages list --state unknown"
     yield "unknown", unknown == 0, told if unknown else "no message is in doubt"
     aside = states.get("set_aside", 0)
     told = f"{aside} texts could not be handled: jumbe messages list --state set_aside"
     yield "inbox", aside == 0, told if aside else "every text was handled"
+    told = f"line {broken} of the audit log, or what stands under it, was changed by somebody: compare with a backup"
+    yield "audit", broken is None, "every line of the audit log holds" if broken is None else told
     if db.file is not None:
         free = shutil.disk_usage(Path(db.file).resolve().parent).free
         yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
+
+
+def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
+    """The line about gateways at which everything waits."""
+    told = [f"{g.name} is paused until {g.paused_until:%Y-%m-%d %H:%M} UTC: {g.paused_because}" for g in gateways]
+    if not told:
+        return "paused", True, "no gateway is paused"
+    return "paused", False, "; ".join(told) + ". When it is mended, restart 'jumbe worker': it tries again at once"

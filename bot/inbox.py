@@ -33,12 +33,13 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
     """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
     with db.transaction() as tx:
         row = messages.record_inbound(
-            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text)
-        )
+            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
+            told=text.opt_out, answered=text.answered,
+        )  # fmt: skip
         if row is None:
             return False
-        _hear_consent(tx, row, text.opt_out)
-        _handle_safely(tx, row, text.opt_out, answered=text.answered)
+        _hear_consent(tx, row)
+        _handle_safely(tx, row)
         if not messages.is_set_down(tx, row.id):
             raise Lost("the inbound text is not in the database")
     return True
@@ -56,10 +57,11 @@ def try_again(db: Database) -> int:
     return len(waiting)
 
 
-def _handle_safely(tx: Transaction, row: Row[Any], told: str | None = None, *, answered: bool = False) -> None:
+def _handle_safely(tx: Transaction, row: Row[Any]) -> None:
+    """Handle a text by what its row holds, so that a second try knows all that the first one knew."""
     try:
         with tx.savepoint():
-            _handle(tx, row, told, answered=answered)
+            _handle(tx, row, row.told, answered=row.answered)
     except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
@@ -79,9 +81,9 @@ def _where(fault: BaseException) -> str:
     return type(fault).__name__ + place
 
 
-def _hear_consent(tx: Transaction, row: Row[Any], told: str | None) -> None:
+def _hear_consent(tx: Transaction, row: Row[Any]) -> None:
     """STOP and START count at once and survive whatever happens to the rest of the handling."""
-    word = _opt_word(tx, row, told)
+    word = _opt_word(tx, row, row.told)
     if word in ("stop", "start"):
         by = Actor("sms", None, f"message {row.id}")
         consent.hear(tx, row.phone, word, words=row.body, message_id=row.id, by=by)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from flask import Blueprint, Response
 from flask import request as flask_request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
@@ -42,9 +43,14 @@ def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str) ->
         gateway = gateways.get(name)
         if gateway is None:
             return Response("no such gateway\n", 404, content_type="text/plain")
-        code = take(db, gateway, _request(public_url))
+        try:
+            request = _request(public_url)
+        except RequestEntityTooLarge:
+            # No gateway sends so much, and a signature over bytes that were not read cannot be checked.
+            return _refusal(403)
+        code = take(db, gateway, request)
         if code != 200:
-            return Response(f"{_SAID[code]}\n", code, content_type="text/plain")
+            return _refusal(code)
         reply = gateway.reply()
         return Response(reply.body, 200, content_type=reply.content_type)
 
@@ -52,6 +58,10 @@ def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str) ->
 
 
 _SAID = {400: "this is not what the gateway sends", 403: "not signed by the gateway", 503: "cannot keep this now"}
+
+
+def _refusal(code: int) -> Response:
+    return Response(f"{_SAID[code]}\n", code, content_type="text/plain")
 
 
 def take_inbound(db: Database, gateway: Gateway, request: Request) -> int:
@@ -91,7 +101,10 @@ def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
             word=receipt.word,
             code=receipt.code,
         )
-        if receipt.code == "21610":
+        # Only of our own message: after a restore the same number may stand for a text to another person.
+        if receipt.opted_out and messages.is_ours(
+            tx, gateway=gateway, message_id=receipt.message_id, gateway_id=receipt.gateway_id
+        ):
             messages.note_opt_out(tx, receipt.message_id, by=Actor("gateway", None, f"receipt of {receipt.message_id}"))
     return moved
 

@@ -15,9 +15,10 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -41,7 +42,7 @@ LOOK_S = 0.1
 
 HOUSEKEEPING = timedelta(seconds=1)
 CALL_S = 30.0
-"""No call lasts longer, whatever an adapter promises."""
+"""No call lasts longer, whatever an adapter promises: well below the lease of what is handed over (`messages.LEASE`)."""
 
 STOP_S = 25.0
 """A platform kills about 30 s after SIGTERM."""
@@ -70,6 +71,7 @@ class Worker:
         self._answered = asyncio.Event()
         self._tidied: datetime | None = None
         self._no_token_before: dict[str, datetime] = {}
+        self._turned_away: set[str] = set()
         self._faults = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -95,12 +97,26 @@ class Worker:
             log.warning("after a worker died: %d messages back in the queue, %d unknown", back, doubtful)
 
     async def turn(self) -> bool:
-        """One round of all the work there is now; returns whether there was any."""
-        worked = await self._in_thread(self._tidy)
-        worked = await self._in_thread(self._expand) or worked
-        for name, gateway in self.gateways.items():
-            worked = await self._send(name, gateway) or worked
-        return await self._in_thread(self._record) or worked
+        """One round of all the work there is now; returns whether there was any.
+
+        What gateways have answered is written down first, and a fault in one step keeps no other step from its work; it
+        is raised when all have had their turn.
+        """
+        self._answered.clear()
+        steps: list[Callable[[], Awaitable[bool]]] = [
+            partial(self._in_thread, work) for work in (self._record, self._tidy, self._expand)
+        ]
+        steps += [partial(self._send, name, gateway) for name, gateway in self.gateways.items()]
+        worked = False
+        faults: list[Exception] = []
+        for step in steps:
+            try:
+                worked = await step() or worked
+            except Exception as fault:  # noqa: BLE001  raised below
+                faults.append(fault)
+        if faults:
+            raise faults[0]
+        return worked
 
     async def drain(self) -> None:
         """Work until nothing is due and nothing is under way: what a test or a one-off run waits for."""
@@ -134,8 +150,7 @@ class Worker:
         return worked
 
     async def _wait(self, stop: asyncio.Event) -> None:
-        """Until a call is answered, the next look, or the end."""
-        self._answered.clear()
+        """Until a call is answered, the next look, or the end.  An answer since the turn began does not wait."""
         waits = [asyncio.create_task(self._answered.wait()), asyncio.create_task(stop.wait())]
         await asyncio.wait(waits, timeout=LOOK_S, return_when="FIRST_COMPLETED")
         for wait in waits:
@@ -147,7 +162,7 @@ class Worker:
     # -- in the database's thread --------------------------------------------------------------------------------------
 
     def _tidy(self) -> bool:
-        """Once a second: heartbeat, leases, inbound texts to try again, broadcasts that are over."""
+        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over."""
         now = self.db.clock()
         if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
             return False
@@ -156,6 +171,7 @@ class Worker:
             workers.beat(tx, self.owner)
             messages.renew(tx, self.owner)
             messages.end_leases(tx)
+            messages.expire(tx)
             messages.adopt(tx)
             broadcasts.put_away_unconfirmed(tx)
             broadcasts.finish(tx)
@@ -168,28 +184,43 @@ class Worker:
         with self.db.transaction() as tx:
             return broadcasts.expand_next(tx)
 
-    def _take(self, name: str, gateway: Gateway, free: int) -> list[HandOver]:
-        """Claim if nothing is claimed, then pass the gate with as many as may go now."""
+    def _take(self, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
+        """Claim if nothing is claimed, then pass the gate with as many as may go now.
+
+        Returns what is to be sent, and how many the gate turned away: they cost no token, so there is no wait for the
+        next.
+        """
         if self.db.clock() < self._no_token_before.get(name, EVER):
-            return []
+            return [], 0
+        # A second's worth: what is claimed waits under a lease, and a reply to its phone would have to wait behind it.
+        worth = max(1, min(BATCH, round(gateway.rate_per_s)))
         if not self._claimed[name]:
             with self.db.reading() as tx:
                 if not messages.is_due(tx, name):
-                    return []
-            # A second's worth: what is claimed waits under a lease, and a reply would have to wait behind it.
-            at_most = max(1, min(BATCH, round(gateway.rate_per_s)))
+                    return [], 0
+            # Where the gate turns many away, ten thousand that expired or meet the night would take hours by the rate.
+            at_most = BATCH if name in self._turned_away else worth
             with self.db.transaction() as tx:
                 self._claimed[name] = messages.claim(tx, name, self.owner, at_most)
         going, rest = self._claimed[name][:free], self._claimed[name][free:]
         if not going:
-            return []
+            return [], 0
         with self.db.transaction() as tx:
             leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
-        self._claimed[name] = waiting + rest
+            held = waiting + rest
+            if waiting:
+                messages.release(tx, held[worth:], self.owner)
+                held = held[:worth]
+        self._claimed[name] = held
+        turned_away = len(going) - len(leaving) - len(waiting)
+        if turned_away:
+            self._turned_away.add(name)
+        else:
+            self._turned_away.discard(name)
         if waiting:
             # The bucket is empty: asking again before a token can be there would only take the writer's turn.
             self._no_token_before[name] = self.db.clock() + timedelta(seconds=1 / gateway.rate_per_s)
-        return leaving
+        return leaving, turned_away
 
     def _record(self) -> bool:
         """Write down what the calls came to, a batch at a time."""
@@ -238,12 +269,12 @@ class Worker:
         free = gateway.capabilities.concurrency - len(self._calls[name])
         if free <= 0:
             return False
-        leaving = await self._in_thread(self._take, name, gateway, free)
+        leaving, turned_away = await self._in_thread(self._take, name, gateway, free)
         for handed in leaving:
             call = asyncio.create_task(self._call(gateway, handed))
             self._calls[name].add(call)
             call.add_done_callback(self._calls[name].discard)
-        return bool(leaving)
+        return bool(leaving or turned_away)
 
     async def _call(self, gateway: Gateway, handed: HandOver) -> None:
         """Exactly one call; whatever goes wrong that is not certainly *not sent* is unknown."""
@@ -290,12 +321,19 @@ def _back_off_s(attempts: int) -> float:
 def only_one(file: Path | None) -> Iterator[None]:
     """Hold the lock that makes this the only worker of a SQLite file; it ends with the process, however that ends.
 
-    Raises Misconfigured if another worker holds it.
+    The lock stands beside the file itself: through a link it is the same one.  Raises Misconfigured if another worker
+    holds it, or if it cannot be made.
     """
     if file is None:
         yield
         return
-    with file.with_name(file.name + ".worker-lock").open("a") as held:
+    file = file.resolve()
+    lock = file.with_name(file.name + ".worker-lock")
+    try:
+        held = lock.open("a")
+    except OSError as fault:
+        raise Misconfigured([f"the lock {lock} cannot be made: {fault.strerror}"]) from None
+    with held:
         _lock(held, file)
         yield
 

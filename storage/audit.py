@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
@@ -40,6 +41,7 @@ class Change:
     after: Mapping[str, Any]
 
 
+_OF_A_CHANGE = ("position", "subject", "subject_id", "before", "after")
 _LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
 _INSERT = insert(audit).returning(audit.c.id)
 _CHANGES = insert(audit_changes).values(
@@ -103,19 +105,22 @@ def digest_of(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def first_broken(tx: Transaction) -> int | None:
-    """The id of the first line that was edited, swapped, inserted or whose changes were touched; None if all hold."""
+    """The id of the first line that was edited, swapped, inserted or whose changes were touched; None if all hold.
+
+    One question for lines and changes together, read a thousand rows at a time: a log of years fits into no memory.
+    """
     previous = FIRST
-    for row in tx.execute(select(audit).order_by(audit.c.id)).mappings():
-        rows = [
-            {name: change[name] for name in ("position", "subject", "subject_id", "before", "after")}
-            for change in tx.execute(
-                select(audit_changes).where(audit_changes.c.entry_id == row["id"]).order_by(audit_changes.c.position)
-            ).mappings()
-        ]
-        digest = digest_of(rows) if rows else None
-        if row["previous"] != previous or row["changes_digest"] != digest or hash_of(dict(row)) != row["hash"]:
-            return int(row["id"])
-        previous = row["hash"]
+    both = select(audit, *(audit_changes.c[name].label(f"changes.{name}") for name in _OF_A_CHANGE))
+    both = both.outerjoin(audit_changes, audit_changes.c.entry_id == audit.c.id)
+    found = tx.execute(both.order_by(audit.c.id, audit_changes.c.position).execution_options(yield_per=1000))
+    for number, group in groupby(found.mappings(), key=lambda row: row["id"]):
+        together = list(group)
+        entry = {column.name: together[0][column.name] for column in audit.c}
+        rows = [{name: row[f"changes.{name}"] for name in _OF_A_CHANGE} for row in together]
+        digest = digest_of(rows) if rows[0]["position"] is not None else None
+        if entry["previous"] != previous or entry["changes_digest"] != digest or hash_of(entry) != entry["hash"]:
+            return int(number)
+        previous = entry["hash"]
     return None
 
 

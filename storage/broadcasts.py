@@ -327,6 +327,12 @@ def is_for(tx: Transaction, number: int, case_id: int) -> bool:
     return tx.scalar(select(whom.c.case_id).where(whom.c.case_id == case_id)) is not None
 
 
+def reached(tx: Transaction, number: int) -> list[int]:
+    """The cases that a broadcast reached, as far as the gateway knows: whom a correction is for."""
+    query = select(messages.c.case_id).where(messages.c.broadcast_id == number, messages.c.state.in_(ARRIVED))
+    return list(tx.execute(query.order_by(messages.c.case_id)).scalars())
+
+
 def last_arrived(tx: Transaction, case_id: int) -> Row[Any] | None:
     """The newest message that reached a case, as far as the gateway knows."""
     query = select(messages).where(messages.c.case_id == case_id, messages.c.state.in_(ARRIVED))
@@ -481,5 +487,6 @@ def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> ColumnElem
     waves = [
         (zone == name, literal(schedules.next_allowed(row.hold_until, (name,), tx.rules.hours), Moment()))
         for name in named
+        if schedules.valid_zone(name)
     ]
     return case(*waves, else_=base) if waves else base

@@ -152,6 +152,30 @@ def create(
     return group(tx, short)
 
 
+def rename(tx: Transaction, group_id: int, name: str, *, by: Actor) -> str:
+    """Give a group another long name; returns the one it had.  Raises Problem `group-name-taken` or `group-name-blank`."""
+    name = fold(name)
+    if not name:
+        raise Problem("group-name-blank")
+    old = str(tx.scalar(select(groups.c.name).where(groups.c.id == group_id)))
+    if name != old:
+        _check_name(tx, name)
+        tx.execute(update(groups).where(groups.c.id == group_id).values(name=name))
+        change = Change("group", group_id, {"name": old}, {"name": name})
+        audit.record(tx, "groups.rename", "group", group_id, changes=[change], by=by)
+    return old
+
+
+def restore(tx: Transaction, group_id: int, *, by: Actor) -> Row[Any]:
+    """Bring a deleted group back with the members it had.  Raises Problem `group-exists` or `group-name-taken`."""
+    row = tx.execute(select(groups).where(groups.c.id == group_id)).one()
+    _check_short(tx, row.short)
+    _check_name(tx, row.name)
+    tx.execute(update(groups).where(groups.c.id == group_id).values(deleted_at=None))
+    audit.record(tx, "groups.restore", "group", group_id, by=by)
+    return group(tx, row.short)
+
+
 def delete(tx: Transaction, group_id: int, *, by: Actor) -> None:
     """Take a group away; its members and their history stay for `as of`.
 

@@ -1,8 +1,15 @@
 """Bulk changes from the rows of a sheet: first a plan, then apply.
 
-A plan gives every row one verdict and a reason, and touches nothing.  Apply is one transaction: it plans again, refuses
-if anything came out otherwise (somebody changed the group in between), and then does all of it or nothing.
-Doing it twice changes nothing the second time.  Rows go through the database as sets, never one by one.
+Three steps, so that a sheet of 100,000 rows never keeps a STOP waiting for SQLite's one writer:
+
+    read    what the cells say; slow, pure, and outside of every transaction
+    plan    one verdict and a reason for every row; only looks, so `Database.reading` is enough
+    apply   all of it or nothing, and only what the plan says
+
+Apply first makes sure that the plan still holds.  Every verb that changes a case or a group leaves a line in the audit
+log, so where no such line came since, nothing is compared twice; where one did, it plans again and refuses if anything
+came out otherwise.  Doing it twice changes nothing the second time.  Rows go through the database as sets, never one
+by one.
 """
 
 from __future__ import annotations
@@ -10,20 +17,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Column, Integer, MetaData, Row, Table, Text, insert, select
+from sqlalchemy import Column, Integer, MetaData, Row, Table, Text, select
 
 from storage import consent, contacts, groups, phones, schedules
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.identifiers import fold, key
+from storage.identifiers import Identifier, fold, key
 from storage.identifiers import read as read_identifier
-from storage.schema import cases
+from storage.rules import Rules
+from storage.schema import audit, cases
 
 Mode = Literal["add", "remove", "replace"]
 
@@ -71,18 +79,49 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sheet would do; `counts` has only verdicts that occur."""
+    """What a sheet would do; `counts` has only verdicts that occur, `refusal` says why none of it may be done.
+
+    `basis` is what was planned (the sheet as read, and for which group), `seen` the last change that it knows of.
+    """
 
     verdicts: Sequence[Verdict]
     counts: Mapping[str, int]
     digest: str
+    refusal: Problem | None = None
+    basis: tuple[object, ...] = ()
+    seen: int = 0
+
+    @property
+    def acts(self) -> bool:
+        """Whether carrying it out would change anything."""
+        return any(self.counts.get(verdict) for verdict in ("add", "remove", "create", "update"))
 
 
-def _plan(verdicts: Sequence[Verdict]) -> Plan:
+def holds(tx: Transaction, plan: Plan) -> bool:
+    """Whether no case and no group was changed since this plan was made: then it need not be made again."""
+    return plan.seen == _last_change(tx)
+
+
+def _last_change(tx: Transaction) -> int:
+    """The newest line of the audit log about a case or a group; ask before looking at either."""
+    lines = select(audit.c.id).where(audit.c.subject.in_(("case", "group")))
+    return int(tx.scalar(lines.order_by(audit.c.id.desc()).limit(1)) or 0)
+
+
+def _plan(verdicts: Sequence[Verdict], *, basis: tuple[object, ...], seen: int, refusal: Problem | None = None) -> Plan:
     whole = hashlib.sha256()
     for v in verdicts:
         whole.update(f"{v.row}|{v.verdict}|{v.target}|{sorted(v.changes.items())!r}\n".encode("utf-8", "replace"))
-    return Plan(verdicts, dict(Counter(v.verdict for v in verdicts)), whole.hexdigest())
+    return Plan(verdicts, dict(Counter(v.verdict for v in verdicts)), whole.hexdigest(), refusal, basis, seen)
+
+
+def _unchanged(tx: Transaction, planned: Plan | None, basis: tuple[object, ...]) -> bool:
+    return planned is not None and planned.basis == basis and holds(tx, planned)
+
+
+def _refuse_if_stale(planned: Plan | None, plan: Plan) -> None:
+    if planned is not None and planned.digest != plan.digest:
+        raise Problem("plan-stale")
 
 
 # -- members of a group ------------------------------------------------------------------------------------------------
@@ -90,48 +129,86 @@ def _plan(verdicts: Sequence[Verdict]) -> Plan:
 IDENTIFIER = "case_identifier"
 
 
-def plan_members(tx: Transaction, group_id: int, rows: Sequence[SheetRow], mode: Mode = "add") -> Plan:
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One row as read: its identifier, or why there is none."""
+
+    number: int
+    text: str
+    identifier: Identifier | None
+    why_not: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberSheet:
+    """A sheet of identifiers as read; give it to plan and to apply, and it is read once."""
+
+    rows: Sequence[MemberRow]
+
+
+def read_members(rows: Sequence[SheetRow], rules: Rules) -> MemberSheet:
+    """What the cells of a sheet of identifiers say.  The slow part of an import, and it needs no transaction."""
+    return MemberSheet([_read_member(row, rules) for row in rows])
+
+
+def _read_member(row: SheetRow, rules: Rules) -> MemberRow:
+    cell = row.cells.get(IDENTIFIER)
+    text = cell.text if cell else ""
+    if cell and cell.fault:
+        return MemberRow(row.number, text, None, Problem("cell-unreadable", fault=cell.fault))
+    if not text:
+        return MemberRow(row.number, text, None, Problem("cell-blank", column=IDENTIFIER))
+    return MemberRow(row.number, text, read_identifier(text, country=rules.country))
+
+
+def plan_members(
+    tx: Transaction,
+    group_id: int,
+    rows: Sequence[SheetRow] | MemberSheet,
+    mode: Mode = "add",
+    *,
+    suggest: bool = True,
+) -> Plan:
     """What a sheet of identifiers would do to a group.
 
     Verdicts: add, already_in, duplicate, not_found, ambiguous, no_phone, closed, unreadable; and remove, not_member.
+    The plan of a *replace* has a refusal if rows could not be read or found (`replace-unsure`: a typing mistake must
+    not drop a member) or if none names a case (`replace-empty`: nor must a sheet that was not filled in drop them all).
     """
-    cells = [row.cells.get(IDENTIFIER) for row in rows]
-    readable = [i for i, cell in enumerate(cells) if cell and not cell.fault and cell.text]
-    identifiers = [read_identifier(cells[i].text, country=tx.rules.country) for i in readable]  # type: ignore[union-attr]
-    fitting = dict(zip(readable, contacts.find(tx, identifiers), strict=True))
-    found = {i: fits[0] for i, fits in fitting.items() if len(fits) == 1}
-    inside = groups.members_among(tx, group_id, [c.id for c in found.values()])
-    warnings = _warnings(tx, list(found.values()))
+    sheet = rows if isinstance(rows, MemberSheet) else read_members(rows, tx.rules)
+    seen = _last_change(tx)
+    asked = [row.identifier for row in sheet.rows if row.identifier]
+    fits = iter(contacts.find(tx, asked))
+    fitting = [next(fits) if row.identifier else [] for row in sheet.rows]
+    found = [fit[0] for fit in fitting if len(fit) == 1]
+    inside = groups.members_among(tx, group_id, [c.id for c in found])
+    warnings = _warnings(tx, found)
     first_row: dict[int, int] = {}
     verdicts: list[Verdict] = []
-    for i, row in enumerate(rows):
-        cell = cells[i]
-        text = cell.text if cell else ""
-        if i not in fitting:
-            fault = cell.fault if cell and cell.fault else None
-            why = Problem("cell-unreadable", fault=fault) if fault else Problem("cell-blank", column=IDENTIFIER)
-            verdicts.append(Verdict(row.number, text, "unreadable", why))
-        elif i not in found:
-            verdicts.append(_unfound(row.number, text, fitting[i]))
+    for row, fit in zip(sheet.rows, fitting, strict=True):
+        if row.identifier is None:
+            verdicts.append(Verdict(row.number, row.text, "unreadable", row.why_not))
+        elif len(fit) != 1:
+            verdicts.append(_unfound(row.number, row.text, fit))
         else:
-            case = found[i]
-            again = first_row.setdefault(case.id, row.number)
+            case = fit[0]
+            word, reason = _member_verdict(case, mode, is_member=case.id in inside)
+            if (again := first_row.setdefault(case.id, row.number)) != row.number:
+                word, reason = "duplicate", Problem("row-duplicate", row=again)
             known = {"target": case.id, "case_id": case.case_id, "warnings": warnings.get(case.id, ())}
-            if again != row.number:
-                verdicts.append(Verdict(row.number, text, "duplicate", Problem("row-duplicate", row=again), **known))
-            else:
-                word, reason = _member_verdict(case, mode, is_member=case.id in inside)
-                verdicts.append(Verdict(row.number, text, word, reason, **known))
-    verdicts = _with_suggestions(tx, verdicts)
+            verdicts.append(Verdict(row.number, row.text, word, reason, **known))
+    if suggest:
+        verdicts = _with_suggestions(tx, sheet, verdicts)
+    refusal = _why_not_replace(verdicts) if mode == "replace" else None
     if mode == "replace":
         verdicts += _left_out(tx, group_id, keep={v.target for v in verdicts if v.verdict == "already_in"})
-    return _plan(verdicts)
+    return _plan(verdicts, basis=(sheet, group_id, mode), seen=seen, refusal=refusal)
 
 
 def apply_members(
     tx: Transaction,
     group_id: int,
-    rows: Sequence[SheetRow],
+    rows: Sequence[SheetRow] | MemberSheet,
     mode: Mode = "add",
     *,
     planned: Plan | None = None,
@@ -139,19 +216,24 @@ def apply_members(
 ) -> Plan:
     """Carry out a plan for a group, all of it or nothing; returns what was done.
 
-    Raises Problem `plan-stale` if the group or the cases changed since `planned`, and `replace-unsure` if a *replace*
-    has rows that could not be read or found: a typing mistake must not drop a member.
+    Raises Problem `plan-stale` if the group or the cases changed since `planned`, and the plan's refusal if it has one.
     """
-    plan = plan_members(tx, group_id, rows, mode)
-    if planned is not None and planned.digest != plan.digest:
-        raise Problem("plan-stale")
-    unsure = [v for v in plan.verdicts if v.verdict in ("not_found", "unreadable", "ambiguous")]
-    if mode == "replace" and unsure:
-        shown = ", ".join(str(v.row) for v in unsure[:5])
-        raise Problem("replace-unsure", count=len(unsure), rows=shown)
-    groups.add(tx, group_id, [v.target for v in plan.verdicts if v.verdict == "add" and v.target], by=by)
-    groups.remove(tx, group_id, [v.target for v in plan.verdicts if v.verdict == "remove" and v.target], by=by)
-    return plan
+    if planned is None or not _unchanged(tx, planned, (rows, group_id, mode)):
+        again = plan_members(tx, group_id, rows, mode, suggest=planned is None)
+        _refuse_if_stale(planned, again)
+        planned = planned or again
+    if planned.refusal:
+        raise planned.refusal
+    groups.add(tx, group_id, [v.target for v in planned.verdicts if v.verdict == "add" and v.target], by=by)
+    groups.remove(tx, group_id, [v.target for v in planned.verdicts if v.verdict == "remove" and v.target], by=by)
+    return planned
+
+
+def _why_not_replace(verdicts: Sequence[Verdict]) -> Problem | None:
+    unsure = [v for v in verdicts if v.verdict in ("not_found", "unreadable", "ambiguous")]
+    if unsure:
+        return Problem("replace-unsure", count=len(unsure), rows=", ".join(str(v.row) for v in unsure[:5]))
+    return None if any(v.target for v in verdicts) else Problem("replace-empty", column=IDENTIFIER)
 
 
 def _member_verdict(case: Row[Any], mode: Mode, *, is_member: bool) -> tuple[str, Problem | None]:
@@ -173,13 +255,10 @@ def _unfound(number: int, text: str, fitting: Sequence[Row[Any]]) -> Verdict:
     return Verdict(number, text, "ambiguous", Problem("row-ambiguous", typed=text, candidates=candidates))
 
 
-def _with_suggestions(tx: Transaction, verdicts: list[Verdict]) -> list[Verdict]:
-    lost = [n for n, v in enumerate(verdicts) if v.verdict == "not_found"]
-    identifiers = [read_identifier(verdicts[n].identifier, country=tx.rules.country) for n in lost]
-    for n, suggestion in zip(lost, contacts.suggest(tx, identifiers), strict=True):
-        if suggestion is not None:
-            verdicts[n] = replace(verdicts[n], suggestion=suggestion)
-    return verdicts
+def _with_suggestions(tx: Transaction, sheet: MemberSheet, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    lost = [row.identifier for row, v in zip(sheet.rows, verdicts, strict=True) if v.verdict == "not_found"]
+    nearest = iter(contacts.suggest(tx, [identifier for identifier in lost if identifier]))
+    return [replace(v, suggestion=next(nearest)) if v.verdict == "not_found" else v for v in verdicts]
 
 
 def _left_out(tx: Transaction, group_id: int, keep: set[int | None]) -> list[Verdict]:
@@ -209,10 +288,9 @@ def _warnings(tx: Transaction, found: Sequence[Row[Any]]) -> dict[int, tuple[Pro
 
 
 def _stopped(tx: Transaction, found: Sequence[Row[Any]]) -> set[int]:
-    tx.temporary(_asked)
     if not found:
         return set()
-    tx.execute(insert(_asked), [{"id": i} for i in {c.id for c in found}])
+    contacts.fill(tx, _asked, [{"id": i} for i in {c.id for c in found}])
     query = select(cases.c.id).join(_asked, _asked.c.id == cases.c.id)
     return set(tx.execute(query.where(consent.is_stopped(cases.c.contact_phone_number))).scalars())
 
@@ -228,6 +306,7 @@ _KNOWN_AS = {
     "email": "commcare_email_address",
     "language": "language_code",
     "timezone": "time_zone",
+    "closed": "status",
 }
 """Other names under which a sheet brings a column: those of CommCare's case export, and what people write."""
 
@@ -239,41 +318,109 @@ _YES, _NO = ("1", "yes", "true"), ("0", "no", "false")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
-_Reader = Callable[[Transaction, str], tuple[Any, tuple[Problem, ...]]]
+_Reader = Callable[[Rules, str], tuple[Any, tuple[Problem, ...]]]
 
 
-def plan_cases(tx: Transaction, rows: Sequence[SheetRow]) -> Plan:
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """One row as read: what it sets, or in `why_not` why it cannot be used."""
+
+    number: int
+    case_id: str
+    external_id: str
+    values: Mapping[str, Any]
+    properties: Mapping[str, str | None]
+    warnings: tuple[Problem, ...] = ()
+    why_not: Problem | None = None
+
+    @property
+    def identifier(self) -> str:
+        """What names the row to a person."""
+        return self.case_id or self.external_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseSheet:
+    """A sheet of cases as read; give it to plan and to apply, and it is read once."""
+
+    rows: Sequence[CaseRow]
+
+
+def read_cases(rows: Sequence[SheetRow], rules: Rules, *, columns: Collection[str] | None = None) -> CaseSheet:
+    """What the cells of a sheet of cases say.  The slow part of an import, and it needs no transaction.
+
+    `columns` are those of the sheet, for rows leave blank cells out.  Raises Problem `column-two-names`.
+    """
+    known = _known_columns(columns or dict.fromkeys(name for row in rows for name in row.cells))
+    return CaseSheet([_read_case(row, known, rules) for row in rows])
+
+
+def _known_columns(columns: Collection[str]) -> dict[str, str]:
+    """What each column that we know means: the name of a property, or `closed`; any other is a free property.
+
+    Another name counts only in a sheet without the column itself, however blank that is: of two columns that could be
+    the phone number, the wrong one would be texted.
+    """
+    known = {name: name for name in columns if name in _READERS or name == "case_id"}
+    others: dict[str, list[str]] = {}
+    for name in columns:
+        if (meant := _KNOWN_AS.get(name)) and meant not in columns:
+            others.setdefault(meant, []).append(name)
+    for meant, names in others.items():
+        if len(names) > 1:
+            raise Problem("column-two-names", columns=" and ".join(names), meant=meant)
+        known[names[0]] = "closed" if names[0] == "closed" else meant
+    return known
+
+
+def _read_case(row: SheetRow, known: Mapping[str, str], rules: Rules) -> CaseRow:
+    named = {known[name]: cell for name, cell in row.cells.items() if name in known}
+    free = {name: cell for name, cell in row.cells.items() if name not in known}
+    case_id, external_id = _text(named, "case_id"), _text(named, "external_id")
+    try:
+        if not case_id and not external_id:
+            raise Problem("row-no-id")
+        values, warnings = _read_values(rules, named)
+    except Problem as why_not:
+        return CaseRow(row.number, case_id, external_id, {}, {}, why_not=why_not)
+    return CaseRow(row.number, case_id, external_id, values, _read_properties(free), warnings)
+
+
+def plan_cases(tx: Transaction, rows: Sequence[SheetRow] | CaseSheet) -> Plan:
     """What a sheet of cases would do.  Verdicts: create, update, unchanged, invalid.
 
     A row is matched by case id, else by external id, never by phone; one with neither is invalid, because the same
     sheet loaded twice would make the person twice.
     """
-    named = [{_KNOWN_AS.get(name, name): cell for name, cell in row.cells.items()} for row in rows]
-    by_case_id = _existing(tx, cases.c.case_id_key, [_text(cells, "case_id") for cells in named])
-    by_external = _existing(tx, cases.c.external_id_key, [_text(cells, "external_id") for cells in named])
+    sheet = rows if isinstance(rows, CaseSheet) else read_cases(rows, tx.rules)
+    seen = _last_change(tx)
+    by_case_id = _existing(tx, cases.c.case_id_key, [row.case_id for row in sheet.rows])
+    by_external = _existing(tx, cases.c.external_id_key, [row.external_id for row in sheet.rows])
     first_row: dict[object, int] = {}
     verdicts: list[Verdict] = []
-    for row, cells in zip(rows, named, strict=True):
-        identifier = _text(cells, "case_id") or _text(cells, "external_id")
+    for row in sheet.rows:
         try:
-            verdict = _case_verdict(tx, row.number, identifier, cells, by_case_id, by_external)
-            for claim in _claims(verdict, cells):
+            verdict = _case_verdict(row, by_case_id, by_external)
+            for claim in _claims(verdict, row):
                 if (again := first_row.setdefault(claim, row.number)) != row.number:
                     raise Problem("row-duplicate", row=again)
         except Problem as problem:
-            verdict = Verdict(row.number, identifier, "invalid", problem, problem.values.get("near"))  # type: ignore[arg-type]
+            verdict = Verdict(row.number, row.identifier, "invalid", problem, problem.values.get("near"))  # type: ignore[arg-type]
         verdicts.append(verdict)
-    return _plan(_with_owner_warnings(tx, verdicts))
+    return _plan(_with_owner_warnings(tx, verdicts), basis=(sheet,), seen=seen)
 
 
-def apply_cases(tx: Transaction, rows: Sequence[SheetRow], *, planned: Plan | None = None, by: Actor) -> Plan:
+def apply_cases(
+    tx: Transaction, rows: Sequence[SheetRow] | CaseSheet, *, planned: Plan | None = None, by: Actor
+) -> Plan:
     """Carry out a plan for cases, all good rows or nothing; returns what was done, with the case ids.
 
     Raises Problem `plan-stale` if a case changed since `planned`.
     """
-    plan = plan_cases(tx, rows)
-    if planned is not None and planned.digest != plan.digest:
-        raise Problem("plan-stale")
+    plan = planned
+    if plan is None or not _unchanged(tx, plan, (rows,)):
+        plan = plan_cases(tx, rows)
+        _refuse_if_stale(planned, plan)
     acting = [v for v in plan.verdicts if v.wanted is not None and v.verdict in ("create", "update")]
     if not acting:
         return plan
@@ -284,68 +431,51 @@ def apply_cases(tx: Transaction, rows: Sequence[SheetRow], *, planned: Plan | No
         replace(v, target=made[v.row], case_id=public[made[v.row]], wanted=None) if v.row in made else v
         for v in plan.verdicts
     ]
-    return Plan(done, plan.counts, plan.digest)
+    return replace(plan, verdicts=done)
 
 
-def _case_verdict(
-    tx: Transaction,
-    number: int,
-    identifier: str,
-    cells: Mapping[str, Cell],
-    by_case_id: Mapping[str, Sequence[Row[Any]]],
-    by_external: Mapping[str, Sequence[Row[Any]]],
-) -> Verdict:
-    case_id, external_id = _text(cells, "case_id"), _text(cells, "external_id")
-    if not case_id and not external_id:
-        raise Problem("row-no-id")
-    for name in ("case_id", "external_id"):
-        if name in cells and (fault := cells[name].fault):
-            raise Problem("cell-unreadable", fault=fault)
-    case = _matched(case_id, external_id, by_case_id, by_external)
-    values, properties, warnings = _read_values(tx, cells)
-    if not values.get("contact_phone_number", case.contact_phone_number if case is not None else None):
-        values.pop("contact_phone_number_is_verified", None)  # without a number there is nothing to verify
+_ByKey = Mapping[str, Sequence[Row[Any]]]
+
+
+def _case_verdict(row: CaseRow, by_case_id: _ByKey, by_external: _ByKey) -> Verdict:
+    if row.why_not:
+        raise row.why_not
+    case = _matched(row.case_id, row.external_id, by_case_id, by_external)
+    if case is None and key(row.case_id).startswith("c-"):
+        raise Problem("row-case-id-unknown", typed=row.case_id)
     old = case._mapping if case is not None else {}
     had = case.properties if case is not None else {}
+    values = dict(row.values)
+    if not values.get("contact_phone_number", old.get("contact_phone_number")):
+        values.pop("contact_phone_number_is_verified", None)  # without a number there is nothing to verify
     changes = {n: (old.get(n), v) for n, v in values.items() if _differs(old.get(n), v)}
-    changes |= {n: (had.get(n), v) for n, v in properties.items() if had.get(n) != v}
+    changes |= {n: (had.get(n), v) for n, v in row.properties.items() if had.get(n) != v}
     kept = {n: v for n, v in values.items() if n in changes or n == "contact_phone_number_is_verified"}
     if case is not None and values.get("contact_phone_number_is_verified"):
         kept.setdefault("contact_phone_number", case.contact_phone_number)  # so that its owner is named
     if "contact_phone_number" in changes:
-        kept["number_warning"] = warnings[0].key if warnings else None
-    wanted = Wanted(case.id if case is not None else None, kept, properties, case_id or None)
-    if case is None:
-        if key(case_id).startswith("c-"):
-            raise Problem("row-case-id-unknown", typed=case_id)
-        return Verdict(number, identifier, "create", warnings=warnings, changes=changes, wanted=wanted)
-    word = "update" if changes else "unchanged"
+        kept["number_warning"] = row.warnings[0].key if row.warnings else None
     return Verdict(
-        number,
-        identifier,
-        word,
-        target=case.id,
-        case_id=case.case_id,
-        warnings=warnings,
+        row.number,
+        row.identifier,
+        "create" if case is None else "update" if changes else "unchanged",
+        target=old.get("id"),
+        case_id=old.get("case_id"),
+        warnings=row.warnings,
         changes=changes,
-        wanted=wanted,
+        wanted=Wanted(old.get("id"), kept, row.properties, row.case_id or None),
     )
 
 
-def _claims(verdict: Verdict, cells: Mapping[str, Cell]) -> Iterable[object]:
+def _claims(verdict: Verdict, row: CaseRow) -> Iterable[object]:
     """What no second row of a sheet may name: the case itself, and the ids that this row brings into the world."""
-    if verdict.target or _text(cells, "case_id"):
-        yield verdict.target or ("case_id", key(_text(cells, "case_id")))
-    if "external_id" in verdict.changes and (external_id := _text(cells, "external_id")):
-        yield ("external_id", key(external_id))
+    if verdict.target or row.case_id:
+        yield verdict.target or ("case_id", key(row.case_id))
+    if "external_id" in verdict.changes and row.external_id:
+        yield ("external_id", key(row.external_id))
 
 
-def _matched(
-    case_id: str,
-    external_id: str,
-    by_case_id: Mapping[str, Sequence[Row[Any]]],
-    by_external: Mapping[str, Sequence[Row[Any]]],
-) -> Row[Any] | None:
+def _matched(case_id: str, external_id: str, by_case_id: _ByKey, by_external: _ByKey) -> Row[Any] | None:
     same = by_external.get(key(external_id), ()) if external_id else ()
     if case_id:
         found = by_case_id.get(key(case_id), ())
@@ -358,27 +488,32 @@ def _matched(
     return same[0] if same else None
 
 
-def _read_values(
-    tx: Transaction, cells: Mapping[str, Cell]
-) -> tuple[dict[str, Any], dict[str, str | None], tuple[Problem, ...]]:
-    """What a row sets: the properties we know, the free ones, and warnings about the number."""
+def _read_values(rules: Rules, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """What a row sets of the properties we know, and warnings about the number."""
     values: dict[str, Any] = {}
-    properties: dict[str, str | None] = {}
     warnings: tuple[Problem, ...] = ()
     for name, cell in cells.items():
-        text = fold(cell.text)
-        if cell.fault and (name in _READERS or name == "closed"):
+        if cell.fault:
             raise Problem("cell-unreadable", fault=cell.fault)
+        text = fold(cell.text)
         if text in _BLANK or name == "case_id":
             continue
         if name == "closed":
             values["status"] = "closed" if _yes_no(name, text) else "open"
-        elif name in _READERS:
-            values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](tx, text)
-            warnings += notes
         else:
-            properties[name] = None if text == _CLEAR else cell.text.strip()
-    return values, properties, warnings
+            values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](rules, text)
+            warnings += notes
+    return values, warnings
+
+
+def _read_properties(cells: Mapping[str, Cell]) -> dict[str, str | None]:
+    """What a row sets of the free properties; None takes one away."""
+    folded = {name: fold(cell.text) for name, cell in cells.items()}
+    return {
+        name: None if folded[name] == _CLEAR else cell.text.strip()
+        for name, cell in cells.items()
+        if folded[name] not in _BLANK
+    }
 
 
 def _yes_no(column: str, text: str) -> bool:
@@ -389,45 +524,45 @@ def _yes_no(column: str, text: str) -> bool:
     raise Problem("not-yes-or-no", column=column, typed=text)
 
 
-def _read_phone(tx: Transaction, text: str) -> tuple[str, tuple[Problem, ...]]:
-    number = phones.read(text, country=tx.rules.country, strict=tx.rules.strict_numbers)
+def _read_phone(rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
+    number = phones.read(text, country=rules.country, strict=rules.strict_numbers)
     return number.digits, tuple(Problem(warning, typed=text, digits=number.digits) for warning in number.warnings)
 
 
-def _read_status(_tx: Transaction, text: str) -> tuple[str, tuple[Problem, ...]]:
+def _read_status(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
     if text.casefold() not in ("open", "closed"):
         raise Problem("status-unknown", typed=text)
     return text.casefold(), ()
 
 
-def _read_email(_tx: Transaction, text: str) -> tuple[str, tuple[Problem, ...]]:
+def _read_email(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
     if not _EMAIL.fullmatch(text):
         raise Problem("email-shape", typed=text)
     return text, ()
 
 
-def _read_zone(_tx: Transaction, text: str) -> tuple[str, tuple[Problem, ...]]:
+def _read_zone(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
     if not schedules.valid_zone(text):
         raise Problem("zone-unknown", typed=text, near=", ".join(schedules.nearest_zones(text)))
     return text, ()
 
 
-def _read_language(_tx: Transaction, text: str) -> tuple[str, tuple[Problem, ...]]:
+def _read_language(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
     if not _LANGUAGE.fullmatch(text):
         raise Problem("language-shape", typed=text)
     return text, ()
 
 
 _READERS: dict[str, _Reader] = {
-    "external_id": lambda _tx, text: (text, ()),
-    "name": lambda _tx, text: (text, ()),
+    "external_id": lambda _rules, text: (text, ()),
+    "name": lambda _rules, text: (text, ()),
     "status": _read_status,
     "contact_phone_number": _read_phone,
-    "contact_phone_number_is_verified": lambda _tx, text: (_yes_no("contact_phone_number_is_verified", text), ()),
+    "contact_phone_number_is_verified": lambda _rules, text: (_yes_no("contact_phone_number_is_verified", text), ()),
     "commcare_email_address": _read_email,
     "time_zone": _read_zone,
     "language_code": _read_language,
-    "contact_backend_id": lambda _tx, text: (text, ()),
+    "contact_backend_id": lambda _rules, text: (text, ()),
 }
 _EMPTY: dict[str, Any] = {"name": "", "status": "open", "contact_phone_number_is_verified": False}
 
@@ -443,11 +578,10 @@ def _text(cells: Mapping[str, Cell], name: str) -> str:
 
 def _existing(tx: Transaction, column: Column[Any], texts: Iterable[str]) -> dict[str, list[Row[Any]]]:
     """The cases that have one of these keys in a column, by key; one question to the database."""
-    tx.temporary(_keys)
     distinct = [{"key": k} for k in {key(text) for text in texts if text}]
     if not distinct:
         return {}
-    tx.execute(insert(_keys), distinct)
+    contacts.fill(tx, _keys, distinct)
     found: dict[str, list[Row[Any]]] = {}
     for row in tx.execute(select(cases).join(_keys, _keys.c.key == column).order_by(cases.c.id)):
         found.setdefault(row._mapping[column], []).append(row)
@@ -481,7 +615,6 @@ def _with_owner_warnings(tx: Transaction, verdicts: list[Verdict]) -> list[Verdi
 
 
 def _public_ids(tx: Transaction, ids: Sequence[int]) -> dict[int, str]:
-    tx.temporary(_asked)
-    tx.execute(insert(_asked), [{"id": i} for i in set(ids)])
+    contacts.fill(tx, _asked, [{"id": i} for i in set(ids)])
     rows = tx.execute(select(cases.c.id, cases.c.case_id).join(_asked, _asked.c.id == cases.c.id))
     return {row.id: row.case_id for row in rows}

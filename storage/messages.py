@@ -8,6 +8,7 @@ again.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Integer,
     Row,
     Select,
@@ -37,6 +39,8 @@ from storage.audit import Actor
 from storage.database import Transaction, insert_new
 from storage.schema import Moment, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
+
+log = logging.getLogger(__name__)
 
 MOVES: dict[str, frozenset[str]] = {
     "queued": frozenset({"claimed", "withheld", "expired", "cancelled", "refused"}),
@@ -97,6 +101,9 @@ _SETTLE = {
 OPEN = ("queued", "claimed", "sending")
 ARRIVED = ("accepted", "sent", "delivered")
 LEASE = timedelta(seconds=120)
+"""Well beyond the longest call to a gateway (30 s): what is still `sending` when it ends has lost its answer."""
+
+EXPIRE_AT_ONCE = 1000
 RETRY_INBOUND = timedelta(seconds=30)
 MAX_TRIES = 3
 
@@ -131,6 +138,7 @@ class HandOver:
     body: str
     validity_s: int | None
     attempts: int
+    segments: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +158,21 @@ class Settled:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def record_inbound(tx: Transaction, *, gateway: str, gateway_id: str, sender: str, text: str) -> Row[Any] | None:
-    """Keep a text; None if this gateway message id was seen before, however long ago."""
+def record_inbound(
+    tx: Transaction,
+    *,
+    gateway: str,
+    gateway_id: str,
+    sender: str,
+    text: str,
+    told: str | None = None,
+    answered: bool = False,
+) -> Row[Any] | None:
+    """Keep a text; None if this gateway message id was seen before, however long ago.
+
+    `told` is stop, start or help where the gateway itself says so, and `answered` that it has replied: they are kept for
+    the handling that comes later if the first one fails.
+    """
     row = {
         "direction": "in",
         "phone": sender,
@@ -160,6 +181,8 @@ def record_inbound(tx: Transaction, *, gateway: str, gateway_id: str, sender: st
         "state": "received",
         "gateway": gateway,
         "gateway_id": gateway_id,
+        "told": told,
+        "answered": answered,
         "due_at": tx.now,
         "created_at": tx.now,
     }
@@ -297,17 +320,19 @@ def hand_over(
     """The gate, just before the call: consent, halt, quiet hours and expiry once more, and a token of the gateway.
 
     Returns what may be sent now, each with a fresh attempt id and already `sending`, and the ids that still wait for a
-    token.  What may not be sent is moved to the state that says why.
+    token.  What may not be sent is moved to the state that says why, and so is a row at which our own code fails: it
+    would fail in every batch after this one, and nobody else's text would ever leave.
     """
     rows = _at_the_gate(tx, ids, owner)
-    verdicts = [(row, _verdict(tx, row)) for row in rows]
-    passing = [row for row, verdict in verdicts if verdict is None]
-    for row, verdict in verdicts:
-        if verdict is not None:
-            _move(tx, row.id, "claimed", **verdict)
-    granted = _take_tokens(tx, passing[0].gateway, rate_per_s, len(passing)) if passing else 0
-    secret = bytes(rows[0].secret) if rows else b""
-    going = [_leaving(tx, row, secret) for row in passing[:granted]]
+    passing: list[HandOver] = []
+    for row in rows:
+        judged = _judged(tx, row)
+        if isinstance(judged, HandOver):
+            passing.append(judged)
+        else:
+            _move(tx, row.id, "claimed", **judged)
+    granted = _take_tokens(tx, rows[0].gateway, rate_per_s, len(passing)) if passing else 0
+    going = passing[:granted]
     if going:
         tx.execute(
             update(messages)
@@ -321,9 +346,9 @@ def hand_over(
                 settled_at=tx.now,
                 segments=bindparam("parts"),
             ),
-            [{"row": h.id, "attempt": h.attempt_id, "parts": segments.count(h.body).parts} for h in going],
+            [{"row": h.id, "attempt": h.attempt_id, "parts": h.segments} for h in going],
         )
-    return going, [row.id for row in passing[granted:]]
+    return going, [h.id for h in passing[granted:]]
 
 
 def settle(tx: Transaction, results: Iterable[Settled]) -> int:
@@ -363,12 +388,27 @@ def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
 
 
 def renew(tx: Transaction, owner: str) -> None:
-    """Keep the lease on what this worker holds."""
+    """Keep the lease on what this worker has claimed.
+
+    Not on what it handed over: a call is over long before its lease, so one without an answer by then becomes unknown.
+    Kept for ever it would hold back every text to its phone for ever.
+    """
     tx.execute(
         update(messages)
-        .where(messages.c.lease_owner == owner, messages.c.state.in_(("claimed", "sending")))
+        .where(messages.c.lease_owner == owner, messages.c.state == "claimed")
         .values(lease_until=tx.now + LEASE)
     )
+
+
+def expire(tx: Transaction) -> int:
+    """End what waits and whose time ran out, a bounded number at once; returns how many.
+
+    The gate does so too, but a text that waits behind another, or for a paused gateway, never comes to the gate.
+    """
+    over = and_(messages.c.state == "queued", messages.c.expires_at <= tx.now)
+    oldest = select(messages.c.id).where(over).limit(EXPIRE_AT_ONCE).with_for_update(skip_locked=True)
+    ended = {"state": "expired", "reason": "expired", "settled_at": tx.now}
+    return tx.execute(update(messages).where(messages.c.id.in_(oldest)).values(**ended)).rowcount
 
 
 def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[int, int]:
@@ -403,11 +443,7 @@ def receive_receipt(
         tx.execute(
             update(messages)
             .where(
-                messages.c.id == message_id,
-                messages.c.direction == "out",
-                messages.c.gateway == gateway,
-                or_(messages.c.gateway_id.is_(None), messages.c.gateway_id == gateway_id),
-                messages.c.attempts > 0,
+                _is_of_receipt(gateway, message_id, gateway_id),
                 messages.c.state.in_(came_from),
             )
             .values(
@@ -434,6 +470,11 @@ def receive_receipt(
     }
     tx.execute(insert_new(tx, receipts).values(row))
     return moved
+
+
+def is_ours(tx: Transaction, *, gateway: str, message_id: int, gateway_id: str) -> bool:
+    """Whether a receipt with this gateway id is of our message, whether or not it moved it."""
+    return tx.scalar(select(messages.c.id).where(_is_of_receipt(gateway, message_id, gateway_id))) is not None
 
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
@@ -471,6 +512,11 @@ def list_all(
         if value is not None:
             query = query.where(column == value)
     return list(tx.execute(query))
+
+
+def paused(tx: Transaction) -> list[Row[Any]]:
+    """The gateways that are paused now: `name`, `paused_until`, `paused_because`."""
+    return list(tx.execute(select(gateways).where(gateways.c.paused_until > tx.now).order_by(gateways.c.name)))
 
 
 def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
@@ -527,6 +573,9 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
             and_(
                 messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)
             ).label("left"),
+            and_(
+                messages.c.broadcast_id.is_not(None), messages.c.phone.is_distinct_from(cases.c.contact_phone_number)
+            ).label("changed"),
             broadcasts.c.state.label("broadcast_state"),
             cases.c.time_zone,
             codes_table.c.nonce,
@@ -543,6 +592,28 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
     return list(tx.execute(query))
 
 
+def _is_of_receipt(gateway: str, message_id: int, gateway_id: str) -> ColumnElement[bool]:
+    """The message that a receipt is of: handed over at least once, and known to the gateway by no other id."""
+    return and_(
+        messages.c.id == message_id,
+        messages.c.direction == "out",
+        messages.c.gateway == gateway,
+        or_(messages.c.gateway_id.is_(None), messages.c.gateway_id == gateway_id),
+        messages.c.attempts > 0,
+    )
+
+
+def _judged(tx: Transaction, row: Row[Any]) -> HandOver | dict[str, Any]:
+    """What leaves, or the columns that say why it does not; a fault is of this row alone."""
+    try:
+        return _verdict(tx, row) or _leaving(tx, row)
+    except Exception as fault:  # noqa: BLE001  one row's fault must cost no other row anything
+        # The type alone: the sentence of a fault may quote a number or a text.
+        reference = secrets.token_hex(4)
+        log.error("message %s is refused, reference %s: %s", row.id, reference, type(fault).__name__)
+        return {"state": "refused", "reason": "fault"}
+
+
 def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     """Why a claimed message may not leave now, as the columns to set; None if it may."""
     kind = KINDS[row.kind]
@@ -552,8 +623,9 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
         return {"state": "expired", "reason": "expired"}
     if kind.needs_consent and row.stopped:
         return {"state": "withheld", "reason": "stopped"}
-    if row.left:
-        return {"state": "withheld", "reason": "left"}
+    if row.left or row.changed:
+        # Taken out of the group, or another number, since it was queued: the old number may be a stranger's by now.
+        return {"state": "withheld", "reason": "left" if row.left else "changed"}
     if kind.keeps_quiet_hours and tx.rules.hours is not None:
         allowed = schedules.next_allowed(tx.now, _zones(tx, row), tx.rules.hours)
         if row.expires_at is not None and allowed >= row.expires_at:
@@ -563,15 +635,23 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     return None
 
 
-def _leaving(tx: Transaction, row: Row[Any], secret: bytes) -> HandOver:
-    body = row.body.replace(codes.MASK, codes.digits(secret, row.nonce)) if row.nonce is not None else row.body
+def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
+    body = row.body
+    if row.nonce is not None:
+        body = body.replace(codes.MASK, codes.digits(bytes(row.secret), row.nonce))
     ends = [row.expires_at]
     if KINDS[row.kind].keeps_quiet_hours:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
         ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
     return HandOver(
-        row.id, secrets.token_hex(8), row.phone, body, max(1, min(seconds)) if seconds else None, row.attempts + 1
+        id=row.id,
+        attempt_id=secrets.token_hex(8),
+        phone=row.phone,
+        body=body,
+        validity_s=max(1, min(seconds)) if seconds else None,
+        attempts=row.attempts + 1,
+        segments=segments.count(body).parts,
     )
 
 
@@ -593,7 +673,7 @@ def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) 
 
     A paused gateway grants none, also for what was claimed before the pause.
     """
-    _ensure_gateway(tx, gateway, 1.0)
+    _ensure_gateway(tx, gateway, max(1.0, rate_per_s))
     row = tx.execute(select(gateways).where(gateways.c.name == gateway).with_for_update()).one()
     if row.paused_until is not None and row.paused_until > tx.now:
         return 0

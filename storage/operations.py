@@ -97,6 +97,11 @@ def with_same_words(tx: Transaction, person: int, words: str) -> Row[Any] | None
     return tx.execute(query.order_by(operations.c.id.desc()).limit(1)).first()
 
 
+def keep_undo(tx: Transaction, number: int, undoes: Mapping[str, Any]) -> None:
+    """Keep what takes back an operation that was confirmed."""
+    tx.execute(update(operations).where(operations.c.id == number).values(undoes=dict(undoes)))
+
+
 def answered(tx: Transaction, number: int, answer: str) -> None:
     """Keep what was answered, so that the same words can be answered the same."""
     tx.execute(update(operations).where(operations.c.id == number).values(answer=answer))

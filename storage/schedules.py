@@ -70,10 +70,10 @@ class Hours:
 def zones_of(time_zone: str | None, phone: str, *, home_zone: str) -> tuple[str, ...]:
     """The zones whose clocks count for a case: never none.
 
-    Its own zone if it has one; else the programme's, when the number's country has it or nothing is known of the
+    Its own zone if it has one that is known here (a list of zones grows and shrinks); else the programme's, when the number's country has it or nothing is known of the
     number; else every zone that the number can be in.  A home zone that merely shows the same time today is no match.
     """
-    if time_zone:
+    if time_zone and valid_zone(time_zone):
         return (time_zone,)
     candidates = phones.zones(phone)
     if not candidates or _shares_country(home_zone, phone, candidates):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from datetime import time
 from functools import partial
@@ -26,6 +26,8 @@ from storage.rules import Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
+_PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")
+_ACCOUNT = re.compile("AC[0-9a-fA-F]{32}")
 SIMULATOR_RATE = 20.0
 """Messages per second that the simulated network takes."""
 
@@ -95,7 +97,13 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
-def _public(text: str) -> str:
+def _account(text: str) -> str:
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError("a Twilio account is AC and 32 hexadecimal digits")
+    return text
+
+
+def _secure(text: str) -> str:
     address = _address(text)
     parts = urlsplit(address)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
@@ -109,9 +117,9 @@ class Settings:
 
     database_url: str = _setting("DATABASE_URL", "the shared database", default="sqlite:///jumbe.db")
     port: int = _setting("PORT", "the port of the web process", partial(_whole, least=1, most=65535), default=8000)
-    public_url: str | None = _setting("PUBLIC_URL", "the address under which gateways reach the web process", _public)
+    public_url: str | None = _setting("PUBLIC_URL", "the address under which gateways reach the web process", _secure)
     twilio_account_sid: str | None = _setting(
-        "TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`"
+        "TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`", _account
     )
     twilio_auth_token: str | None = _setting("TWILIO_AUTH_TOKEN", "Twilio's secret", secret=True)
     twilio_from: str | None = _setting("TWILIO_FROM", "our number at Twilio")
@@ -119,7 +127,7 @@ class Settings:
         "TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number"
     )
     twilio_api_url: str = _setting(
-        "TWILIO_API_URL", "another base address of the API", _address, default="https://api.twilio.com"
+        "TWILIO_API_URL", "another base address of the API", _secure, default="https://api.twilio.com"
     )
     twilio_rate: float = _setting("TWILIO_RATE", "messages per second", _rate, default=1.0)
     name: str = _setting("JUMBE_NAME", "how the programme calls itself in a text", default="This programme")
@@ -199,6 +207,14 @@ class Settings:
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings; raises Misconfigured with every fault at once."""
+    settings, faults = look(environment)
+    if faults:
+        raise Misconfigured(faults)
+    return settings
+
+
+def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings as far as they can be read, and every fault: for who has more to look at before he complains."""
     env = dict(os.environ if environment is None else environment)
     faults: list[str] = []
     known = {f.metadata["name"]: f for f in fields(Settings)}
@@ -207,20 +223,20 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         if name.startswith("JUMBE_") and name not in known:
             faults.append(f"{name} is no setting of Jumbe: see 'jumbe settings' for those that are")
     values: dict[str, Any] = {}
+    given: set[str] = set()
     for name, f in known.items():
         text = env.get(name, filed.get(f.name))
         if text is None or text.strip() == "":
             continue
+        given.add(name)
         try:
             values[f.name] = f.metadata["read"](text.strip())
         except ValueError as error:
-            shown = "(hidden)" if f.metadata["secret"] else repr(text)
+            # Account and token are easily put in each other's place.
+            shown = "(hidden)" if f.metadata["secret"] or f.metadata["read"] is _account else repr(text)
             faults.append(f"{name} is {shown}: {error}")
     settings = Settings(**values)
-    faults += _together(settings)
-    if faults:
-        raise Misconfigured(faults)
-    return settings
+    return settings, faults + _together(settings, given)
 
 
 def table(settings: Settings) -> list[dict[str, str]]:
@@ -236,20 +252,27 @@ def table(settings: Settings) -> list[dict[str, str]]:
     ]
 
 
-def _together(settings: Settings) -> list[str]:
-    """Faults that only show when settings are seen together."""
+def _together(settings: Settings, given: Set[str]) -> list[str]:
+    """Faults that only show when settings are seen together; `given` are those that were set, readable or not."""
     faults = []
-    pair = {"TWILIO_ACCOUNT_SID": settings.twilio_account_sid, "TWILIO_AUTH_TOKEN": settings.twilio_auth_token}
-    twilio = [name for name, value in pair.items() if value]
+    twilio = [name for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN") if name in given]
+    senders = [name for name in ("TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID") if name in given]
     if len(twilio) == 1:
         faults.append(f"{twilio[0]} is set alone: Twilio needs TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN together")
-    if len(twilio) == 2 and not (settings.twilio_from or settings.twilio_messaging_service_sid):
+    if senders and not twilio:
+        faults.append(f"{senders[0]} is set without an account: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN too")
+    if len(twilio) == 2 and not senders:
         faults.append("Twilio needs a sender: set TWILIO_FROM or TWILIO_MESSAGING_SERVICE_SID")
     if twilio and settings.simulator:
         faults.append(
             "JUMBE_SIMULATOR and Twilio's settings exclude each other: a rehearsal never meets a real gateway"
         )
-    if len(twilio) == 2 and settings.public_url is None:
+    if settings.simulator and not settings.is_loopback:
+        faults.append(
+            "JUMBE_SIMULATOR serves this machine only, because whoever reaches it reads every text: "
+            "take PUBLIC_URL away, or let it begin with http://127.0.0.1"
+        )
+    if len(twilio) == 2 and "PUBLIC_URL" not in given:
         faults.append("PUBLIC_URL is not set: Twilio signs every webhook over the address that it calls")
     return faults
 
@@ -268,6 +291,10 @@ def _from_file(path: str | None, faults: list[str]) -> dict[str, str]:
             faults.append(f"JUMBE_CONFIG: {name} is no setting of Jumbe")
         elif known[name].metadata["secret"]:
             faults.append(f"JUMBE_CONFIG: {name} is a secret: it stands in the environment, never in a file")
+        elif name == "database_url" and _hidden(str(told[name])) != told[name]:
+            faults.append(
+                "JUMBE_CONFIG: database_url holds a password, which is a secret: it stands in the environment, never in a file"
+            )
     return {name: str(value) for name, value in told.items()}
 
 
@@ -280,4 +307,9 @@ def _shown(value: Any, *, secret: bool) -> str:
         return f"{value.closes:%H:%M}-{value.opens:%H:%M}"
     if isinstance(value, bool):
         return "1" if value else "0"
-    return _PASSWORD.sub(r"\1:***@", str(value))
+    return _hidden(str(value))
+
+
+def _hidden(address: str) -> str:
+    """An address without its password."""
+    return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))

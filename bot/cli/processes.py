@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -26,19 +27,16 @@ from storage.settings import Settings
 def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:
     """Settings, database and gateways, every fault of them at once."""
     from bot.app import meets_its_stamp
-    from bot.gateways import configured
 
-    settings = told_settings.read()
-    db = Database(settings.database_url, settings.rules())
-    faults: list[str] = []
+    settings, faults = told_settings.look()
     gateways: dict[str, Gateway] = {}
+    if not any(name in fault for fault in faults for name in _OF_GATEWAYS):
+        gateways = _gateways(settings, faults)
+    if faults and settings.config and "DATABASE_URL" not in os.environ:
+        # The file that cannot be read may be the one that names the database.
+        raise Misconfigured(faults)
     try:
-        gateways = configured(settings)
-    except Misconfigured as fault:
-        faults += fault.faults
-    except ValueError as fault:
-        faults.append(f"the gateway's settings do not fit: {fault}")
-    try:
+        db = Database(settings.database_url, settings.rules())
         db.check()
         faults += meets_its_stamp(db, gateways) if gateways else []
     except Misconfigured as fault:
@@ -49,13 +47,34 @@ def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:
     return settings, db, gateways
 
 
+_OF_GATEWAYS = ("TWILIO_", "JUMBE_SIMULATOR", "JUMBE_CONFIG")
+"""Settings with whose faults nobody can say which gateways there would be."""
+
+
+def _gateways(settings: Settings, faults: list[str]) -> dict[str, Gateway]:
+    from bot.gateways import configured
+
+    try:
+        return configured(settings)
+    except Misconfigured as fault:
+        faults += fault.faults
+    except ValueError as fault:
+        faults.append(f"the gateway's settings do not fit: {fault}")
+    return {}
+
+
 def _log() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+PORT = click.IntRange(1, 65535)
+PORT_FREE_S = 2.0
+"""How long a web process that is being replaced may still hold the port."""
+
+
 @click.command()
-@click.option("--port", type=int, help="Instead of PORT.")
+@click.option("--port", type=PORT, help="Instead of PORT.")
 def web(port: int | None) -> None:
     """Serve the webhooks, the health pages and, in a rehearsal, the virtual phones."""
     from gunicorn.app.base import BaseApplication
@@ -63,8 +82,11 @@ def web(port: int | None) -> None:
     from bot.app import create_app
 
     settings, db, gateways = _ready_to_serve()
+    # The virtual phones show every text to whoever asks, so a rehearsal serves this machine whatever else is set.
+    here = settings.is_loopback or settings.simulator
+    host = "127.0.0.1" if here else "0.0.0.0"  # noqa: S104  behind the platform's own front door
+    _claim_port(host, port or settings.port)
     _log()
-    host = "127.0.0.1" if settings.is_loopback else "0.0.0.0"  # noqa: S104  behind the platform's own front door
 
     class Web(BaseApplication):  # type: ignore[misc]
         """gunicorn with one process of eight threads: SQLite has one writer, so a second process gains nothing."""
@@ -115,24 +137,27 @@ def run() -> None:
 
 @click.command()
 @click.option("--database", default="jumbe-demo.db", show_default=True, help="The rehearsal file.")
-@click.option("--port", type=int, help="Instead of PORT or 8000; another is taken if it is in use.")
+@click.option("--port", type=PORT, help="Instead of PORT or 8000; another is taken if it is in use.")
 def demo(database: str, port: int | None) -> None:
     """Rehearse: a small programme on virtual phones in the browser, with no account and no cost."""
     from bot.demo import make
     from bot.worker import only_one
 
-    chosen = _free_port(port or int(os.environ.get("PORT") or 8000))
+    file = Path(database).resolve()
     env = {name: value for name, value in os.environ.items() if not name.startswith("TWILIO_")}
-    env |= {
-        "DATABASE_URL": f"sqlite:///{Path(database).resolve()}",
-        "PORT": str(chosen),
-        "PUBLIC_URL": f"http://127.0.0.1:{chosen}",
-        "JUMBE_SIMULATOR": "1",
-    }
+    env |= {"DATABASE_URL": f"sqlite:///{file}", "PUBLIC_URL": "http://127.0.0.1", "JUMBE_SIMULATOR": "1"}
+    if port is not None:
+        env["PORT"] = str(port)
     for name, value in (("JUMBE_NAME", "Demo clinic"), ("JUMBE_HOLD_S", "10"), ("JUMBE_QUIET_HOURS", "off")):
         env.setdefault(name, value)
     env.setdefault("JUMBE_TIME_ZONE", "Africa/Accra")
     settings = told_settings.read(env)
+    chosen = _free_port(settings.port)
+    env |= {"PORT": str(chosen), "PUBLIC_URL": f"http://127.0.0.1:{chosen}"}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise Misconfigured([f"the folder {file.parent} cannot be made: {fault.strerror}"]) from None
     db = Database(settings.database_url, settings.rules())
     with only_one(db.file):  # said now, rather than by a worker that ends a moment after its start
         made = make(db)
@@ -183,6 +208,23 @@ def _becomes_ready(port: str, children: Mapping[str, subprocess.Popen[bytes]]) -
             return True
         time.sleep(0.2)
     return False
+
+
+def _claim_port(host: str, port: int) -> None:
+    """Raise Misconfigured if this port cannot be served; one that was served a moment ago may need that moment."""
+    until = time.monotonic() + PORT_FREE_S
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return
+            except OSError as fault:
+                if fault.errno != errno.EADDRINUSE:
+                    raise Misconfigured([f"port {port} cannot be served: {fault.strerror}"]) from None
+        if time.monotonic() > until:
+            raise Misconfigured([f"port {port} is in use: stop what listens there, or choose another by PORT"])
+        time.sleep(0.1)
 
 
 def _free_port(wanted: int) -> int:

@@ -13,6 +13,7 @@ from storage import groups as g
 from storage import messages as m
 from storage import operations as o
 from storage import people as p
+from storage import phones
 from storage.console import CLI, as_json, open_database, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
@@ -201,9 +202,15 @@ def list_messages(
     if state is not None and state not in (*m.MOVES, "received", "handled", "set_aside"):
         raise Problem("state-unknown", state=state, states=", ".join([*m.MOVES, "received", "handled", "set_aside"]))
     with open_database().reading() as tx:
-        digits = "".join(c for c in phone if c.isdigit()) if phone else None
-        rows = m.list_all(tx, state=state, phone=digits, direction=direction, at_most=limit)
+        number = _number(phone, tx.rules.country) if phone else None
+        rows = m.list_all(tx, state=state, phone=number, direction=direction, at_most=limit)
         show([{name: row._mapping[name] for name in _COLUMNS} for row in rows], json_=json_, columns=_COLUMNS)
+
+
+def _number(typed: str, country: str | None) -> str:
+    """The number as it is stored; of one that is none (a short code) the digits, of a sender with a name the name."""
+    read = phones.find(typed, country=country)
+    return read.digits if read else "".join(c for c in typed if c.isdigit()) or typed.strip()
 
 
 @messages.command("explain")

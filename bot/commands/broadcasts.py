@@ -52,6 +52,26 @@ def re_(call: Call, number: str, text: str) -> Answer:
     return _tell_one(call, contacts.contact(call.tx, int(row.request["case"])), text)
 
 
+def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
+    """The preview of a correction to these cases, with a code."""
+    if said_before := _same_words(call):
+        return said_before
+    correction = _draft(call, text, case_ids=case_ids)
+    preview = broadcasts.preview(call.tx, correction)
+    values = {
+        "guess": Spare(call.guess),
+        "number": correction,
+        "fixed": number,
+        "people": count_shown(call, preview.recipients),
+        "parts": preview.parts,
+        "skipped": skipped_shown(call, preview.skipped),
+        "text": Quote(preview.samples[0]),
+        "code": codes.MASK,
+        "life": Spare(call.sentences.sentences["good-for"]),
+    }
+    return _ask(call, correction, "ask-fix", values)
+
+
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
     row = broadcasts.broadcast(call.tx, operation.id)
@@ -75,7 +95,7 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     own = operation.person_id == call.person.id
     if own and len(groups) == 1:
         return _tell_group(asked_again, groups[0], text)
-    if own and operation.request["cases"]:
+    if own and len(operation.request["cases"]) == 1:
         case = contacts.contact(call.tx, int(operation.request["cases"][0]))
         return _tell_one(asked_again, case, text, always_ask=True)
     told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})

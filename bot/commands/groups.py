@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, command, group_of, in_order, listed, verbs_of
-from bot.replies import Words, names, shorten
-from storage import codes, consent, contacts, groups, operations, people, phones
+from bot.replies import Spare, Words, names, shorten
+from storage import broadcasts, codes, consent, contacts, groups, operations, people, phones
 from storage.errors import Problem
 from storage.identifiers import read as read_identifier
 
@@ -71,6 +71,38 @@ def _discreet(call: Call, problem: Problem) -> Problem:
     return Problem("group-short-taken", group=problem.values["group"])
 
 
+@command("name <group> <name...>", right="change", risk="small", examples=["name anc Antenatal clinic"])
+def rename(call: Call, group: str, name: str) -> Answer:
+    """Give a group another long name."""
+    row = group_of(call, group)
+    old = groups.rename(call.tx, row.id, name, by=call.by)
+    number = _note(call, "name", row, {"name": old})
+    return call.say(("renamed", {"group": row.short, "name": Words(name), "number": number}))
+
+
+@command("delete <group>", right="change", risk="takes", examples=["delete anc"])
+def delete(call: Call, group: str) -> Answer:
+    """Delete a group, after a code; says what stops with it, and a lead can undo it for 24 hours."""
+    row = group_of(call, group)
+    if again := _waiting_already(call):
+        return again
+    number = operations.ask(
+        call.tx, "delete", words=call.words, request={}, group_id=row.id, message_id=call.message_id, by=call.by
+    )
+    pending = broadcasts.pending_for(call.tx, row.id)
+    told = call.sentences.sentences["delete-stops"]
+    stops = told.format(numbers=names(pending).cut(min(2, len(pending)))) if pending else ""
+    values = {
+        "number": number,
+        "group": row.short,
+        "people": call.sentences.say(("people", {"count": row.members})),
+        "stops": stops,
+        "life": Spare(call.sentences.sentences["good-for"]),
+        "code": codes.MASK,
+    }
+    return _ask(call, number, "ask-delete", values)
+
+
 @command("add <group> <who...>", right="add", risk="small", examples=["add anc 15551234567 p-104"])
 def add(call: Call, group: str, who: Sequence[str]) -> Answer:
     """Put people into a group, by phone, external id or case id."""
@@ -101,10 +133,12 @@ def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
 
 
 def carry_out(call: Call, operation: Row[Any]) -> Answer:
-    """Do a confirmed add or drop of many."""
+    """Do a confirmed delete, or add or drop of many."""
     row = next((g for g in call.groups if g.id == operation.group_id), None)
     if row is None:
         raise Problem("number-unknown", number=operation.id)
+    if operation.kind == "delete":
+        return _delete(call, row, operation)
     ids = [int(i) for i in operation.request["cases"]]
     act = groups.add if operation.kind == "add" else groups.remove
     done = act(call.tx, row.id, ids, by=call.by)
@@ -113,6 +147,14 @@ def carry_out(call: Call, operation: Row[Any]) -> Answer:
     said = (word, {"group": row.short, "count": len(done), "total": total})
     # Kept under the words that were asked, and not under `ok 482193`: a code is written down nowhere.
     return _done(call, operation.kind, row, said, [], done, words=operation.words)
+
+
+def _delete(call: Call, row: Row[Any], operation: Row[Any]) -> Answer:
+    for number in broadcasts.pending_for(call.tx, row.id):
+        broadcasts.halt(call.tx, number, by=call.by)
+    groups.delete(call.tx, row.id, by=call.by)
+    operations.keep_undo(call.tx, operation.id, {"deleted": row.id})
+    return call.say(("deleted", {"group": row.short, "number": operation.id}))
 
 
 class _SortedOut:
@@ -204,14 +246,12 @@ def _telling(rest: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict
 
 
 def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> Answer:
-    same = operations.with_same_words(call.tx, call.person.id, call.words)
-    if same is not None and same.state == "waiting" and same.answer and same.expires_at > call.tx.now:
-        return Answer(same.answer, _code_of(call, same.id))
+    if again := _waiting_already(call):
+        return again
     request = {"cases": [c.id for c in sorted_out.able]}
     number = operations.ask(
         call.tx, kind, words=call.words, request=request, group_id=row.id, message_id=call.message_id, by=call.by
     )
-    code_id = operations.issue_code(call.tx, number, call.person.id)
     rest = call.sentences.say(*_telling(sorted_out.rest)) if _telling(sorted_out.rest) else ""
     values = {
         "number": number,
@@ -221,7 +261,20 @@ def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> A
         "rest": f"{shorten(rest, 50)} " if rest else "",
         "code": codes.MASK,
     }
-    text = call.sentences.say(("ask-many", values))
+    return _ask(call, number, "ask-many", values)
+
+
+def _waiting_already(call: Call) -> Answer | None:
+    """The same words within ten minutes get the same question and code while it waits."""
+    same = operations.with_same_words(call.tx, call.person.id, call.words)
+    if same is not None and same.state == "waiting" and same.answer and same.expires_at > call.tx.now:
+        return Answer(same.answer, _code_of(call, same.id))
+    return None
+
+
+def _ask(call: Call, number: int, key: str, values: dict[str, Any]) -> Answer:
+    code_id = operations.issue_code(call.tx, number, call.person.id)
+    text = call.sentences.say((key, values))
     operations.answered(call.tx, number, text)
     return Answer(text, code_id)
 

@@ -94,7 +94,19 @@ def halt(call: Call, number: str) -> Answer:
     parts = [("halted", {"number": row.id, "got": progress.arrived, "rest": rest})]
     if unclear:
         parts.append(("halted-unknown", {"unknown": unclear}))
+    if progress.arrived:
+        parts.append(("halted-fix", {"number": row.id, "got": progress.arrived}))
     return call.say(*parts)
+
+
+@command("fix <number> <text...>", right="tell", risk="sends", examples=["fix 42 The clinic opens at 10"])
+def fix(call: Call, number: str, text: str) -> Answer:
+    """A correction to exactly those whom a broadcast reached."""
+    row = _broadcast(call, number)
+    reached = broadcasts.reached(call.tx, row.id)
+    if not reached:
+        return call.say(("fix-nobody", {"number": row.id}))
+    return telling.correct(call, row.id, reached, text)
 
 
 @command("check <number?> <who?>", right="read", risk="reads", examples=["check", "check 42", "check 42 p-104"])
@@ -132,9 +144,15 @@ def undo(call: Call, number: str) -> Answer:
     row = operations.operation(call.tx, asked) if asked is not None else None
     if row is None or row.state != "done" or not row.undoes or not _may_undo(call, row):
         raise Problem("undo-unknown", number=number)
+    if "deleted" in row.undoes:
+        return _bring_back(call, row)
     group = next((g for g in call.groups if g.id == row.group_id), None)
     if group is None:
         raise Problem("undo-unknown", number=number)
+    if "name" in row.undoes:
+        groups.rename(call.tx, group.id, row.undoes["name"], by=call.by)
+        operations.decide(call.tx, row.id, "undone", by=call.by)
+        return call.say(("undone-name", {"number": row.id, "group": group.short, "name": Words(row.undoes["name"])}))
     if "made" in row.undoes:
         if group.members:
             raise Problem("undo-in-use", group=group.short, count=group.members)
@@ -147,6 +165,16 @@ def undo(call: Call, number: str) -> Answer:
     word = "undone-added" if "add" in row.undoes else "undone-dropped"
     total = call.group_in(group).members
     return call.say((word, {"number": row.id, "count": len(moved), "group": group.short, "total": total}))
+
+
+def _bring_back(call: Call, row: Row[Any]) -> Answer:
+    """A deletion is taken back by a lead only."""
+    if not people.may(call.person, "lead"):
+        raise Problem("undo-unknown", number=row.id)
+    group = groups.restore(call.tx, row.undoes["deleted"], by=call.by)
+    operations.decide(call.tx, row.id, "undone", by=call.by)
+    total = groups.count_members(call.tx, group.id)
+    return call.say(("undone-deleted", {"number": row.id, "group": group.short, "total": total}))
 
 
 def _wrong(call: Call) -> Answer:

@@ -71,13 +71,17 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a gateway says became of a message: `message_id` is ours, from the address it called."""
+    """What a gateway says became of a message: `message_id` is ours, from the address it called.
+
+    `opted_out` says that the message failed because its recipient had told the gateway to stop.
+    """
 
     message_id: int
     gateway_id: str
     state: ReceiptState
     word: str
     code: str | None = None
+    opted_out: bool = False
     raw: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -79,6 +79,9 @@ ANSWERED_WORDS: Final = frozenset(
 """The texts to which Twilio replies by itself without Advanced Opt-Out: the word alone, in any case.  `Stop. Thank you`
 is heard by nobody but us."""
 
+OPTED_OUT: Final = "21610"
+"""The code of a message to somebody who told Twilio to stop: of a refused create, and of a receipt."""
+
 REFUSALS: Final[Mapping[str, tuple[Scope, str]]] = {
     "14107": ("throttled", "messages were sent faster than the gateway allows"),
     "20001": ("message", "the gateway could not read our request"),
@@ -101,7 +104,7 @@ REFUSALS: Final[Mapping[str, tuple[Scope, str]]] = {
     "21607": ("sender", "our sender number may not send texts"),
     "21608": ("recipient", "a trial account may text only numbers that were verified with the gateway"),
     "21609": ("message", "the gateway did not accept our status address"),
-    "21610": ("opted_out", "the person told the gateway to stop"),
+    OPTED_OUT: ("opted_out", "the person told the gateway to stop"),
     "21611": ("throttled", "the queue of our sender number is full"),
     "21612": ("recipient", "the gateway has no way from our sender to this number"),
     "21614": ("recipient", "the number is not a mobile phone"),
@@ -274,13 +277,15 @@ class Twilio:
         word = fields.get("MessageStatus") or fields.get("SmsStatus")
         if not word:
             raise Unreadable("the request has no MessageStatus, so it is not a receipt")
+        code = fields.get("ErrorCode") or None
         return [
             Receipt(
                 message_id=message_id,
                 gateway_id=_message_sid(fields),
                 state=RECEIPT_STATES.get(word, "unrecognised"),
                 word=word,
-                code=fields.get("ErrorCode") or None,
+                code=code,
+                opted_out=code == OPTED_OUT,
                 raw=_without_text(fields),
             )
         ]

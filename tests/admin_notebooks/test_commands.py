@@ -1,12 +1,14 @@
 """`jumbe cases` and `jumbe groups`: what a manager types and what comes back."""
 
 import json
+import os
 
 import pytest
 from openpyxl import Workbook, load_workbook
 
 from bot.cli import main
-from storage import migrate
+from storage import contacts, imports, migrate
+from storage.console import CLI
 from storage.database import Database
 
 
@@ -122,6 +124,75 @@ def test_remove_and_replace_do_what_they_say(programme, tmp_path):
     replaced = records(programme, "groups", "import", "anc", "one.csv", "--mode", "replace")
     assert replaced["counts"] == {"add": 2, "remove": 1}
     assert replaced["rows"][-1]["row"] is None
+
+
+def test_a_result_that_cannot_be_written_is_said_before_anything_is_done(programme, tmp_path):
+    (tmp_path / "more.csv").write_text("external_id\np-9\n", encoding="utf-8")
+    for result in ("nowhere/out.xlsx", "."):
+        status, _, err = programme("cases", "import", "more.csv", "--result", result)
+        assert (status, err.startswith("jumbe: I could not write")) == (2, True)
+    assert programme("cases", "show", "p-9")[0] == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_result_that_fails_all_the_same_says_that_the_import_was_done(programme, tmp_path, monkeypatch):
+    (tmp_path / "more.csv").write_text("external_id\np-9\n", encoding="utf-8")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    status, out, err = programme("cases", "import", "more.csv", "--result", "out.xlsx")
+    assert (status, "done: 1 create" in out, "The import WAS done (1 create)" in err) == (2, True, True)
+    monkeypatch.undo()
+
+
+def test_a_sheet_that_changes_nothing_never_takes_the_writer(programme, tmp_path, monkeypatch):
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\np-3\n", encoding="utf-8")
+    programme("groups", "import", "anc", "all.csv")
+    writer = Database(f"sqlite:///{tmp_path}/desk.db")
+    with writer.transaction():
+        assert records(programme, "cases", "import", "people.csv")["counts"] == {"unchanged": 4}
+        assert records(programme, "groups", "import", "anc", "all.csv", "--mode", "replace")["counts"] == {
+            "already_in": 2
+        }
+    writer.close()
+
+
+def test_a_replace_by_the_untouched_template_is_refused(programme, tmp_path):
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\n", encoding="utf-8")
+    programme("groups", "import", "anc", "all.csv")
+    programme("groups", "template")
+    words = ("groups", "import", "anc", "cases_bulk_example.xlsx", "--mode", "replace")
+
+    assert "it would be refused: No row of the sheet names a case" in programme(*words, "--plan")[1]
+    status, _, err = programme(*words)
+    assert (status, "a replace would empty the group" in err) == (2, True)
+    assert len(records(programme, "groups", "members", "anc")) == 1
+
+
+def test_a_change_in_the_middle_of_an_import_makes_it_plan_again(programme, tmp_path, monkeypatch):
+    (tmp_path / "all.csv").write_text("case_identifier\np-1\np-3\n", encoding="utf-8")
+    plans = []
+    plan_members = imports.plan_members
+
+    def disturbed(tx, *told, **more):
+        plan = plan_members(tx, *told, **more)
+        plans.append(plan)
+        if len(plans) == 1:
+            tx.connection.rollback()
+            tx.connection.close()
+            other = Database(f"sqlite:///{tmp_path}/desk.db")
+            with other.transaction() as meanwhile:
+                close = contacts.Wanted(contacts.find_one(meanwhile, "p-3").id, {"status": "closed"})
+                contacts.save(meanwhile, [close], by=CLI)
+            other.close()
+        return plan
+
+    monkeypatch.setattr(imports, "plan_members", disturbed)
+    told = records(programme, "groups", "import", "anc", "all.csv")
+    assert [plan.counts for plan in plans] == [{"add": 2}, {"add": 1, "closed": 1}]
+    assert told["counts"] == {"add": 1, "closed": 1}
 
 
 def test_a_deleted_group_halts_what_waits_for_it_and_frees_its_name(programme, tmp_path):

@@ -215,6 +215,22 @@ def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: F
     assert [row.state for row in inbound(db)] == ["handled"]
 
 
+def test_a_text_that_is_tried_again_is_read_as_the_gateway_said_it_was(app: Flask, db: Database, clock: Any) -> None:
+    run(
+        db,
+        """CREATE TRIGGER no_handling BEFORE UPDATE ON messages WHEN NEW.state = 'handled'
+               BEGIN SELECT RAISE(ABORT, 'not today'); END""",
+    )
+    assert post(app, {**STUB.inbound_form(AMA, "no more of this"), "OptOutType": "STOP"}) == 200
+    assert inbound(db)[0].state == "received"
+    run(db, "DROP TRIGGER no_handling")
+    clock.advance(seconds=31)
+    work(db)
+    assert (inbound(db)[0].state, inbound(db)[0].handled_as) == ("handled", "stop")
+    assert answers(db, AMA) == [], "the gateway has answered it"
+    assert answers(db, SAMUEL) == [], "and nobody reads it as a reply"
+
+
 # -- consent and loops -------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +277,28 @@ def test_a_person_who_was_removed_is_a_stranger(app: Flask, db: Database) -> Non
     assert answers(db, SAMUEL)[0].startswith("Thank you. This number is for members")
 
 
+def opted_out_receipt(app: Flask, db: Database, sid: str, of: str) -> None:
+    """A text to Kofi that Twilio knows as `sid`, and a receipt at its address for the text `of`."""
+    with db.transaction() as tx:
+        number = messages.queue(tx, KOFI, "Hello", "notice")
+        tx.execute(schema.messages.update().values(state="accepted", attempts=1, gateway_id=sid))
+    form = STUB.receipt_form(of, KOFI, "undelivered", 21610)
+    assert post(app, form, f"/status/twilio/{number}") == 200
+
+
+def test_a_receipt_that_says_opted_out_is_a_stop(app: Flask, db: Database) -> None:
+    sid = new_sid()
+    opted_out_receipt(app, db, sid, sid)
+    with db.reading() as tx:
+        assert not consent.may_text(tx, KOFI)
+
+
+def test_a_receipt_of_another_message_stops_nobody(app: Flask, db: Database) -> None:
+    opted_out_receipt(app, db, new_sid(), new_sid())
+    with db.reading() as tx:
+        assert consent.may_text(tx, KOFI)
+
+
 # -- who may knock -----------------------------------------------------------------------------------------------------
 
 
@@ -297,10 +335,12 @@ def test_a_receipt_for_no_message_of_ours_is_kept_and_moves_nothing(app: Flask, 
         assert [r.moved for r in messages.receipts_of(tx, 2**31 - 1)] == [False]
 
 
-def test_a_text_that_is_too_large_is_refused_before_it_is_read(app: Flask) -> None:
+@pytest.mark.parametrize("path", [IN, "/status/twilio/1"])
+def test_a_request_that_is_too_large_is_refused_like_any_that_the_gateway_did_not_make(app: Flask, path: str) -> None:
     client = app.test_client()
-    assert client.post(IN, data=b"x" * 65537).status_code == 413
-    assert client.post(IN, data=b"x" * 65536).status_code == 403
+    for size in (65536, 65537, 2**20):
+        answer = client.post(path, data=b"x" * size)
+        assert (answer.status_code, answer.data) == (403, b"not signed by the gateway\n")
 
 
 @pytest.mark.parametrize("secret", ["menu at once", "\0", "Body", "233244000901"])

@@ -60,6 +60,8 @@ LONGEST: dict[str, Any] = {
     "running": names(f"{n} antenatal123 12345/12345" for n in range(123456, 123466)),
     "sent": 12345,
     "skipped": SKIPPED,
+    "stops": " Stops with it: 123456, 123457 +18.",
+    "fixed": 123456,
     "starts": "starts at 30 Nov 09:00, in the hours of the day",
     "state": "Not confirmed",
     "text": Quote("Clinic closed Friday, come on Monday. " * 40),

@@ -80,6 +80,12 @@ def test_a_line_is_found_in_which_somebody_edited(lived, edit):
     assert first_broken(lived) == 3
 
 
+def test_a_log_is_checked_by_one_question_however_long_it_is(lived, statements):
+    with statements(lived) as ran:
+        assert first_broken(lived) is None
+    assert sum("FROM audit" in statement for statement in ran) == 1
+
+
 def test_a_line_that_was_taken_out_of_the_middle_is_missed_by_the_next(lived):
     with tampering(lived) as other:
         other.execute("DELETE FROM audit WHERE id = 4")

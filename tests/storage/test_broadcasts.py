@@ -14,7 +14,7 @@ from storage.audit import Actor
 from storage.errors import Problem
 from storage.messages import Settled
 from storage.schedules import Hours
-from storage.schema import audit
+from storage.schema import audit, cases
 from storage.schema import messages as table
 from tests.world import TEST, World
 
@@ -469,3 +469,20 @@ def test_a_text_to_one_case_is_a_text_and_counts_for_who_asked(world, clock):
         assert broadcasts.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 0
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
         assert broadcasts.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 1
+
+
+def test_a_number_that_changed_during_the_hold_is_not_texted(world, anc):
+    number = go(world, anc)
+    with world.db.reading() as tx:
+        ama = groups.members(tx, anc)[0].id
+    world.change(ama, contact_phone_number="233209999999")
+    with world.db.transaction() as tx:
+        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
+    assert len(going) == 1
+    assert progress(world, number).skipped == {"changed": 1}
+
+
+def test_an_unknown_zone_of_one_case_keeps_nobody_waiting(world, anc):
+    with world.db.transaction() as tx:
+        tx.execute(cases.update().values(time_zone="America/Nowhere"))
+    assert len(sent(world, go(world, anc))) == 2

@@ -153,6 +153,16 @@ def test_a_number_that_said_stop_and_one_that_another_owns_are_warnings(world, c
     assert owned.values["owner"] == case_named(world, "twin1").case_id
 
 
+@pytest.mark.parametrize("rows", [[], [{"name": "Ama"}]], ids=["no row at all", "no identifier"])
+def test_a_replace_by_a_sheet_that_names_no_case_never_empties_the_group(world, clinic, rows):
+    with pytest.raises(Problem) as refused:
+        apply(world, clinic, sheet(*rows), "replace")
+    assert refused.value.key == ("replace-unsure" if rows else "replace-empty")
+    assert "nothing was done" in sentence(refused.value)
+    assert members(world, clinic) == ["ama"]
+    assert plan(world, clinic, sheet(*rows), "replace").refusal.key == refused.value.key
+
+
 # -- members: applying -------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +211,65 @@ def test_a_plan_that_still_holds_is_carried_out(world, clinic):
     rows = sheet("kofi", "twin1")
     assert apply(world, clinic, rows, planned=plan(world, clinic, rows)).counts == {"add": 2}
     assert members(world, clinic) == ["ama", "kofi", "twin1"]
+
+
+def read_members(world, *rows):
+    return imports.read_members(sheet(*rows), world.db.rules)
+
+
+def test_a_plan_that_nobody_disturbed_is_not_made_twice(world, clinic, statements):
+    """The writer is held for what changes, not for comparing a whole sheet again."""
+    read = read_members(world, *(f"p-{n}" for n in range(50)), "kofi")
+    planned = plan(world, clinic, read)
+    with world.db.transaction() as tx, statements(world.db) as ran:
+        assert imports.apply_members(tx, clinic, read, planned=planned, by=TEST) is planned
+    assert not any("wanted_identifiers" in statement or "near_identifiers" in statement for statement in ran)
+    assert members(world, clinic) == ["ama", "kofi"]
+
+
+def test_a_plan_is_carried_out_after_a_change_that_does_not_touch_it(world, clinic):
+    read = read_members(world, "kofi", "kofii")
+    planned = plan(world, clinic, read)
+    world.case("afua", "233204444444")
+    done = apply(world, clinic, read, planned=planned)
+    assert (done.counts, done.verdicts[1].suggestion) == ({"add": 1, "not_found": 1}, "kofi")
+
+
+def test_a_plan_for_one_group_is_never_carried_out_on_another(world, clinic):
+    other = world.group("tb", case_named(world, "kofi").id)
+    read = read_members(world, "kofi")
+    with pytest.raises(Problem, match="plan-stale"):
+        apply(world, other, read, planned=plan(world, clinic, read))
+    with pytest.raises(Problem, match="plan-stale"):
+        apply(world, clinic, read, "remove", planned=plan(world, clinic, read))
+
+
+def test_a_stop_that_came_in_meanwhile_does_not_make_a_plan_stale(world, clinic):
+    read = read_members(world, "kofi")
+    planned = plan(world, clinic, read)
+    with world.db.transaction() as tx:
+        consent.hear(tx, "233201111111", "stop", words="stop", message_id=None, by=TEST)
+        assert imports.holds(tx, planned)
+
+
+@pytest.mark.parametrize("change", ["case", "member added", "member removed", "group made", "group deleted"])
+def test_a_plan_holds_no_longer_after_any_change_of_a_case_or_a_group(world, clinic, change):
+    planned = plan(world, clinic, sheet("kofi"))
+    ama, kofi = case_named(world, "ama").id, case_named(world, "kofi").id
+    with world.db.transaction() as tx:
+        match change:
+            case "case":
+                contacts.save(tx, [contacts.Wanted(kofi, {"status": "closed"})], by=TEST)
+            case "member added":
+                groups.add(tx, clinic, [kofi], by=TEST)
+            case "member removed":
+                groups.remove(tx, clinic, [ama], by=TEST)
+            case "group made":
+                groups.create(tx, "tb", by=TEST)
+            case "group deleted":
+                groups.delete(tx, clinic, by=TEST)
+    with world.db.reading() as tx:
+        assert not imports.holds(tx, planned)
 
 
 def test_members_come_in_all_of_them_or_none(world, clinic):
@@ -407,6 +476,47 @@ def test_a_plan_of_cases_made_before_somebody_changed_one_is_refused(world):
     with pytest.raises(Problem, match="plan-stale"):
         load(world, row, planned=planned)
     assert case_named(world, "ama").name == "Ama C"
+
+
+def test_a_plan_of_cases_that_was_read_before_and_disturbed_since_is_refused(world):
+    load(world, AMA)
+    read = imports.read_cases(sheet(AMA | {"name": "Ama B"}), world.db.rules)
+    with world.db.reading() as tx:
+        planned = imports.plan_cases(tx, read)
+    world.change(case_named(world, "ama").id, name="Ama C")
+    with pytest.raises(Problem, match="plan-stale"), world.db.transaction() as tx:
+        imports.apply_cases(tx, read, planned=planned, by=TEST)
+    assert case_named(world, "ama").name == "Ama C"
+
+
+def test_another_name_of_a_column_counts_only_in_a_sheet_without_the_column_itself(world):
+    """The phone of a sheet with both columns was the one that stood last, and a stranger was texted."""
+    row = {"external_id": "ama", "contact_phone_number": NUMBER, "phone_number": OTHER}
+    load(world, row, {"external_id": "kofi", "phone_number": OTHER}, {"external_id": "esi", "closed": "true"})
+    ama, kofi = case_named(world, "ama"), case_named(world, "kofi")
+    assert (ama.contact_phone_number, ama.properties) == (NUMBER, {"phone_number": OTHER})
+    assert (kofi.contact_phone_number, kofi.properties) == (None, {"phone_number": OTHER})
+    assert case_named(world, "esi").status == "closed"
+
+
+def test_a_column_left_blank_in_every_row_is_a_column_of_the_sheet_all_the_same(world):
+    rows = sheet({"external_id": "ama", "phone_number": OTHER})
+    columns = ("external_id", "contact_phone_number", "phone_number")
+    (ama,) = imports.read_cases(rows, world.db.rules, columns=columns).rows
+    assert (ama.values, ama.properties) == ({"external_id": "ama"}, {"phone_number": OTHER})
+
+
+def test_closed_beside_a_status_is_a_property_of_the_programme_s_own(world):
+    load(world, {"external_id": "ama", "status": "open", "closed": "2026-01-01"})
+    ama = case_named(world, "ama")
+    assert (ama.status, ama.properties) == ("open", {"closed": "2026-01-01"})
+
+
+def test_two_other_names_of_one_column_are_refused_rather_than_guessed_between(world):
+    with pytest.raises(Problem) as refused:
+        plan_cases(world, {"external_id": "ama", "phone": NUMBER, "phone_number": OTHER})
+    assert refused.value.key == "column-two-names"
+    assert sentence(refused.value).startswith("The columns phone and phone_number could both be contact_phone_number")
 
 
 def test_cases_come_in_all_of_them_or_none(world):

@@ -234,6 +234,20 @@ def test_a_receipt_with_the_gateway_id_of_another_message_moves_nothing(db):
     assert state(db, number) == "accepted"
 
 
+def test_a_receipt_is_ours_by_our_number_and_the_gateways_id_whether_or_not_it_moves(db):
+    number = queue(db)
+
+    def ours(gateway_id="SM1", gateway=GATEWAY, row=number):
+        with db.reading() as tx:
+            return messages.is_ours(tx, gateway=gateway, message_id=row, gateway_id=gateway_id)
+
+    assert not ours()  # it never left
+    settle(db, number, send(db, number), "accepted", gateway_id="SM1")
+    receipt(db, number, "delivered")
+    assert ours()
+    assert not any((ours("SM2"), ours(gateway="twilio"), ours(row=number + 1)))
+
+
 def test_a_receipt_for_a_message_that_never_left_moves_nothing(db):
     number = queue(db)
     assert not receipt(db, number, "refused")
@@ -401,6 +415,41 @@ def test_a_lease_that_is_renewed_holds(db, clock):
     assert state(db, number) == "claimed"
 
 
+def test_a_hand_over_that_is_never_answered_becomes_unknown_and_gags_its_phone_no_longer(db, clock):
+    number, later = queue(db), queue(db)
+    send(db, number)
+    for _ in range(13):
+        clock.advance(seconds=10)
+        with db.transaction() as tx:
+            messages.renew(tx, "me")
+    assert end_leases(db) == (0, 1)
+    assert state(db, number) == "unknown"
+    assert claim(db) == [later]
+
+
+def expire(db):
+    with db.transaction() as tx:
+        return messages.expire(tx)
+
+
+def test_what_waits_behind_another_until_its_time_is_over_expires(db, clock):
+    first, behind, ahead = queue(db, kind="reply"), queue(db, kind="reply"), queue(db, B, kind="notice")
+    hand_over(db, claim(db, at_most=1))
+    assert expire(db) == 0
+    clock.advance(hours=1)
+    assert expire(db) == 1
+    assert [state(db, n) for n in (first, behind, ahead)] == ["sending", "expired", "queued"]
+    assert look(db, behind).reason == "expired"
+
+
+def test_what_ran_out_of_time_is_ended_a_bounded_number_at_once(db, clock, monkeypatch):
+    monkeypatch.setattr(messages, "EXPIRE_AT_ONCE", 2)
+    for n in range(3):
+        queue(db, f"23324{n:07}", kind="reply")
+    clock.advance(hours=1)
+    assert [expire(db) for _ in range(3)] == [2, 1, 0]
+
+
 def test_the_only_worker_ends_what_another_held_at_once(db):
     number = queue(db)
     claim(db, owner="the dead one")
@@ -491,6 +540,33 @@ def test_an_answer_is_given_at_night_as_well(quiet, kind):
     assert state(quiet, number) == "sending"
 
 
+def test_a_case_whose_time_zone_is_no_longer_known_holds_up_nobody(quiet, world, clock):
+    clock.now = datetime(2026, 11, 3, 19, 0, tzinfo=UTC)
+    lost = queue(quiet, kind="text", case_id=world.case("ama", A, time_zone="Mars/Olympus"))
+    other = queue(quiet, B, kind="text")
+    claim(quiet)
+    assert [h.id for h in hand_over(quiet, [lost, other])[0]] == [lost, other]
+
+
+def test_a_row_at_which_our_code_fails_is_refused_and_costs_no_other_row_anything(quiet, clock, monkeypatch, caplog):
+    clock.now = datetime(2026, 11, 3, 19, 0, tzinfo=UTC)
+    bad, other = queue(quiet, kind="text"), queue(quiet, B, kind="text")
+    real = messages._zones
+
+    def zones(tx, row):
+        if row.phone == A:
+            raise KeyError(row.phone)
+        return real(tx, row)
+
+    monkeypatch.setattr(messages, "_zones", zones)
+    claim(quiet)
+    going, waiting = hand_over(quiet, [bad, other])
+    assert ([h.id for h in going], waiting) == ([other], [])
+    assert (state(quiet, bad), look(quiet, bad).reason) == ("refused", "fault")
+    assert f"message {bad} is refused, reference " in caplog.text
+    assert A not in caplog.text
+
+
 def test_the_gateway_is_told_when_the_day_ends(quiet, clock):
     clock.now = datetime(2026, 11, 3, 19, 0, tzinfo=UTC)
     number = queue(quiet, kind="broadcast")
@@ -557,6 +633,16 @@ def test_a_text_is_recorded_once_for_ever(db, clock):
     assert record(db) is None
     assert record(db, "SM2")
     assert record(db, gateway="twilio")
+
+
+def test_what_the_gateway_said_of_a_text_is_kept_with_it(db):
+    with db.transaction() as tx:
+        messages.record_inbound(
+            tx, gateway=GATEWAY, gateway_id="SM1", sender=A, text="no more", told="stop", answered=True
+        )
+    with db.reading() as tx:
+        (row,) = messages.unhandled(tx)
+    assert (row.told, row.answered) == ("stop", True)
 
 
 def test_an_outbound_message_with_the_same_gateway_id_stands_in_nobodys_way(db):
@@ -627,6 +713,7 @@ def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
         for question in (
             "SELECT id FROM messages WHERE state = 'queued' AND gateway = 'x' ORDER BY priority, due_at, id LIMIT 1",
             "SELECT id FROM messages WHERE state = 'received' AND due_at <= 'x'",
+            "SELECT id FROM messages WHERE state = 'queued' AND expires_at <= 'x' LIMIT 1000",
             "SELECT id FROM messages WHERE broadcast_id = 1 AND state = 'queued'",
         ):
             plan = " ".join(row.detail for row in tx.execute(text(f"EXPLAIN QUERY PLAN {question}")))

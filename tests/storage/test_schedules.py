@@ -213,6 +213,8 @@ def test_what_are_no_hours_is_refused_with_a_sentence(text: str) -> None:
         (None, "919812345678", "Asia/Kolkata", ("Asia/Kolkata",)),  # the tables of numbers say Asia/Calcutta
         (None, "254712345678", "Europe/Moscow", ("Africa/Nairobi",)),  # the same time, another country
         (None, "254712345678", "UTC", ("Africa/Nairobi",)),
+        ("Mars/Olympus", "233244123456", "Africa/Accra", ("Africa/Accra",)),  # no zone is better than a wrong one
+        ("../etc/passwd", "254712345678", "UTC", ("Africa/Nairobi",)),
     ],
 )
 def test_the_zone_of_a_case_is_its_own_then_home_s_then_its_number_s(

@@ -8,7 +8,8 @@ from storage import settings
 from storage.errors import Misconfigured
 from storage.schedules import Hours
 
-TWILIO = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "sesame", "TWILIO_FROM": "+15551234567", "PUBLIC_URL": "https://sms.example.org"}  # fmt: skip
+ACCOUNT = "AC" + "1" * 32
+TWILIO = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "sesame", "TWILIO_FROM": "+15551234567", "PUBLIC_URL": "https://sms.example.org"}  # fmt: skip
 
 
 def faults(**environment):
@@ -82,6 +83,13 @@ def test_a_public_address_on_this_machine_need_not_be_https(url):
     assert told.is_loopback and told.own_url == url
 
 
+def test_a_fault_is_told_once_and_draws_no_false_ones_after_it():
+    (told,) = faults(**TWILIO | {"PUBLIC_URL": "http://sms.example.org"})
+    assert told.startswith("PUBLIC_URL is 'http://sms.example.org'")
+    (told,) = faults(**TWILIO | {"TWILIO_ACCOUNT_SID": "AC12"})
+    assert told.startswith("TWILIO_ACCOUNT_SID")
+
+
 # -- gateways ----------------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +108,31 @@ def test_half_of_twilio_is_a_fault(missing):
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_setting_is_a_missing_one(blank):
     assert "TWILIO_ACCOUNT_SID is set alone" in faults(**TWILIO | {"TWILIO_AUTH_TOKEN": blank})[0]
+
+
+@pytest.mark.parametrize("sid", ["AC1", "AC" + "g" * 32, "SK" + "1" * 32, ACCOUNT + "1"])
+def test_a_twilio_account_is_ac_and_32_hexadecimal_digits(sid):
+    assert "AC and 32" in faults(**TWILIO | {"TWILIO_ACCOUNT_SID": sid})[0]
+
+
+def test_a_token_that_was_put_in_the_accounts_place_is_not_shown():
+    assert "5esame5esame" not in " ".join(faults(**TWILIO | {"TWILIO_ACCOUNT_SID": "5esame5esame"}))
+
+
+def test_the_api_is_asked_by_https_except_on_this_machine():
+    assert "https://" in faults(**TWILIO, TWILIO_API_URL="http://api.twilio.com")[0]
+    assert settings.read(TWILIO | {"TWILIO_API_URL": "http://127.0.0.1:9000"}).has_twilio
+
+
+@pytest.mark.parametrize("sender", ["TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID"])
+def test_a_sender_without_an_account_is_a_fault(sender):
+    assert faults(**{sender: "x"})[0].startswith(f"{sender} is set without an account")
+
+
+@pytest.mark.parametrize("url", ["https://sms.example.org", "https://10.0.0.1"])
+def test_a_rehearsal_serves_this_machine_only(url):
+    assert "this machine only" in faults(JUMBE_SIMULATOR="1", PUBLIC_URL=url)[0]
+    assert settings.read({"JUMBE_SIMULATOR": "1", "PUBLIC_URL": "http://127.0.0.1:9000"}).simulator
 
 
 def test_a_rehearsal_never_meets_a_real_gateway():
@@ -160,8 +193,19 @@ def test_a_secret_in_a_file_is_refused(config):
     assert "twilio_auth_token is a secret" in told and "sesame" not in told
 
 
+@pytest.mark.parametrize("url", ["postgresql://jumbe:sesame@db/jumbe", "postgresql://jumbe@db/jumbe?password=sesame"])
+def test_a_password_of_the_database_in_a_file_is_refused_as_a_secret(config, url):
+    told = " ".join(faults(JUMBE_CONFIG=config(f'database_url = "{url}"\n')))
+    assert "which is a secret" in told and "sesame" not in told
+    assert "sesame" not in str(settings.table(settings.read({"DATABASE_URL": url})))
+    path = config('database_url = "postgresql://jumbe@db.example.org/jumbe"\n')
+    assert settings.read({"JUMBE_CONFIG": path}).database_url == "postgresql://jumbe@db.example.org/jumbe"
+
+
 def test_half_of_twilio_may_stand_in_a_file_and_the_secret_in_the_environment(config):
-    path = config('twilio_account_sid = "AC1"\ntwilio_from = "+15551234567"\npublic_url = "https://sms.example.org"\n')
+    path = config(
+        f'twilio_account_sid = "{ACCOUNT}"\ntwilio_from = "+15551234567"\npublic_url = "https://sms.example.org"\n'
+    )
     assert settings.read({"JUMBE_CONFIG": path, "TWILIO_AUTH_TOKEN": "sesame"}).has_twilio
     assert "TWILIO_ACCOUNT_SID is set alone" in faults(JUMBE_CONFIG=path)[0]
 

@@ -39,9 +39,9 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), server_default="open", nullable=False),
         sa.Column("contact_phone_number", sa.Text(), nullable=True, comment="digits, country code first"),
         sa.Column("number_warning", sa.Text(), nullable=True, comment="why a person should look at the number again"),
-        sa.Column("contact_phone_number_is_verified", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("contact_phone_number_is_verified", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column(
-            "two_way", sa.Boolean(), server_default=sa.text("0"), nullable=False, comment="owns its number: may reply"
+            "two_way", sa.Boolean(), server_default=sa.false(), nullable=False, comment="owns its number: may reply"
         ),
         sa.Column(
             "claimed_at",
@@ -135,7 +135,7 @@ def upgrade() -> None:
         sa.Column("phone", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("language_code", sa.Text(), nullable=True),
-        sa.Column("active", sa.Boolean(), server_default=sa.text("1"), nullable=False),
+        sa.Column("active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("role IN ('lead', 'supervisor', 'helper', 'viewer')", name=op.f("person_role")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_people")),
@@ -382,6 +382,14 @@ def upgrade() -> None:
         sa.Column("reply_to", sa.Integer(), nullable=True, comment="the inbound text that this answers"),
         sa.Column("code_id", sa.Integer(), nullable=True, comment="whose digits are put in at hand-over"),
         sa.Column("language", sa.Text(), nullable=True),
+        sa.Column("told", sa.Text(), nullable=True, comment="inbound: stop, start or help, where the gateway said so"),
+        sa.Column(
+            "answered",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="inbound: the gateway answered it itself",
+        ),
         sa.Column("handled_as", sa.Text(), nullable=True, comment="inbound: what it was taken for"),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False, comment="lower leaves first"),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
@@ -420,6 +428,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "messages_due",
             ["gateway", "priority", "due_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
+        batch_op.create_index(
+            "messages_expiring",
+            ["expires_at"],
             unique=False,
             sqlite_where=sa.text("state = 'queued'"),
             postgresql_where=sa.text("state = 'queued'"),
@@ -487,6 +502,9 @@ def downgrade() -> None:
             "messages_leased",
             sqlite_where=sa.text("state IN ('claimed', 'sending')"),
             postgresql_where=sa.text("state IN ('claimed', 'sending')"),
+        )
+        batch_op.drop_index(
+            "messages_expiring", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
         )
         batch_op.drop_index(
             "messages_due", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")

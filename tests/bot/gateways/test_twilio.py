@@ -500,6 +500,12 @@ def test_a_receipt_keeps_its_code_and_a_blank_code_is_none() -> None:
     assert receipt.code is None
 
 
+@pytest.mark.parametrize(("code", "opted_out"), [("21610", True), ("30005", False), ("", False)])
+def test_a_receipt_says_whether_the_person_told_twilio_to_stop(code: str, opted_out: bool) -> None:
+    [receipt] = adapter().parse_receipt(request(stub_signer.receipt_form(new_sid(), PERSON, "undelivered", code)), 7)
+    assert receipt.opted_out is opted_out
+
+
 def test_a_request_without_a_status_is_no_receipt() -> None:
     with pytest.raises(Unreadable):
         adapter().parse_receipt(request({"MessageSid": new_sid()}), 7)

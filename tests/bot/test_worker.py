@@ -1,0 +1,227 @@
+"""The process that sends: a fault stays where it is, one worker to a file, and no time lost at the gate."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text, update
+
+from bot import worker as worker_module
+from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
+from bot.worker import Worker, only_one
+from storage import broadcasts, messages, schema
+from storage.database import Database
+from storage.errors import Misconfigured
+from storage.schedules import Hours
+
+PHONES = [f"23324{n:07}" for n in range(400)]
+
+
+class Silent:
+    """A gateway that takes everything, at once or when it is let."""
+
+    kind = "simulator"
+    capabilities = Capabilities(False, False, False, False, concurrency=20)
+
+    def __init__(self, name: str = "simulator", rate_per_s: float = 1.0) -> None:
+        self.name = name
+        self.rate_per_s = rate_per_s
+        self.sent: list[int] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        self.sent.append(outgoing.id)
+        await self.may_answer.wait()
+        return Accepted(f"S{outgoing.id}")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def queue(db: Database, *phones: str, kind: str = "notice", gateway: str | None = None) -> list[int]:
+    with db.transaction() as tx:
+        return [messages.queue(tx, phone, "Hello", kind, gateway=gateway) for phone in phones]
+
+
+def states(db: Database) -> dict[str, int]:
+    with db.reading() as tx:
+        return messages.count_states(tx)
+
+
+def play(db: Database, gateways: list[Any], act: Any) -> None:
+    """Run `act(worker)`, and end the worker."""
+
+    async def whole() -> None:
+        worker = Worker(db, {gateway.name: gateway for gateway in gateways}, "http://127.0.0.1")
+        worker.start()
+        try:
+            await act(worker)
+        finally:
+            await worker.finish()
+
+    asyncio.run(whole())
+
+
+# -- a fault stays where it is -----------------------------------------------------------------------------------------
+
+
+def test_a_fault_in_the_expansion_keeps_no_reply_from_leaving_and_no_answer_from_being_recorded(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(db, PHONES[0], kind="reply")
+    monkeypatch.setattr(broadcasts, "is_expanding", lambda _tx: 1 / 0)
+
+    async def act(worker: Worker) -> None:
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await worker.turn()
+            await asyncio.sleep(0.05)
+
+    play(db, [Silent()], act)
+    assert states(db) == {"accepted": 1}
+
+
+def test_a_fault_of_one_gateway_costs_another_nothing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(db, PHONES[0])
+    queue(db, PHONES[1], gateway="other")
+    real = messages.claim
+
+    def claim(tx: Any, gateway: str, *more: Any) -> list[int]:
+        if gateway == "simulator":
+            raise KeyError(gateway)
+        return real(tx, gateway, *more)
+
+    monkeypatch.setattr(messages, "claim", claim)
+
+    async def act(worker: Worker) -> None:
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await worker.turn()
+            await asyncio.sleep(0.05)
+
+    play(db, [Silent(), Silent("other")], act)
+    assert states(db) == {"accepted": 1, "queued": 1}
+
+
+def test_a_fault_that_stays_ends_the_worker_and_one_that_passes_does_not(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+
+    async def no_sleep(_s: float) -> None:
+        turns.append(1)
+
+    monkeypatch.setattr(worker_module.asyncio, "sleep", no_sleep)
+    monkeypatch.setattr(broadcasts, "is_expanding", lambda _tx: 1 / 0)
+
+    async def act(worker: Worker) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await worker.run(asyncio.Event())
+
+    async def whole() -> None:
+        await act(Worker(db, {}, "http://127.0.0.1"))
+
+    asyncio.run(whole())
+    assert len(turns) == worker_module.FAULTS_IN_A_ROW - 1
+
+
+def test_a_case_with_a_time_zone_that_nobody_knows_stops_no_worker(db: Database, world: Any) -> None:
+    db.rules = replace(db.rules, hours=Hours(time(0), time(23, 59)))
+    case = world.case("ama", PHONES[0], time_zone="Africa/Accra")
+    with db.transaction() as tx:
+        tx.execute(update(schema.cases).values(time_zone="Mars/Olympus"))
+        messages.queue(tx, PHONES[0], "Hello", "text", case_id=case)
+    queue(db, PHONES[1], kind="reply")
+
+    play(db, [Silent(rate_per_s=50)], lambda worker: worker.drain())
+    assert states(db) == {"accepted": 2}
+
+
+# -- the gate ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_gate_turns_away_costs_no_token_and_no_time(db: Database, clock: Any) -> None:
+    db.rules = replace(db.rules, hours=Hours(time(9), time(20)))
+    clock.now = datetime(2026, 11, 3, 20, 30, tzinfo=UTC)
+    queue(db, *PHONES, kind="broadcast")
+    (reply,) = queue(db, "233209876543", kind="reply")
+    gateway = Silent(rate_per_s=1)
+    turns = 0
+
+    async def act(worker: Worker) -> None:
+        nonlocal turns
+        while await worker.turn() or worker._answers:
+            turns += 1
+
+    play(db, [gateway], act)
+    with db.reading() as tx:
+        left = messages.list_all(tx, state="queued")
+    assert gateway.sent == [reply]
+    assert {row.reason for row in left} == {"quiet-hours"}, "not one waits for a token that it does not need"
+    assert turns < 40
+
+
+def test_what_waits_for_a_token_is_a_second_s_worth_and_no_more(db: Database, clock: Any) -> None:
+    """The rest is given back: a reply to a phone would wait behind what is claimed for it."""
+    db.rules = replace(db.rules, hours=Hours(time(9), time(20)))
+    clock.now = datetime(2026, 11, 3, 20, 30, tzinfo=UTC)
+    night = queue(db, *PHONES[:50], kind="broadcast")
+    queue(db, *PHONES[50:150], kind="broadcast")
+    with db.transaction() as tx:
+        tx.execute(update(schema.messages).where(schema.messages.c.id > night[-1]).values(kind="notice"))
+    gateway = Silent(rate_per_s=2)
+
+    async def act(worker: Worker) -> None:
+        for _ in range(20):
+            await worker.turn()
+            await asyncio.sleep(0.001)
+        now = states(db)
+        assert now["claimed"] == 2
+        assert now["accepted"] == len(gateway.sent) <= 2
+        assert sum(now.values()) == 150
+
+    play(db, [gateway], act)
+
+
+def test_what_ran_out_of_time_behind_a_paused_gateway_expires(db: Database, clock: Any) -> None:
+    queue(db, PHONES[0], kind="reply")
+
+    async def act(worker: Worker) -> None:
+        with db.transaction() as tx:
+            messages.pause(tx, "simulator", until=clock.advance(hours=2).replace(year=2027), because="gateway")
+        await worker.drain()
+
+    play(db, [Silent()], act)
+    assert states(db) == {"expired": 1}
+
+
+# -- one worker --------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_one_worker_on_a_file_by_whatever_name_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "jumbe.db").touch()
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(tmp_path / "jumbe.db")
+    with only_one(tmp_path / "jumbe.db"), pytest.raises(Misconfigured, match="another worker serves"), only_one(link):
+        pass
+    with only_one(link):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="cannot be made"), only_one(tmp_path / "nowhere" / "x.db"):
+        pass
+
+
+def test_a_database_is_left_without_leases_when_a_worker_has_ended(db: Database) -> None:
+    queue(db, *PHONES[:5])
+    play(db, [Silent(rate_per_s=3)], lambda worker: worker.turn())
+    with db.reading() as tx:
+        assert tx.scalar(text("SELECT count(*) FROM messages WHERE lease_owner IS NOT NULL")) == 0
