@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import Mode, Plan, Verdict
 
+KNOWN_COLUMNS = (*PROPERTIES, "case_id", "caseid", "closed")
+"""The columns of a sheet of cases that mean something; any other is kept as a property."""
+
 
 @click.group()
 def cases() -> None:
@@ -36,7 +40,7 @@ def cases() -> None:
 @as_json
 def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool) -> None:
     """Create and update cases from a sheet (.xlsx or .csv), matched by case id or external id."""
-    _check_result(result)
+    _check_result(file, result)
     db = open_database()
     with _without_collector():
         sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"))
@@ -49,6 +53,8 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
             return imports.apply_cases(tx, read, planned=plan, by=_by_sheet(file, sheet))
 
         plan = _look(db, plan_it) if only_plan else _carry_out(db, plan_it, apply_it)
+    for told in _misspelt(sheet):
+        click.echo(f"jumbe: {told}", err=True)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
 
 
@@ -126,7 +132,7 @@ def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
 @as_json
 def import_members(short: str, file: str, mode: Mode, result: str | None, *, only_plan: bool, json_: bool) -> None:
     """Add, remove or replace the members of a group by a sheet with a column case_identifier."""
-    _check_result(result)
+    _check_result(file, result)
     db = open_database()
     with _without_collector():
         sheet = sheets.read(file, wanted=(imports.IDENTIFIER,))
@@ -147,6 +153,8 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
 @click.option("--to", "path", default="cases_bulk_example.xlsx", show_default=True)
 def write_template(path: str) -> None:
     """Write an empty sheet to fill in."""
+    if Path(path).exists():
+        raise Problem("file-is-there", path=path)
     sheets.write_template(path)
     click.echo(f"wrote {path}: fill in the column case_identifier and give it to 'jumbe groups import'")
 
@@ -213,9 +221,23 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _check_result(result: str | None) -> None:
-    if result:
-        sheets.check_writable(result)
+def _check_result(file: str, result: str | None) -> None:
+    """Refuse a result that could not be written, or that would be written over the sheet itself, before anything is done."""
+    if result is None:
+        return
+    if Path(result).resolve() == Path(file).resolve():
+        raise Problem("result-over-sheet", path=result)
+    sheets.check_writable(result)
+    if Path(result).suffix.lower() != ".xlsx":
+        raise Problem("result-not-xlsx", path=result)
+
+
+def _misspelt(sheet: sheets.Sheet) -> Iterator[str]:
+    """What to say of a column that is kept as a property and looks like one that means something."""
+    for column in sheet.columns:
+        near = difflib.get_close_matches(column, [c for c in KNOWN_COLUMNS if c not in sheet.columns], n=1, cutoff=0.8)
+        if column not in KNOWN_COLUMNS and near:
+            yield sentence(Problem("column-misspelt", column=column, near=near[0]))
 
 
 def _by_sheet(file: str, sheet: sheets.Sheet) -> Actor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import Flask, Response
+from flask import Flask, Response, redirect
 
 from bot import health, webhooks
 from bot.gateways.base import Gateway
@@ -24,6 +24,7 @@ def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str) -
         simulator = gateways["simulator"]
         assert isinstance(simulator, Simulator)
         app.register_blueprint(phones.blueprint(db, simulator))
+        app.add_url_rule("/", "front", lambda: redirect("/phones"))
 
     @app.errorhandler(500)
     def _fault(_fault: Exception) -> Response:

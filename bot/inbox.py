@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 STRANGER_HEARS_AGAIN = timedelta(days=1)
 HELP_A_DAY = 3
-SAME_ANSWERS, ANSWERS = 5, 60
-"""To one phone in ten minutes: after as many it must be a machine that answers ours, and two machines never stop."""
+SAME_REFUSALS, ANSWERS = 5, 60
+"""To one phone in ten minutes."""
 
 
 def take(db: Database, gateway: str, text: Inbound) -> bool:
@@ -127,10 +127,12 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
 
 
 def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
-    given = answer(tx, person, row.body, message_id=row.id)
     ten_minutes = tx.now - timedelta(minutes=10)
-    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.code_id is None else 0
-    if same < SAME_ANSWERS and messages.sent_since(tx, row.phone, "reply", ten_minutes) < ANSWERS:
+    sent = messages.sent_since(tx, row.phone, "reply", ten_minutes)
+    given = answer(tx, person, row.body, message_id=row.id, muted=sent >= ANSWERS)
+    # Two machines that answer each other never stop: one that is told the same no a few times is told it no more.
+    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.refused else 0
+    if sent <= ANSWERS and same < SAME_REFUSALS:
         messages.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
         )  # fmt: skip

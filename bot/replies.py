@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import string
 import tomllib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -133,9 +132,9 @@ _CUT = (Names, Quote, Words, Spare)
 
 
 def _spelled(text: str) -> str:
-    """In GSM-7 where nothing but an accent or a picture is lost by it; another script stays as it is."""
-    lost = (c for c in text if unicodedata.category(c)[0] in "LMN" and segments.to_gsm(c) == "?")
-    return text if any(lost) else segments.to_gsm(text)
+    """In GSM-7 where nothing but an accent is lost by it; another script and a picture stay as they are."""
+    plain = segments.to_gsm(text)
+    return plain if plain.count("?") == text.count("?") else text
 
 
 def _fits(text: str, sms: int) -> bool:

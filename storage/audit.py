@@ -14,9 +14,9 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import insert, select
 
-from storage.database import Transaction
+from storage.database import Transaction, insert_many
 from storage.schema import audit, audit_changes
 
 FIRST = "0" * 64
@@ -44,9 +44,6 @@ class Change:
 _OF_A_CHANGE = ("position", "subject", "subject_id", "before", "after")
 _LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
 _INSERT = insert(audit).returning(audit.c.id)
-_CHANGES = insert(audit_changes).values(
-    {name: bindparam(name) for name in ("entry_id", "position", "subject", "subject_id", "before", "after")}
-)
 
 
 def record(
@@ -86,7 +83,7 @@ def record(
     entry["hash"] = hash_of(entry)
     entry_id = int(tx.execute(_INSERT, entry).scalar_one())
     if rows:
-        tx.execute(_CHANGES, [{"entry_id": entry_id, **row} for row in rows])
+        insert_many(tx, audit_changes, [{"entry_id": entry_id, **row} for row in rows])
     return entry_id
 
 

@@ -333,6 +333,16 @@ def reached(tx: Transaction, number: int) -> list[int]:
     return list(tx.execute(query.order_by(messages.c.case_id)).scalars())
 
 
+def doubtful(tx: Transaction, since: datetime) -> list[int]:
+    """The broadcasts since then of which some messages may or may not have been sent, newest first."""
+    query = select(messages.c.broadcast_id).where(
+        messages.c.state.in_(("unknown", "unresolved")),
+        messages.c.created_at > since,
+        messages.c.broadcast_id.is_not(None),
+    )
+    return list(tx.execute(query.distinct().order_by(messages.c.broadcast_id.desc())).scalars())
+
+
 def last_arrived(tx: Transaction, case_id: int) -> Row[Any] | None:
     """The newest message that reached a case, as far as the gateway knows."""
     query = select(messages).where(messages.c.case_id == case_id, messages.c.state.in_(ARRIVED))

@@ -19,6 +19,9 @@ from storage.errors import Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+WIDEST = 160
+"""Characters of a cell in a table."""
+
 CLI = Actor("cli", None, "command line")
 """Who acts on the command line: the system's own user."""
 
@@ -45,7 +48,7 @@ def show(records: Sequence[Mapping[str, Any]], *, json_: bool, columns: Sequence
         click.echo("(none)")
         return
     names = list(columns or records[0].keys())
-    rows = [[_cell(record.get(name)) for name in names] for record in records]
+    rows = [[_cut(_cell(record.get(name))) for name in names] for record in records]
     widths = [max(len(name), *(len(row[i]) for row in rows)) for i, name in enumerate(names)]
     for row in [names, *rows]:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
@@ -96,3 +99,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
     return str(value).replace("\n", " ")
+
+
+def _cut(text: str) -> str:
+    """A cell of a table: a long text would push every other column off the screen; `--json` has it whole."""
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

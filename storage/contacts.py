@@ -11,13 +11,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     Column,
-    Dialect,
     Integer,
     MetaData,
     Row,
@@ -26,14 +23,13 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    insert,
     select,
     update,
 )
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.database import Transaction
+from storage.database import Transaction, insert_many
 from storage.errors import Problem
 from storage.identifiers import Identifier, key, near, new_case_id
 from storage.identifiers import read as read_identifier
@@ -421,32 +417,6 @@ def fill(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> No
     """Make a temporary table hold these rows and no others."""
     tx.temporary(table)
     insert_many(tx, table, rows)
-
-
-def insert_many(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns: what `tx.execute(insert(table), rows)` does, several times as fast.
-
-    SQLAlchemy prepares every row anew; here the statement and the conversions are worked out once for all of them.
-    """
-    if not rows:
-        return
-    dialect = tx.connection.dialect
-    compiled = insert(table).compile(dialect=dialect, column_keys=list(rows[0]))
-    names = list(compiled.positiontup or rows[0])
-    lines: Iterable[Any] = zip(*(_converted(table.c[name], rows, dialect) for name in names), strict=True)
-    if not compiled.positional:
-        lines = (dict(zip(names, line, strict=True)) for line in lines)
-    tx.connection.exec_driver_sql(str(compiled), list(lines))
-
-
-def _converted(column: Column[Any], rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> Iterable[Any]:
-    """The values of one column as the driver takes them."""
-    values = (row[column.name] for row in rows)
-    convert = column.type.dialect_impl(dialect).bind_processor(dialect)
-    if convert is None:
-        return values
-    # Rows written together share their dates; only JSON has no hash to remember it by.
-    return map(convert if isinstance(column.type, JSON) else cache(convert), values)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,29 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, select, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -258,3 +272,29 @@ def insert_new(tx: Transaction, table: Table) -> Any:
     """An INSERT that skips a row which a unique key already has: `ON CONFLICT DO NOTHING`."""
     dialect = sqlite_insert if tx.is_sqlite else postgresql_insert
     return dialect(table).on_conflict_do_nothing()
+
+
+def insert_many(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same columns: what `tx.execute(insert(table), rows)` does, several times as fast.
+
+    SQLAlchemy prepares every row anew; here the statement and the conversions are worked out once for all of them.
+    """
+    if not rows:
+        return
+    dialect = tx.connection.dialect
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(rows[0]))
+    names = list(compiled.positiontup or rows[0])
+    lines: Iterable[Any] = zip(*(_converted(table.c[name], rows, dialect) for name in names), strict=True)
+    if not compiled.positional:
+        lines = (dict(zip(names, line, strict=True)) for line in lines)
+    tx.connection.exec_driver_sql(str(compiled), list(lines))
+
+
+def _converted(column: Column[Any], rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> Iterable[Any]:
+    """The values of one column as the driver takes them."""
+    values = (row[column.name] for row in rows)
+    convert = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if convert is None:
+        return values
+    # Rows written together share their dates; only JSON has no hash to remember it by.
+    return map(convert if isinstance(column.type, JSON) else cache(convert), values)

@@ -18,8 +18,8 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
 
     A new database is stamped once for rehearsal or for real use; an old stamp stays.
     """
-    if db.file is not None:
-        db.file.parent.mkdir(parents=True, exist_ok=True)
+    if db.file is not None and not db.file.parent.is_dir():
+        raise Misconfigured([f"there is no folder {db.file.parent}: make it first, or correct DATABASE_URL"])
     with db.transaction() as tx:
         _run(command.upgrade, db, tx, to)
     if to == "head":

@@ -25,6 +25,8 @@ _REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile"})
 _TEXTABLE = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")
+_DATE = re.compile(r"(19|20)\d\d-[01]\d-[0-3]\d\b")
+"""A date as a spreadsheet writes it; nobody types a number so."""
 _FLOAT = re.compile(r"(\+?\d{5,})\.0")
 _DIAL = re.compile(r"(?P<plus>\+?)(?P<digits>\d+)")
 
@@ -71,7 +73,7 @@ def read(typed: str, *, country: str | None = None, strict: bool = False) -> Num
 
     A cell that a spreadsheet shows as `233244123456.0`, or with an apostrophe before it, is read as the number it was.
 
-    Raises Problem `number-blank`, `-letters`, `-scientific`, `-too-short`, `-too-long`, `-unknown-country`,
+    Raises Problem `number-blank`, `-letters`, `-scientific`, `-date`, `-too-short`, `-too-long`, `-unknown-country`,
     `-local-only` or `-impossible`, and when `strict` also `-not-valid` for a number that has a warning about its range
     or kind; each with `typed`.
     """
@@ -123,6 +125,8 @@ def _judge(typed: str, country: str | None) -> Number | str:
     text = fold(typed).lstrip("'")
     if _SCIENTIFIC.fullmatch(text):
         return "number-scientific"
+    if _DATE.match(text):
+        return "number-date"
     if any(char.isalpha() for char in text):
         return "number-letters"
     text = _FLOAT.sub(r"\1", text) if _FLOAT.fullmatch(text) else text

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import entry_points
 
 import click
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from storage.console import sentence
 from storage.errors import Misconfigured, Problem
@@ -32,6 +32,7 @@ class Branches(click.Group):
 
 
 @click.command(cls=Branches, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="jumbe")
 def jumbe() -> None:
     """A programme texts its cases, and supervisors run it all from any phone."""
 
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _say("stopped; nothing further was done")
     except OperationalError as fault:
         return _say(f"the database did not answer: {str(fault.orig).splitlines()[0]}. Try again in a moment")
+    except DBAPIError as fault:
+        return _say(f"the database cannot be used: {str(fault.orig).splitlines()[0]}")
     except BrokenPipeError:
         return 0
     return result if isinstance(result, int) else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sqlalchemy import Row
@@ -32,10 +32,11 @@ _IGNORED = "'\"+,.:;!?()*#"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the phone is told; `code_id` names the code whose digits are put in when it leaves."""
+    """What the phone is told; `code_id` names the code whose digits are put in when it leaves; `refused` says that nothing was done."""
 
     text: str
     code_id: int | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +133,22 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None) -> Answer:
-    """Answer one text of a person; every path answers something."""
+def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None, muted: bool = False) -> Answer:
+    """Answer one text of a person; every path answers something.
+
+    Of a phone that is `muted`, because it texted too much to be answered, only what stops something is heard: nothing
+    may happen that its owner is not told of.
+    """
     text = storable(text)
     told = sentences(person.language_code or tx.rules.language)
     call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
     try:
-        return _answer(call, text)
+        return _answer(call, text, muted=muted)
     except Problem as problem:
-        return _explain(call, problem)
+        return replace(_explain(call, problem), refused=True)
 
 
-def _answer(call: Call, text: str) -> Answer:
+def _answer(call: Call, text: str, *, muted: bool) -> Answer:
     raw = text.split()
     words = [clean(word) for word in raw]
     if not any(words):
@@ -153,6 +158,8 @@ def _answer(call: Call, text: str) -> Answer:
     if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
         words[0], words[1] = words[1], words[0]
     chosen, guessed = _choose(call, words)
+    if chosen.risk != "stops" and muted:
+        raise Problem("too-many-texts")
     if chosen.risk != "stops" and not consent.may_text(call.tx, call.person.phone):
         # Whoever said stop cannot be answered, and a command whose answer nobody sees may be a forger's.
         raise Problem("phone-stopped")

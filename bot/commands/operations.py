@@ -87,7 +87,8 @@ def halt(call: Call, number: str) -> Answer:
     progress = broadcasts.halt(call.tx, row.id, by=call.by)
     unclear = progress.states.get("unknown", 0) + progress.states.get("sending", 0)
     if row.state in ("done", "halted", "dropped"):
-        return call.say(("halt-over", {"number": row.id, "got": progress.arrived}))
+        over = [("halt-over", {"number": row.id, "got": progress.arrived})]
+        return call.say(*over, *([("halted-unknown", {"unknown": unclear})] if unclear else []))
     if progress.arrived + unclear == 0:
         return call.say(("halted-none", {"number": row.id}))
     rest = row.sendable - progress.arrived - unclear
@@ -248,6 +249,9 @@ def _check_all(call: Call) -> Answer:
         parts.append(("check-running", {"running": names(shown)}))
     if waiting:
         parts.append(("check-waiting", {"waiting": names(row.id for row in waiting)}))
+    doubts = [number for number in broadcasts.doubtful(call.tx, call.tx.now - UNDO) if _sees(call, number)]
+    if doubts:
+        parts.append(("check-doubts", {"doubts": names(doubts)}))
     return call.say(*parts) if parts else call.say(("check-nothing", {}))
 
 
@@ -272,7 +276,9 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     if message.state in ("accepted", "sent"):
         return call.say(("check-sent", {"person": who, "number": number, "time": at}))
     reason = call.sentences.reason(message.reason or message.state, message.code)
-    if message.state in OPEN or message.state in ("unknown", "unresolved"):
+    if message.state in ("unknown", "unresolved"):
+        return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))
+    if message.state in OPEN:
         return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
     last = broadcasts.last_arrived(call.tx, case.id)
     seen = ("check-last", {"time": clock_shown(call.tx, last.settled_at)}) if last is not None else ("check-never", {})

@@ -265,3 +265,26 @@ def test_a_large_broadcast_from_the_command_line_needs_a_lead_s_ok(programme, tm
     assert asked["state"] == "seconding"
     told = records(programme, "messages", "list", "--to", "15550100001")
     assert "Reply ok ******" in told[0]["body"]
+
+
+def test_a_result_is_never_written_over_the_sheet_nor_under_another_kind_s_name(programme, tmp_path):
+    before = (tmp_path / "people.csv").read_bytes()
+    (tmp_path / "people.xlsx").write_bytes(before)
+    assert "the sheet itself" in programme("cases", "import", "people.xlsx", "--plan", "--result", "people.xlsx")[2]
+    assert (tmp_path / "people.xlsx").read_bytes() == before
+    assert "must end in .xlsx" in programme("cases", "import", "people.csv", "--result", "checked.csv")[2]
+    assert not (tmp_path / "checked.csv").exists()
+
+
+def test_a_template_is_never_written_over_a_filled_one(programme, tmp_path):
+    programme("groups", "template")
+    status, _, err = programme("groups", "template")
+    assert status == 2
+    assert "is there already" in err
+
+
+def test_a_misspelt_column_is_pointed_out(programme, tmp_path):
+    (tmp_path / "slip.csv").write_text("external_id,contact_phone_nmber\np-7,233244120304\n", encoding="utf-8")
+    status, _, err = programme("cases", "import", "slip.csv")
+    assert status == 0
+    assert "Did you mean contact_phone_number" in err

@@ -60,6 +60,7 @@ LONGEST: dict[str, Any] = {
     "running": names(f"{n} antenatal123 12345/12345" for n in range(123456, 123466)),
     "sent": 12345,
     "skipped": SKIPPED,
+    "doubts": names(range(123456, 123476)),
     "stops": " Stops with it: 123456, 123457 +18.",
     "fixed": 123456,
     "starts": "starts at 30 Nov 09:00, in the hours of the day",
@@ -250,17 +251,9 @@ def test_whatever_people_are_called_an_answer_is_one_plain_text(text: str, peopl
         assert size.parts <= (1 if size.encoding == "GSM-7" else 2)
 
 
-def test_words_in_another_script_are_shown_as_they_are_and_pictures_are_not() -> None:
-    said = ENGLISH.say(
-        ("inbox", {"number": 31, "person": "Ama (p-1)", "text": Quote("\u0623\u0646\u0627 \u0628\u062e\u064a\u0631")})
-    )
-    assert "\u0628\u062e\u064a\u0631" in said
-    assert (
-        segments.count(
-            ENGLISH.say(("inbox", {"number": 31, "person": "Zo\u00eb", "text": Quote("ok \U0001f44d")}))
-        ).encoding
-        == "GSM-7"
-    )
+def test_words_in_another_script_and_pictures_are_shown_as_they_are() -> None:
+    for words in ("\u0623\u0646\u0627 \u0628\u062e\u064a\u0631", "ok \U0001f44d"):
+        assert words in ENGLISH.say(("inbox", {"number": 31, "person": "Ama (p-1)", "text": Quote(words)}))
 
 
 def test_a_language_falls_back_to_its_base_and_to_english() -> None:

@@ -200,7 +200,7 @@ def test_every_key_that_these_modules_use_has_its_sentence() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     used = {text for text in literals if text.startswith(("number-", "field-", "brace-")) and " " not in text}
-    assert len(used) == 15
+    assert len(used) == 16
     assert used <= sentences.keys()
 
 
@@ -211,3 +211,9 @@ def test_the_sentences_of_refusals_fit_their_values_and_those_of_warnings_need_n
     assert '"0"' in sentences["number-too-short"].format(typed="0")
     assert '"nam"' in sentences["field-unknown"].format(field="nam", known="name")
     assert '"a { b"' in sentences["brace-stray"].format(near="a { b")
+
+
+@pytest.mark.parametrize("typed", ["2024-01-01", "2024-01-01 00:00:00"])
+def test_a_date_that_a_spreadsheet_made_is_no_number(typed):
+    with pytest.raises(Problem, match="number-date"):
+        phones.read(typed, country="GH")
