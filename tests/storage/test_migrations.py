@@ -102,13 +102,20 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(lived):
     lived.check()
 
 
-def test_a_new_database_is_made_with_its_folder_and_stamped_for_its_use(tmp_path):
+def test_a_new_database_is_stamped_for_its_use(tmp_path):
     for name, rehearsal in (("real", False), ("rehearsal", True)):
-        made = Database(f"sqlite:///{tmp_path}/a/{name}/jumbe.db")
+        made = Database(f"sqlite:///{tmp_path}/{name}.db")
         assert migrate.upgrade(made, rehearsal=rehearsal) == schema.REVISION
         with made.reading() as tx:
             assert is_rehearsal(tx) is rehearsal
         made.close()
+
+
+def test_a_slip_in_the_folder_s_name_makes_no_new_programme(tmp_path):
+    made = Database(f"sqlite:///{tmp_path}/nowhere/jumbe.db")
+    with pytest.raises(Misconfigured, match="there is no folder"):
+        migrate.upgrade(made)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_database_is_stamped_once_and_an_old_stamp_stays(db):
