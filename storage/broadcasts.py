@@ -285,15 +285,10 @@ def progress(tx: Transaction, number: int) -> Progress:
     return Progress(broadcast(tx, number), states, skipped)
 
 
-def running(tx: Transaction, *, group_ids: Sequence[int] | None = None) -> list[Row[Any]]:
-    """Broadcasts that are expanding or sending, newest first; only those to these groups if given."""
-    query = select(broadcasts).where(broadcasts.c.state.in_(("expanding", "sending"))).order_by(broadcasts.c.id.desc())
-    if group_ids is not None:
-        to_them = exists().where(
-            broadcast_audience.c.broadcast_id == broadcasts.c.id, broadcast_audience.c.group_id.in_(group_ids)
-        )
-        query = query.where(to_them)
-    return list(tx.execute(query))
+def running(tx: Transaction) -> list[Row[Any]]:
+    """Broadcasts that are expanding or sending, newest first."""
+    query = select(broadcasts).where(broadcasts.c.state.in_(("expanding", "sending")))
+    return list(tx.execute(query.order_by(broadcasts.c.id.desc())))
 
 
 def pending_for(tx: Transaction, group_id: int) -> list[int]:

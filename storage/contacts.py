@@ -174,11 +174,6 @@ def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int 
     return suggestions
 
 
-def owner_of(tx: Transaction, phone: str) -> Row[Any] | None:
-    """The case that owns a number two-way."""
-    return tx.execute(select(cases).where(cases.c.contact_phone_number == phone, cases.c.two_way)).first()
-
-
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The case that a text from this number is from: its owner, else the open case longest on that number."""
     return tx.execute(

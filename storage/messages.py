@@ -524,12 +524,6 @@ def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
     return list(tx.execute(select(receipts).where(receipts.c.message_id == message_id).order_by(receipts.c.id)))
 
 
-def thread(tx: Transaction, phone: str, *, at_most: int = 60) -> list[Row[Any]]:
-    """The last messages with a number, both ways, oldest first."""
-    newest = select(messages).where(messages.c.phone == phone).order_by(messages.c.id.desc()).limit(at_most)
-    return list(tx.execute(newest))[::-1]
-
-
 def threads(tx: Transaction, phones: Iterable[str], *, at_most: int = 60) -> dict[str, list[Row[Any]]]:
     """For each of these numbers the last messages with it, both ways, oldest first; in one question."""
     found: dict[str, list[Row[Any]]] = {phone: [] for phone in phones}

@@ -57,19 +57,9 @@ def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
     if said_before := _same_words(call):
         return said_before
     correction = _draft(call, text, case_ids=case_ids)
-    preview = broadcasts.preview(call.tx, correction)
-    values = {
-        "guess": Spare(call.guess),
-        "number": correction,
-        "fixed": number,
-        "people": count_shown(call, preview.recipients),
-        "parts": preview.parts,
-        "skipped": skipped_shown(call, preview.skipped),
-        "text": Quote(preview.samples[0]),
-        "code": codes.MASK,
-        "life": Spare(call.sentences.sentences["good-for"]),
-    }
-    return _ask(call, correction, "ask-fix", values)
+    if broadcasts.broadcast(call.tx, correction).sendable == 0:
+        return _nobody(call, correction, str(number))
+    return _ask(call, correction, "ask-fix", fixed=number)
 
 
 def confirm(call: Call, operation: Row[Any]) -> Answer:
@@ -149,22 +139,16 @@ def progress_said(call: Call, number: int, key: str) -> Answer:
 def _tell_group(call: Call, group: Row[Any], text: str) -> Answer:
     """The preview of a text to a group, with a code."""
     number = _draft(call, text, group_ids=[group.id])
-    preview = broadcasts.preview(call.tx, number)
-    if preview.recipients == 0:
-        _drop(call, number)
-        return call.say(("tell-nobody", {"group": group.short, "skipped": skipped_shown(call, preview.skipped)}))
-    values = {
-        "guess": Spare(call.guess),
-        "number": number,
-        "group": group.short,
-        "people": count_shown(call, preview.recipients),
-        "parts": preview.parts,
-        "skipped": skipped_shown(call, preview.skipped),
-        "text": Quote(preview.samples[0]),
-        "code": codes.MASK,
-        "life": Spare(call.sentences.sentences["good-for"]),
-    }
-    return _ask(call, number, "ask-tell", values)
+    if broadcasts.broadcast(call.tx, number).sendable == 0:
+        return _nobody(call, number, group.short)
+    return _ask(call, number, "ask-tell", group=group.short)
+
+
+def _nobody(call: Call, number: int, whom: str) -> Answer:
+    """Nobody of those can be texted, so there is nothing to confirm."""
+    skipped = skipped_shown(call, broadcasts.preview(call.tx, number).skipped)
+    _drop(call, number)
+    return call.say(("tell-nobody", {"group": whom, "skipped": skipped}))
 
 
 def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False) -> Answer:
@@ -173,23 +157,13 @@ def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False
     if broadcasts.count_texts(call.tx, call.person.id, hour) >= SINGLE_TEXTS_AN_HOUR:
         raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
     number = _draft(call, text, case_ids=[case.id])
-    preview = broadcasts.preview(call.tx, number)
     shown = Words(person_shown(case))
-    if preview.recipients == 0:
+    if broadcasts.broadcast(call.tx, number).sendable == 0:
+        reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
         _drop(call, number)
-        reason = call.sentences.reason(next(iter(preview.skipped)))
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     if always_ask or call.guess or not codes.is_fresh(call.tx, call.person.id):
-        values = {
-            "guess": Spare(call.guess),
-            "number": number,
-            "person": shown,
-            "parts": preview.parts,
-            "text": Quote(preview.samples[0]),
-            "code": codes.MASK,
-            "life": Spare(call.sentences.sentences["good-for"]),
-        }
-        return _ask(call, number, "ask-text", values)
+        return _ask(call, number, "ask-text", person=shown)
     going(call, number)
     leaves = _leaves(call, case)
     if leaves > call.tx.now:
@@ -236,10 +210,21 @@ def _drop(call: Call, number: int) -> None:
     operations.decide(call.tx, number, "dropped", by=call.by)
 
 
-def _ask(call: Call, number: int, key: str, values: dict[str, Any]) -> Answer:
+def _ask(call: Call, number: int, key: str, **more: Any) -> Answer:
     """The preview with a code, kept so that the same words get the same answer."""
+    preview = broadcasts.preview(call.tx, number)
+    values = {
+        "guess": Spare(call.guess),
+        "number": number,
+        "people": count_shown(call, preview.recipients),
+        "parts": preview.parts,
+        "skipped": skipped_shown(call, preview.skipped),
+        "text": Quote(preview.samples[0]),
+        "code": codes.MASK,
+        "life": Spare(call.sentences.sentences["good-for"]),
+    }
     code_id = operations.issue_code(call.tx, number, call.person.id)
-    text = call.sentences.say((key, values))
+    text = call.sentences.say((key, values | more))
     operations.answered(call.tx, number, text)
     return Answer(text, code_id)
 

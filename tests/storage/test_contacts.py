@@ -23,7 +23,7 @@ def standing(world, case):
 
 def owner(world, phone=NUMBER):
     with world.db.reading() as tx:
-        row = contacts.owner_of(tx, phone)
+        row = contacts.owners_of(tx, [phone]).get(phone)
         return row.external_id if row else None
 
 
@@ -226,7 +226,7 @@ def test_whatever_happens_the_first_in_line_owns_and_nobody_else(new_db, steps):
             world.change(ids[n], **model.step(n, what))
         with db.reading() as tx:
             for phone, line in model.line.items():
-                found = contacts.owner_of(tx, phone)
+                found = contacts.owners_of(tx, [phone]).get(phone)
                 assert (found and found.id) == (ids[line[0]] if line else None)
                 if found:
                     waiting = [contacts.contact(tx, ids[n]).case_id for n in line[1:]]
