@@ -144,11 +144,14 @@ def preview(tx: Transaction, number: int) -> Preview:
     query = _recipients(tx, number)
     sendable = query.where(query.selected_columns.reason.is_(None))
     samples = [row.body for row in tx.execute(sendable.limit(3))] or list(_texts(tx, number).values())
-    body = query.selected_columns.body
-    # The dearest are among the longest, and among those with letters that force Unicode.
-    longest = sendable.order_by(None).order_by(func.length(body).desc()).limit(5)
-    foreign = longest.where(func.octet_length(body) > func.length(body))
-    priced = [*samples, *(row.body for each in (longest, foreign) for row in tx.execute(each))]
+    if any(not isinstance(part, str) for words in _texts(tx, number).values() for part in templates.parse(words)):
+        # With names in it the dearest are among the longest, and among those with letters that force Unicode.
+        body = query.selected_columns.body
+        longest = sendable.order_by(None).order_by(func.length(body).desc()).limit(5)
+        foreign = longest.where(func.octet_length(body) > func.length(body))
+        priced = [*samples, *(row.body for each in (longest, foreign) for row in tx.execute(each))]
+    else:
+        priced = [*samples, *_texts(tx, number).values()]
     dearest = max((segments.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
     return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples)
 
@@ -476,7 +479,9 @@ def _body(words: str) -> ColumnElement[str]:
         if isinstance(part, str):
             body = body.concat(part)
         else:
-            body = body.concat(func.coalesce(func.nullif(cases.c[part.name], ""), part.default))
+            body = body.concat(
+                func.coalesce(case((func.trim(cases.c[part.name]) != "", cases.c[part.name])), part.default)
+            )
     return body
 
 

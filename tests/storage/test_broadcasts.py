@@ -485,3 +485,14 @@ def test_an_unknown_zone_of_one_case_keeps_nobody_waiting(world, anc):
     with world.db.transaction() as tx:
         tx.execute(cases.update().values(time_zone="America/Nowhere"))
     assert len(sent(world, go(world, anc))) == 2
+
+
+def test_a_name_of_blanks_is_no_name_and_a_foreign_one_far_down_is_priced(world):
+    blank = world.case("p0", "233200000100", name="  ")
+    plain = [world.case(f"p{n}", f"2332000001{n:02}") for n in range(1, 9)]
+    foreign = world.case("p9", "233200000199", name="Zoë Ąžolas")
+    number = draft(world, world.group("anc", blank, *plain, foreign), texts={"en": "Dear {name|friend}, " + "x" * 60})
+    with world.db.reading() as tx:
+        told = broadcasts.preview(tx, number)
+    assert told.samples[0].startswith("Dear friend, ")
+    assert told.parts == 2
