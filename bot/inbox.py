@@ -1,7 +1,8 @@
 """One inbound text and its effects, in one transaction.
 
-The order is fixed: stop and start words; a code; a supervisor's command; help; else the inbox, and the supervisors who
-care for that case.  Consent is heard outside the savepoint, in order of receipt.  A fault in the handling rolls back to
+The order is fixed: stop and start words; a code; a supervisor's command (exact words only while a question is open on
+that phone); the question that is open on this phone; help; else the inbox, and the supervisors who care for that case.
+Consent is heard outside the savepoint, in order of receipt.  A fault in the handling rolls back to
 the savepoint: the text stays recorded, the worker tries it again, and after three tries it is set aside and shown.
 """
 
@@ -14,12 +15,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import answer, person_shown, storable
+from bot.commands.dispatch import answer, is_exact, person_shown, storable
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import consent, contacts, messages, operations, optwords, people
+from storage import consent, contacts, messages, operations, optwords, people, questions
 from storage.audit import Actor
+from storage.contacts import Wanted
 from storage.database import Database, Lost, Transaction
+from storage.folding import key
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +85,23 @@ def _where(fault: BaseException) -> str:
 
 
 def _hear_consent(tx: Transaction, row: Row[Any]) -> None:
-    """STOP and START count at once and survive whatever happens to the rest of the handling."""
+    """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling."""
+    kind = _consent_in(tx, row)
+    if kind is not None:
+        by = Actor("sms", None, f"message {row.id}")
+        consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, by=by)
+
+
+def _consent_in(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
+    """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP."""
     word = _opt_word(tx, row, row.told)
     if word in ("stop", "start"):
-        by = Actor("sms", None, f"message {row.id}")
-        consent.hear(tx, row.phone, word, words=row.body, message_id=row.id, by=by)  # type: ignore[arg-type]
+        return word  # type: ignore[return-value]
+    question = questions.open_on(tx, row.phone)
+    if question is not None and question.kind == "stop" and (digit := key(row.body).strip(" .!")) in ("1", "2"):
+        return "stop" if digit == "1" else "start"
+    may_ask = word is None and people.by_phone(tx, row.phone) is None and consent.may_text(tx, row.phone)
+    return "doubt" if may_ask and optwords.is_doubtful(row.body) else None
 
 
 def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | None:
@@ -99,27 +114,103 @@ def _handle(tx: Transaction, row: Row[Any], opt_out: str | None, *, answered: bo
     case = contacts.by_phone(tx, row.phone)
     known = person if person is not None else case
     told = sentences((known.language_code if known is not None else None) or tx.rules.language)
-    word = _opt_word(tx, row, opt_out)
-    if word in ("stop", "start"):
-        taken_for = _confirm_consent(tx, row, told, word, answered=answered)
-    elif person is not None:
+    # As it was heard when it came: a text that is tried again later must not be read by what happened since.
+    heard = consent.heard_in(tx, row.phone, row.id)
+    question = questions.open_on(tx, row.phone)
+    answering = (question is not None or _is_answering(tx, row, case)) and not (
+        person is not None and is_exact(tx, person, row.body)
+    )
+    if question is not None and answering and (meant := _answer_to(question, told, row.body)) is not None:
+        taken_for = _answered(tx, row, question, told, meant)
+    elif heard in ("stop", "start"):
+        taken_for = _confirm_consent(tx, row, told, heard, question, answered=answered)
+    elif heard == "doubt":
+        taken_for = _ask_back(tx, row, case, told)
+    elif person is not None and not answering:
         taken_for = _command(tx, row, person)
-    elif word == "help":
+    elif _opt_word(tx, row, opt_out) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
+    elif question is not None and question.kind in ("invite", "move"):
+        taken_for = _say_again(tx, row, told)
     else:
-        taken_for = _inbox(tx, row, case, told)
+        taken_for = _inbox(tx, row, case, told, person)
     messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
-def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
+def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool:
+    """Whether plain words from this phone answer the programme: the last text that it got was one to its case."""
+    if case is None or not case.two_way:
+        return False
+    newest = messages.newest_to(tx, row.phone)
+    return newest is not None and newest.kind in ("text", "broadcast")
+
+
+def _answer_to(question: Row[Any], told: Sentences, body: str) -> str | None:
+    """`yes` or `no` where the question is whose phone this is; whether somebody meant STOP is heard as consent."""
+    return told.answer(key(body).strip(" .!?")) if question.kind in ("invite", "move") else None
+
+
+def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences, meant: str) -> str:
+    """A phone said whose it is: a yes makes it the case's own, proved by the reply; whoever asked is told."""
+    questions.close(tx, question.id, meant)
+    if meant == "yes":
+        values: dict[str, Any] = {"contact_phone_number_is_verified": True}
+        if question.kind == "move":
+            values["contact_phone_number"] = row.phone
+            values["number_warning"] = None
+        by = Actor("sms", None, f"message {row.id}")
+        contacts.save(tx, [Wanted(question.case_id, values)], verb=f"cases.{question.kind}", by=by)
+    messages.queue(tx, row.phone, told.say((f"phone-{meant}", {})), "reply", reply_to=row.id, case_id=question.case_id)
+    _tell_asker(tx, row, question, meant)
+    return "answer"
+
+
+def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) -> None:
+    operation = operations.operation(tx, question.operation_id)
+    asker = people.by_id(tx, operation.person_id) if operation is not None else None
+    if operation is None or asker is None or not consent.may_text(tx, asker.phone):
+        return
+    case = contacts.contact(tx, question.case_id)
+    values = {"number": operation.id, "person": Words(person_shown(case)), "phone": row.phone}
+    word = "asked-no"
+    if meant == "yes":
+        word = "invited-waits" if not case.two_way else "moved" if question.kind == "move" else "invited"
+    text = sentences(asker.language_code or tx.rules.language).say((word, values))
+    messages.queue(tx, asker.phone, text, "notice", person_id=asker.id, reply_to=row.id)
+
+
+def _say_again(tx: Transaction, row: Row[Any], told: Sentences) -> str:
+    """Neither yes nor no: the question is put once more, a few times a day; the text itself is kept in the inbox."""
+    if messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
+        messages.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
+    return "inbox"
+
+
+def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences) -> str:
+    """What may mean STOP is asked back once; nothing else is sent meanwhile, and staff read the words themselves."""
+    text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
+    messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+    questions.ask(tx, row.phone, "stop", case_id=case.id if case else None)
+    if case is not None and case.two_way:
+        _forward(tx, row, case)
+    return "doubt"
+
+
+def _confirm_consent(
+    tx: Transaction, row: Row[Any], told: Sentences, word: str, question: Row[Any] | None, *, answered: bool
+) -> str:
     """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
+    asked = question is not None and question.kind == "stop"
+    if question is not None and (asked or word == "stop"):
+        questions.close(tx, question.id, "yes" if asked == (word == "stop") else "no")
     events = consent.history(tx, row.phone)
     changed = [
         e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind
     ]
     if changed and changed[-1].message_id == row.id:
         if not answered:
-            text = told.say((f"{word}-confirmed", {"programme": Words(tx.rules.name)}))
+            sentence = "kept-confirmed" if asked and word == "start" else f"{word}-confirmed"
+            text = told.say((sentence, {"programme": Words(tx.rules.name)}))
             messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
         if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
             _tell_others(tx, person)
@@ -147,10 +238,15 @@ def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     return "help"
 
 
-def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences) -> str:
-    """A reply of a case that owns its number goes to those who care for it; others get one polite answer a day."""
+def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, person: Row[Any] | None) -> str:
+    """A reply of a case that owns its number goes to those who care for it; others get one polite answer a day.
+
+    A supervisor who is that case learns that it was not taken for a command.
+    """
     if case is not None and case.two_way:
         _forward(tx, row, case)
+        if person is not None and consent.may_text(tx, row.phone):
+            messages.queue(tx, row.phone, told.say(("own-reply", {})), "reply", person_id=person.id, reply_to=row.id)
         return "inbox"
     if (
         consent.may_text(tx, row.phone)
@@ -165,7 +261,8 @@ def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentence
 def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
     # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
-    caring = [p for p in people.caring_for(tx, case.id) if consent.may_text(tx, p.phone)] or people.leads(tx)
+    caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and consent.may_text(tx, p.phone)]
+    caring = caring or [p for p in people.leads(tx) if p.phone != row.phone]
     request = {"case": case.id, "told": [p.id for p in caring]}
     by = Actor("sms", None, f"message {row.id}")
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)

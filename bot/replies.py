@@ -1,6 +1,7 @@
 """A key and a language become a sentence that fits one text.
 
-Sentences live in `locales/<language>.toml`, keyed by meaning.  An answer is one SMS: GSM-7 and at most 160 characters, or two
+Sentences live in `locales/<language>.toml`, keyed by meaning; English is the measure, and says what another language
+lacks.  An answer is one SMS: GSM-7 and at most 160 characters, or two
 Unicode parts where it shows a name or a text in another script.
 Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Quote` or `Words` its tail
 ("..."), a `Spare` goes as a whole.
@@ -8,10 +9,12 @@ Values that may be cut are marked so: a `Names` list drops its end ("+3"), a `Qu
 
 from __future__ import annotations
 
+import re
 import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,8 @@ from typing import Any
 from storage import segments
 
 BUDGET = 160
-_FOLDER = Path(__file__).parent / "locales"
+TODAY, TOMORROW = -1, -2
+FOLDER = Path(__file__).parent / "locales"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,10 @@ class Names:
     items: tuple[str, ...]
 
     def cut(self, keep: int) -> str:
-        """The first `keep` items and how many more there are."""
+        """The first `keep` items and how many more there are; where none is kept, how many there are."""
         left = len(self.items) - keep
+        if keep == 0:
+            return str(left)
         return ", ".join(self.items[:keep]) + (f" +{left}" if left else "")
 
 
@@ -87,6 +93,8 @@ class Sentences:
         self.reasons: Mapping[str, str] = told["reasons"]
         self.verbs: Mapping[str, list[str]] = told["verbs"]
         self.usage: Mapping[str, str] = told["usage"]
+        self.days: Mapping[str, list[str]] = told["days"]
+        self.answers: Mapping[str, list[str]] = told["answers"]
 
     def say(self, *parts: tuple[str, Mapping[str, Any]], sms: int = 1) -> str:
         """One answer made of sentences, cut to fit so many texts; one more where a letter forces Unicode."""
@@ -108,7 +116,42 @@ class Sentences:
         """Why a message is where it is, in words; an unknown reason is shown as it is."""
         words = self.reasons.get(key or "", key or "")
         by_code = self.reasons.get(f"code-{code}")
-        return f"{by_code or words} (gateway {code})" if code else words
+        return self.sentences["reason-code"].format(reason=by_code or words, code=code) if code else words
+
+    def verb(self, command: str) -> str:
+        """The word that is taught for a command, which is called as in English."""
+        return self.verbs[command][0]
+
+    def state(self, state: str) -> str:
+        """The state of an operation or a broadcast, as it stands inside a sentence."""
+        return self.sentences[f"state-{state}"].lower()
+
+    def day(self, word: str) -> int | None:
+        """The day that a word names, in this language or in English: Monday is 0, or TODAY or TOMORROW; else None."""
+        for told in (self, sentences("en")):
+            for n, words in enumerate(told.days.values()):
+                if word in words:
+                    return n if n < 7 else (TODAY, TOMORROW)[n - 7]
+        return None
+
+    def day_name(self, weekday: int) -> str:
+        """A day of the week as it is taught, Monday being 0."""
+        return list(self.days.values())[weekday][0]
+
+    def answer(self, word: str) -> str | None:
+        """`yes` or `no` where a word means that, in this language or in English; else None."""
+        for told in (self, sentences("en")):
+            for meaning, words in told.answers.items():
+                if word in words:
+                    return meaning
+        return None
+
+    def date(self, at: datetime) -> str:
+        """A day and a time by the clock that `at` has: `3 Nov 14:03`."""
+        from babel.dates import get_month_names
+
+        month = get_month_names("abbreviated", locale=self.language.replace("-", "_"))[at.month].rstrip(".")
+        return self.sentences["date"].format(day=at.day, month=month, time=f"{at:%H:%M}")
 
     def _fill(self, n: int, key: str, values: Mapping[str, Any], lengths: Mapping[tuple[int, str], int]) -> str:
         shown = {
@@ -154,22 +197,38 @@ def _cut_off(text: str, sms: int) -> str:
 def _longest(
     parts: tuple[tuple[str, Mapping[str, Any]], ...], lengths: Mapping[tuple[int, str], int]
 ) -> tuple[int, str] | None:
-    """Which value to cut next: the one that takes most room and still has something to give."""
-    room, spare = {}, None
+    """Which value to cut next: the one that takes most room and still has something to give; a list's last name at last."""
+    room, spare, last = {}, None, {}
     for (n, name), keep in lengths.items():
         value = parts[n][1][name]
         if isinstance(value, Spare):
             spare = (n, name) if keep else spare
         elif keep > (1 if isinstance(value, Names) else 8):
             room[n, name] = len(value.cut(keep))
-    return max(room, key=lambda where: room[where]) if room else spare
+        elif keep and isinstance(value, Names):
+            last[n, name] = len(value.cut(keep))
+    return spare if spare and not room else max(room or last, key=(room or last).__getitem__, default=None)
 
 
 @cache
 def sentences(language: str | None) -> Sentences:
-    """The sentences of a language, else of its base language, else English."""
-    for name in (language or "", (language or "").split("-")[0], "en"):
-        path = _FOLDER / f"{name}.toml"
-        if name.isalpha() and path.exists():
-            return Sentences(name, tomllib.loads(path.read_text(encoding="utf-8")))
-    raise FileNotFoundError("bot/locales/en.toml")
+    """The sentences of a language (`es-MX`), else of its base language (`es`), else English."""
+    name = (language or "").replace("_", "-").lower()
+    while re.fullmatch(r"[a-z0-9-]+", name):
+        if (path := FOLDER / f"{name}.toml").exists():
+            return read(path)
+        name = name.rpartition("-")[0]
+    return read(FOLDER / "en.toml")
+
+
+def read(path: Path) -> Sentences:
+    """The sentences of one file, called by the language; what it lacks is said in English."""
+    told, english = _told(path), _told(FOLDER / "en.toml")
+    return Sentences(path.stem, {table: english[table] | told.get(table, {}) for table in TABLES})
+
+
+TABLES = ("verbs", "usage", "sentences", "reasons", "days", "answers")
+
+
+def _told(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))

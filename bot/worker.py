@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from bot import inbox
+from bot import digest, inbox
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from storage import broadcasts, messages, workers
 from storage.audit import Actor
@@ -162,7 +162,7 @@ class Worker:
     # -- in the database's thread --------------------------------------------------------------------------------------
 
     def _tidy(self) -> bool:
-        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over."""
+        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over, the digest."""
         now = self.db.clock()
         if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
             return False
@@ -175,7 +175,8 @@ class Worker:
             messages.adopt(tx)
             broadcasts.put_away_unconfirmed(tx)
             broadcasts.finish(tx)
-        return inbox.try_again(self.db) > 0
+        tried = inbox.try_again(self.db) > 0
+        return digest.tell_leads(self.db) or tried
 
     def _expand(self) -> bool:
         with self.db.reading() as tx:

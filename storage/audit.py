@@ -2,22 +2,29 @@
 
 The chained row holds nothing personal, so that erasing a person never breaks the chain; what changed, row by row,
 stands in `audit_changes`, and the chained row holds its digest.
+
+`verify` finds what was edited, taken out, swapped or put in.  What no chain shows by itself is an end that was cut off
+and a log that was made anew: for these, keep a `head` where whoever could edit the database cannot reach.
+The ids are no part of it: they only say the order, and PostgreSQL leaves holes in them where a transaction was undone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
-from typing import Any
+from datetime import UTC, datetime
+from itertools import chain, groupby
+from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, Row, Text, exists, insert, select, type_coerce
 
 from storage.database import Transaction, insert_many
-from storage.schema import audit, audit_changes
+from storage.errors import Problem
+from storage.schema import audit, audit_changes, people
 
 FIRST = "0" * 64
 
@@ -101,24 +108,203 @@ def digest_of(rows: Iterable[Mapping[str, Any]]) -> str:
     return whole.hexdigest()
 
 
-def first_broken(tx: Transaction) -> int | None:
-    """The id of the first line that was edited, swapped, inserted or whose changes were touched; None if all hold.
+class Head(NamedTuple):
+    """The last line of the log: its id and its hash."""
 
+    id: int
+    hash: str
+
+
+def head(tx: Transaction) -> Head | None:
+    """The last line; None while the log is empty.
+
+    Note it outside of the database: it is all that later shows a log that was cut at its end or wholly made anew.
+    """
+    last = tx.execute(select(audit.c.id, audit.c.hash).order_by(audit.c.id.desc()).limit(1)).first()
+    return None if last is None else Head(int(last.id), str(last.hash))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as found: its id, when, and its hash; `at` is None where even the time cannot be read."""
+
+    id: int
+    at: datetime | None
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `verify` found.
+
+    `holds` counts the lines from the first on that hold and `last` is the last of the log.  `breach` is what happened,
+    as far as can be told, and `broken` the line at which it shows:
+
+        edited    a column of it was changed
+        changes   the line holds, and what stands under it was touched
+        missing   what stood before it was taken out or rewritten
+        order     it does not stand where it was written
+        inserted  it was put between two lines that belong together
+        orphan    changes stand under no line (`broken` is None): their line was taken out at the end
+        cut       no line has the noted hash (`broken` is None): the end was cut off, or the log was made anew
+
+    `noted` is the line of the noted head, where it was asked for and is there.
+    """
+
+    holds: int
+    last: Line | None
+    broken: Line | None = None
+    breach: str | None = None
+    noted: Line | None = None
+
+
+HEAD_DIGITS = 12
+"""So many hex digits of a head are enough to name its line: what a text has room for."""
+
+
+def verify(tx: Transaction, noted: str | None = None) -> Finding:
+    """Whether every line holds, and where not, which is the first and what was done to it.
+
+    `noted` is a head that was kept outside, whole or its first twelve hex digits; raises Problem `head-shape`.
+    Without one, a log that was cut at its end or wholly recomputed looks whole: nothing inside it can tell.
     One question for lines and changes together, read a thousand rows at a time: a log of years fits into no memory.
     """
-    previous = FIRST
-    both = select(audit, *(audit_changes.c[name].label(f"changes.{name}") for name in _OF_A_CHANGE))
+    wanted = None if noted is None else _head_shape(noted)
+    previous, holds, last, found = FIRST, 0, None, None
+    with contextlib.closing(_lines(tx)) as lines:
+        for line, entry, digest in lines:
+            last = line
+            if breach := _breach(entry, digest, previous):
+                # What follows only shows the same again; what comes next tells an edit from an insertion.
+                following = next(lines, None)
+                broken = line
+                break
+            previous, holds = line.hash, holds + 1
+            if wanted and line.hash.startswith(wanted):
+                found = line
+        else:
+            return _at_the_end(tx, holds, last, wanted, found)
+    end = head(tx)
+    last = last if end is None or end.id == broken.id else Line(end.id, None, end.hash)
+    return Finding(holds, last, broken, _told_by(tx, entry, breach, previous, following), found)
+
+
+def first_broken(tx: Transaction) -> int | None:
+    """The id of the first line that does not hold; None if all do."""
+    found = verify(tx)
+    if found.broken is not None:
+        return found.broken.id
+    return None if found.breach is None or found.last is None else found.last.id
+
+
+def list_last(tx: Transaction, at_most: int | None = None) -> list[Row[Any]]:
+    """The newest lines, newest first, each with the `person` who acted."""
+    query = select(audit, people.c.name.label("person")).outerjoin(people, people.c.id == audit.c.person_id)
+    return list(tx.execute(query.order_by(audit.c.id.desc()).limit(at_most)))
+
+
+def _head_shape(noted: str) -> str:
+    wanted = "".join(noted.split()).lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{HEAD_DIGITS},64}}", wanted):
+        raise Problem("head-shape", typed=noted, digits=HEAD_DIGITS)
+    return wanted
+
+
+def _at_the_end(tx: Transaction, holds: int, last: Line | None, wanted: str | None, noted: Line | None) -> Finding:
+    """Every line holds; what may still be wrong is what is not there."""
+    lost = exists().where(audit.c.id == audit_changes.c.entry_id)
+    if tx.scalar(select(audit_changes.c.entry_id).where(~lost).limit(1)) is not None:
+        return Finding(holds, last, None, "orphan", noted)
+    return Finding(holds, last, None, "cut" if wanted and noted is None else None, noted)
+
+
+_Entry = Mapping[str, Any]
+_Read = tuple[Line, _Entry, str | None]
+
+
+def _lines(tx: Transaction) -> Generator[_Read, None, None]:
+    """Each line in order: the line, its columns, and the digest of the changes that stand under it now.
+
+    What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
+    """
+    columns: list[ColumnElement[Any]] = [
+        type_coerce(audit.c.at, Text).label("at"),
+        type_coerce(audit.c.facts, Text).label("facts"),
+    ]
+    columns += [c for c in audit.c if c.name not in ("at", "facts")]
+    changes = [type_coerce(audit_changes.c[n], Text) if n in _JSON else audit_changes.c[n] for n in _OF_A_CHANGE]
+    both = select(*columns, *(c.label(f"changes.{n}") for n, c in zip(_OF_A_CHANGE, changes, strict=True)))
     both = both.outerjoin(audit_changes, audit_changes.c.entry_id == audit.c.id)
-    found = tx.execute(both.order_by(audit.c.id, audit_changes.c.position).execution_options(yield_per=1000))
-    for number, group in groupby(found.mappings(), key=lambda row: row["id"]):
-        together = list(group)
-        entry = {column.name: together[0][column.name] for column in audit.c}
-        rows = [{name: row[f"changes.{name}"] for name in _OF_A_CHANGE} for row in together]
-        digest = digest_of(rows) if rows[0]["position"] is not None else None
-        if entry["previous"] != previous or entry["changes_digest"] != digest or hash_of(entry) != entry["hash"]:
-            return int(number)
-        previous = entry["hash"]
-    return None
+    both = both.order_by(audit.c.id, audit_changes.c.position)
+    found = tx.execute(both.execution_options(yield_per=1000))
+    try:
+        for _, group in groupby(found.mappings(), key=lambda row: row["id"]):
+            first = next(group)
+            entry = {column.name: first[column.name] for column in audit.c}
+            entry["at"], entry["facts"] = _moment_in(entry["at"]), _json_in(entry["facts"])
+            has_changes = first["changes.position"] is not None
+            rows = ({n: _change_in(n, row[f"changes.{n}"]) for n in _OF_A_CHANGE} for row in chain([first], group))
+            at = entry["at"] if isinstance(entry["at"], datetime) else None
+            yield (
+                Line(int(entry["id"]), at, str(entry["hash"])),
+                entry,
+                _safely(digest_of, rows) if has_changes else None,
+            )
+    finally:
+        found.close()
+
+
+_JSON = ("before", "after")
+
+
+def _change_in(name: str, value: Any) -> Any:
+    return _json_in(value) if name in _JSON else value
+
+
+def _json_in(stored: Any) -> Any:
+    """What JSON says, which PostgreSQL's driver has read already; no digest fits what is none."""
+    try:
+        return json.loads(stored) if isinstance(stored, str | bytes) else stored
+    except ValueError:
+        return {"unreadable": repr(stored)}
+
+
+def _moment_in(stored: Any) -> Any:
+    """A stored moment, in UTC: SQLite keeps a text and PostgreSQL gives it in the session's zone."""
+    try:
+        moment = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (AttributeError, ValueError, OverflowError):
+        return repr(stored)
+
+
+def _safely(digest: Callable[[Any], str], what: Any) -> str:
+    """A digest, or one that fits nothing where what stands there could never have been written."""
+    try:
+        return digest(what)
+    except (TypeError, ValueError):
+        return "unreadable"
+
+
+def _breach(entry: _Entry, digest: str | None, previous: str) -> str | None:
+    """What is wrong with a line by itself and with the one before it, if anything is."""
+    if _safely(hash_of, entry) != entry["hash"]:
+        return "edited"
+    if entry["previous"] != previous:
+        return "missing"
+    return "changes" if entry["changes_digest"] != digest else None
+
+
+def _told_by(tx: Transaction, entry: _Entry, breach: str, previous: str, following: _Read | None) -> str:
+    """What a breach was, by what stands round it."""
+    if breach == "missing":
+        written_after = tx.scalar(select(audit.c.id).where(audit.c.hash == entry["previous"]).limit(1))
+        if written_after is not None:
+            # The line that this one was written after still stands: further on, or above with others between.
+            return "order" if written_after > entry["id"] else "inserted"
+    if breach != "changes" and following is not None and following[1]["previous"] == previous:
+        return "inserted"  # the next line fits where this one stands, so this one was not here
+    return breach
 
 
 def _canonical(value: Any) -> bytes:
@@ -127,5 +313,5 @@ def _canonical(value: Any) -> bytes:
 
 def _plain(value: object) -> str:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat()
     raise TypeError(f"{type(value).__name__} cannot stand in an audit line")

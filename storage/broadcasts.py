@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    delete,
     exists,
     func,
     insert,
@@ -34,6 +35,7 @@ from sqlalchemy import (
 
 from storage import audience, audit, consent, operations, optwords, schedules, segments, templates
 from storage.audit import Actor, Change
+from storage.cautions import found_in as words_to_look_at
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
 from storage.messages import ARRIVED, KINDS, OPEN
@@ -67,6 +69,7 @@ class Preview:
     parts: int
     forced_by: str | None
     samples: Sequence[str]
+    languages: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,23 @@ def draft(
     *,
     group_ids: Sequence[int] = (),
     case_ids: Sequence[int] = (),
+    fixes: int | None = None,
     words: str = "",
     message_id: int | None = None,
     by: Actor,
 ) -> int:
     """Write a broadcast down with its words and whom it is for, not yet confirmed; returns its number.
 
-    `texts` is by language; the programme's language, or else the first, serves whoever has no better one.  Raises Problem
-    `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
+    `texts` is by language; the programme's language, or else the first, serves whoever has no better one.  `fixes` is the
+    broadcast that this one corrects.  Raises Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
     """
     for body in texts.values():
         _check_text(body)
     language = tx.rules.language if tx.rules.language in texts else next(iter(texts))
     kind = "text" if case_ids and not group_ids and len(case_ids) == 1 else "broadcast"
-    request = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
+    request: dict[str, Any] = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
+    if fixes is not None:
+        request["fixes"] = fixes
     number = operations.ask(
         tx, "tell", words=words, request=request,
         group_id=group_ids[0] if group_ids else None, message_id=message_id, by=by,
@@ -123,10 +129,65 @@ def draft(
     whom = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
     whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
     tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in whom])
-    counted = {row.reason: row.n for row in _verdicts(tx, number)}
-    counts = {"recipients": sum(counted.values()), "sendable": counted.get(None, 0)}
-    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(**counts))
+    _count(tx, number)
     return number
+
+
+def amend(
+    tx: Transaction, number: int, *, text: tuple[str, str] | None = None, send_at: datetime | None = None
+) -> None:
+    """Change what a broadcast that waits will say or when, and freeze its recipients anew: it must be previewed again.
+
+    `text` is a language and its words, added or put in place of those it has; `send_at` is a wall-clock time without a
+    zone, which each recipient's own zone reads.  A code sent for it before confirms nothing any more.  Raises the
+    Problems of `draft`, and `broadcast-decided` if it does not wait any more.
+    """
+    operation, row = operations.operation(tx, number), broadcast(tx, number)
+    if operation is None or operation.state != "waiting" or row.state != "previewed":
+        raise Problem("broadcast-decided", number=number)
+    request = dict(operation.request)
+    if text is not None:
+        language, body = text
+        _check_text(body)
+        request["texts"] = {**request["texts"], language: body}
+        tx.execute(
+            delete(broadcast_texts).where(
+                broadcast_texts.c.broadcast_id == number, broadcast_texts.c.language == language
+            )
+        )
+        tx.execute(insert(broadcast_texts), {"broadcast_id": number, "language": language, "text": body})
+    if send_at is not None:
+        request["send_at"] = send_at.isoformat(timespec="minutes")
+        tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(send_at=request["send_at"]))
+    operations.change_request(tx, number, request)
+    _freeze(tx, number)
+
+
+def cautions(tx: Transaction, number: int) -> list[str]:
+    """The words of a broadcast that a careful person would look at twice, as they are written in it."""
+    return words_to_look_at(_texts(tx, number).values(), tx.rules.health_words)
+
+
+def twin(tx: Transaction, number: int, since: datetime) -> Row[Any] | None:
+    """The newest broadcast of somebody else since then to one of the same groups that waits, runs or went out.
+
+    Two people who had the same idea at once learn of each other before the second one goes.
+    """
+    own, other = operations.operation(tx, number), operations_table.alias("other")
+    assert own is not None
+    mine, theirs = broadcast_audience.alias("mine"), broadcast_audience.alias("theirs")
+    query = (
+        select(other)
+        .join(broadcasts, broadcasts.c.id == other.c.id)
+        .join(theirs, theirs.c.broadcast_id == other.c.id)
+        .join(mine, and_(mine.c.group_id == theirs.c.group_id, mine.c.broadcast_id == number))
+        .where(
+            other.c.person_id.is_distinct_from(own.person_id),
+            other.c.asked_at > since,
+            broadcasts.c.state.in_(("previewed", "expanding", "sending", "done")),
+        )
+    )
+    return tx.execute(query.order_by(other.c.id.desc()).limit(1)).first()
 
 
 def has_changed(tx: Transaction, number: int) -> bool:
@@ -137,13 +198,16 @@ def has_changed(tx: Transaction, number: int) -> bool:
     return any(row.reason == "changed" for row in _verdicts(tx, number))
 
 
-def preview(tx: Transaction, number: int) -> Preview:
-    """Who would get a broadcast, who not and why, and three real renderings."""
+def preview(tx: Transaction, number: int, *, language: str | None = None) -> Preview:
+    """Who would get a broadcast, who not and why, and three real renderings: of one language, if it is named."""
     skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
     recipients = broadcast(tx, number).sendable
     query = _recipients(tx, number)
     sendable = query.where(query.selected_columns.reason.is_(None))
-    samples = [row.body for row in tx.execute(sendable.limit(3))] or list(_texts(tx, number).values())
+    texts = _texts(tx, number)
+    shown = sendable if language is None else sendable.where(query.selected_columns.language == language)
+    unread = list(texts.values()) if language is None else [texts[language]]
+    samples = [row.body for row in tx.execute(shown.limit(3))] or unread
     if any(not isinstance(part, str) for words in _texts(tx, number).values() for part in templates.parse(words)):
         # With names in it the dearest are among the longest, and among those with letters that force Unicode.
         body = query.selected_columns.body
@@ -153,7 +217,15 @@ def preview(tx: Transaction, number: int) -> Preview:
     else:
         priced = [*samples, *_texts(tx, number).values()]
     dearest = max((segments.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
-    return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples)
+    languages = _count_languages(tx, number) if len(texts) > 1 else {next(iter(texts)): recipients}
+    return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples, languages)
+
+
+def _count_languages(tx: Transaction, number: int) -> dict[str, int]:
+    """How many would read it in which language."""
+    each = _recipients(tx, number).order_by(None).subquery()
+    counted = select(each.c.language, func.count().label("n")).where(each.c.reason.is_(None)).group_by(each.c.language)
+    return {row.language: row.n for row in tx.execute(counted.order_by(func.count().desc()))}
 
 
 def broadcast(tx: Transaction, number: int) -> Row[Any]:
@@ -165,8 +237,11 @@ def broadcast(tx: Transaction, number: int) -> Row[Any]:
 
 
 def launch(tx: Transaction, number: int, *, hold_s: int, by: Actor) -> datetime:
-    """Let a confirmed broadcast go after its hold; returns when.  Launching twice changes nothing."""
-    held_until = tx.now + timedelta(seconds=hold_s)
+    """Let a confirmed broadcast go after its hold, or at its time; returns when the first may leave.
+
+    Launching twice changes nothing.
+    """
+    held_until = first_leaves(tx, number, hold_s=hold_s)
     expires_at = held_until + timedelta(hours=tx.rules.expiry_h)
     moved = tx.execute(
         update(broadcasts)
@@ -178,6 +253,16 @@ def launch(tx: Transaction, number: int, *, hold_s: int, by: Actor) -> datetime:
         facts = {"recipients": broadcast(tx, number).recipients}
         audit.record(tx, "broadcasts.launch", "broadcast", number, facts=facts, changes=[change], by=by)
     return broadcast(tx, number).hold_until or held_until
+
+
+def first_leaves(tx: Transaction, number: int, *, hold_s: int) -> datetime:
+    """When a broadcast begins if it is confirmed now: after the hold, or when the first of its zones reads its time."""
+    held_until = tx.now + timedelta(seconds=hold_s)
+    send_at = broadcast(tx, number).send_at
+    if send_at is None:
+        return held_until
+    zones = {tx.rules.time_zone, *_zones_in_use(tx)}
+    return max(held_until, min(schedules.instant(datetime.fromisoformat(send_at), zone) for zone in zones))
 
 
 def drop(tx: Transaction, number: int) -> None:
@@ -217,7 +302,7 @@ def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
 
 def is_expanding(tx: Transaction) -> bool:
     """Whether a launched broadcast still has recipients to write."""
-    return tx.scalar(_unexpanded().with_only_columns(broadcasts.c.id)) is not None
+    return tx.scalar(_unexpanded(tx).with_only_columns(broadcasts.c.id)) is not None
 
 
 def expand_next(tx: Transaction) -> bool:
@@ -226,9 +311,12 @@ def expand_next(tx: Transaction) -> bool:
     One `INSERT .. SELECT` for at most RANGE cases; resumable, because a recipient has at most one row and the broadcast
     remembers how far it is.  Of one that was halted meanwhile the rest is written as cancelled: nobody is left uncounted.
     """
-    row = tx.execute(_unexpanded().with_for_update(skip_locked=True)).first()
+    row = tx.execute(_unexpanded(tx).with_for_update(skip_locked=True)).first()
     if row is None:
         return False
+    if row.send_at is not None and row.state == "expanding" and row.expanded_through == 0:
+        # What was confirmed is a rule, so it is for those who are in the group when its hour comes.
+        _freeze(tx, row.id)
     first = tx.scalar(select(func.min(audience.of(row.id, after=row.expanded_through).c.case_id)))
     if first is None:
         after: dict[str, Any] = {"expanded_at": tx.now, "state": "halted" if row.state == "halted" else "sending"}
@@ -239,9 +327,10 @@ def expand_next(tx: Transaction) -> bool:
     return True
 
 
-def _unexpanded() -> Select[Any]:
+def _unexpanded(tx: Transaction) -> Select[Any]:
     launched = and_(broadcasts.c.launched_at.is_not(None), broadcasts.c.expanded_at.is_(None))
-    waiting = and_(launched, broadcasts.c.state.in_(("expanding", "halted")))
+    its_hour = or_(broadcasts.c.send_at.is_(None), broadcasts.c.hold_until <= tx.now)
+    waiting = and_(launched, or_(broadcasts.c.state == "halted", and_(broadcasts.c.state == "expanding", its_hour)))
     return select(broadcasts).where(waiting).order_by(broadcasts.c.id).limit(1)
 
 
@@ -255,7 +344,7 @@ def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
         literal("out"), part.c.phone, part.c.body, literal(row.kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
         part.c.gateway, part.c.case_id, literal(row.id), part.c.language, literal(kind.priority),
-        _due(tx, row, part.c.time_zone), literal(row.expires_at, Moment()), literal(tx.now, Moment()),
+        *_due(tx, row, part.c.time_zone), literal(tx.now, Moment()),
     ).where(part.c.case_id.is_not(None))
     columns = [
         "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
@@ -413,12 +502,13 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
     language = _language(_texts(tx, number), broadcast(tx, number).language)
     bodies = [(language == name, _body(words)) for name, words in _texts(tx, number).items()]
     body = case(*bodies, else_="")
-    asked = operations.operation(tx, number)
-    assert asked is not None
+    frozen_at = tx.scalar(
+        select(func.max(broadcast_audience.c.frozen_at)).where(broadcast_audience.c.broadcast_id == number)
+    )
     said_start = exists().where(
         consent_events.c.phone == cases.c.contact_phone_number,
         consent_events.c.kind == "start",
-        consent_events.c.at > asked.asked_at,
+        consent_events.c.at > frozen_at,
     )
     reason = case(
         (whom.c.stays == 0, "left"),
@@ -426,7 +516,7 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
         (_has_no_gateway(tx, cases), "gateway-unknown"),
-        (or_(cases.c.modified_at > asked.asked_at, said_start), "changed"),
+        (or_(cases.c.modified_at > frozen_at, said_start), "changed"),
         (func.trim(body) == "", "text-blank"),
         (func.length(body) > TOO_LONG, "text-too-long"),
         (or_(same_phone, texted_already), "same-phone"),
@@ -485,18 +575,49 @@ def _body(words: str) -> ColumnElement[str]:
     return body
 
 
-def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> ColumnElement[datetime]:
-    """When each recipient's message may leave: after the hold, in the hours of the recipient's own zone.
+def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> tuple[ColumnElement[datetime], ...]:
+    """When each recipient's message may leave and when it dies, by the recipient's own zone.
 
-    A case without a zone is due after the hold, and the gate reads the zones of its number.
+    After the hold, or at the broadcast's time as that zone's clock shows it, in the hours of the day.  A case without a
+    zone goes by the programme's clock, and the gate reads the zones of its number.
     """
-    base = literal(row.hold_until, Moment())
-    if tx.rules.hours is None:
-        return base
+    at = None if row.send_at is None else datetime.fromisoformat(row.send_at)
+
+    held_until: datetime = row.hold_until
+
+    def leaves(name: str) -> datetime:
+        return held_until if at is None else max(held_until, schedules.instant(at, name))
+
+    base = leaves(tx.rules.time_zone)
+    waves = {name: leaves(name) for name in _zones_in_use(tx)} if tx.rules.hours is not None or at is not None else {}
+    due = [(zone == name, schedules.next_allowed(from_, (name,), tx.rules.hours)) for name, from_ in waves.items()]
+    life = timedelta(hours=tx.rules.expiry_h)
+    dies = [(zone == name, from_ + life) for name, from_ in waves.items()]
+    return _moment(due, base), _moment(dies, base + life)
+
+
+def _moment(waves: Sequence[tuple[ColumnElement[bool], datetime]], base: datetime) -> ColumnElement[datetime]:
+    otherwise = literal(base, Moment())
+    return case(*((zone, literal(at, Moment())) for zone, at in waves), else_=otherwise) if waves else otherwise
+
+
+def _zones_in_use(tx: Transaction) -> list[str]:
     named = tx.execute(select(cases.c.time_zone).distinct().where(cases.c.time_zone.is_not(None))).scalars()
-    waves = [
-        (zone == name, literal(schedules.next_allowed(row.hold_until, (name,), tx.rules.hours), Moment()))
-        for name in named
-        if schedules.valid_zone(name)
-    ]
-    return case(*waves, else_=base) if waves else base
+    return [name for name in named if schedules.valid_zone(name)]
+
+
+def _count(tx: Transaction, number: int) -> None:
+    """Write down how many it is for, and how many of them can be texted."""
+    counted = {row.reason: row.n for row in _verdicts(tx, number)}
+    counts = {"recipients": sum(counted.values()), "sendable": counted.get(None, 0)}
+    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(**counts))
+
+
+def _freeze(tx: Transaction, number: int) -> None:
+    """Let the recipients be those of this moment."""
+    newest = tx.scalar(select(func.coalesce(func.max(memberships.c.id), 0)))
+    of_it = broadcast_audience.c.broadcast_id == number
+    tx.execute(update(broadcast_audience).where(of_it).values(frozen_at=tx.now))
+    of_groups = and_(of_it, broadcast_audience.c.group_id.is_not(None))
+    tx.execute(update(broadcast_audience).where(of_groups).values(frozen_through=newest))
+    _count(tx, number)

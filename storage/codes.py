@@ -14,32 +14,43 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 
 from storage.database import Transaction
 from storage.schema import codes, programme
 
 LIFE = timedelta(minutes=15)
 FRESH = timedelta(hours=12)
-MASK = "******"
+SHORT, LONG = 6, 10
+"""Digits of a code; a phone from which many wrong ones came gets the long ones (`operations.wrong_try`)."""
 
 
-def issue(tx: Transaction, operation: int, person: int, digest: str) -> int:
-    """Make a code for this person and operation; returns its row id, never its digits."""
+def issue(tx: Transaction, operation: int, person: int, digest: str, *, length: int = SHORT) -> int:
+    """Make a code for this person and operation, or make it anew; returns its row id, never its digits."""
     row = {
         "operation_id": operation,
         "person_id": person,
         "nonce": secrets.token_bytes(16),
+        "length": length,
         "digest": digest,
         "expires_at": tx.now + LIFE,
     }
+    same = and_(codes.c.operation_id == operation, codes.c.person_id == person, codes.c.used_at.is_(None))
+    renewed = tx.execute(update(codes).where(same).values(row).returning(codes.c.id)).scalar()
+    if renewed is not None:
+        return int(renewed)
     return int(tx.execute(insert(codes).returning(codes.c.id), row).scalar_one())
 
 
-def digits(secret: bytes, nonce: bytes) -> str:
-    """The six digits of a code."""
+def digits(secret: bytes, nonce: bytes, length: int = SHORT) -> str:
+    """The digits of a code."""
     mac = hmac.new(secret, b"code" + nonce, hashlib.sha256).digest()
-    return f"{int.from_bytes(mac[:8]) % 1_000_000:06}"
+    return f"{int.from_bytes(mac[:8]) % 10**length:0{length}}"
+
+
+def mask(length: int) -> str:
+    """What stands in a text for the digits until it is handed over: as long as they are."""
+    return "*" * length
 
 
 def secret_of(tx: Transaction) -> bytes:
@@ -60,7 +71,7 @@ def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     """The newest code of this person with these digits, used or not."""
     secret = secret_of(tx)
     rows = tx.execute(select(codes).where(codes.c.person_id == person).order_by(codes.c.id.desc()).limit(50))
-    return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce), typed)), None)
+    return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce, row.length), typed)), None)
 
 
 def spend(tx: Transaction, code: int) -> bool:

@@ -1,7 +1,8 @@
 """Whether a number may be texted: STOP and START events per number, kept apart from verification.
 
 The last event holds, for the whole programme, across cases, groups, gateways and uploads.  A number is never opted in
-again by an ordinary message.  `hear` is called outside the part of a transaction that can be rolled back, in order of
+again by an ordinary message.  A text that may mean STOP is a `doubt`: the phone is asked, and until it answers nothing
+else is sent to it, however long that takes (47 CFR 64.1200(a)(12) takes silence after a clarification for a STOP).  `hear` is called outside the part of a transaction that can be rolled back, in order of
 receipt, so that a START tried again later never undoes a STOP that came after it.
 """
 
@@ -9,18 +10,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, insert, select
+from sqlalchemy import ColumnElement, Row, func, insert, select
 
 from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.schema import consent_events
 
-Kind = Literal["stop", "start"]
+Kind = Literal["stop", "start", "doubt"]
+_HOLDING = ("stop", "doubt")
 
 
 def is_stopped(phone: ColumnElement[Any]) -> ColumnElement[bool]:
-    """An SQL condition: the number in this column said stop, and no start came after it."""
+    """An SQL condition: the number in this column said stop, or may have, and no start came after it."""
     newest = (
         select(consent_events.c.kind)
         .where(consent_events.c.phone == phone)
@@ -29,18 +31,24 @@ def is_stopped(phone: ColumnElement[Any]) -> ColumnElement[bool]:
         .correlate_except(consent_events)
         .scalar_subquery()
     )
-    return newest.is_not_distinct_from("stop")
+    return func.coalesce(newest, "start").in_(_HOLDING)
 
 
 def may_text(tx: Transaction, phone: str) -> bool:
     """Whether this number may be texted now."""
-    newest = select(consent_events.c.kind).where(consent_events.c.phone == phone).order_by(consent_events.c.id.desc())
-    return bool(tx.scalar(newest.limit(1)) != "stop")
+    return newest(tx, phone) not in _HOLDING
+
+
+def newest(tx: Transaction, phone: str) -> Kind | None:
+    """What this number said last; None if it never said anything."""
+    query = select(consent_events.c.kind).where(consent_events.c.phone == phone).order_by(consent_events.c.id.desc())
+    found: Kind | None = tx.scalar(query.limit(1))
+    return found
 
 
 def hear(tx: Transaction, phone: str, kind: Kind, *, words: str, message_id: int | None, by: Actor) -> bool:
-    """Keep a STOP or START; returns whether it changed anything."""
-    changed = may_text(tx, phone) == (kind == "stop")
+    """Keep a STOP, a START or a doubt; returns whether it changed what the number last said."""
+    changed = newest(tx, phone) != kind and not (kind == "start" and newest(tx, phone) is None)
     event = {
         "phone": phone,
         "kind": kind,
@@ -53,6 +61,15 @@ def hear(tx: Transaction, phone: str, kind: Kind, *, words: str, message_id: int
     event_id = tx.execute(insert(consent_events).returning(consent_events.c.id), event).scalar_one()
     audit.record(tx, f"consent.{kind}", "consent", event_id, by=by)
     return changed
+
+
+def heard_in(tx: Transaction, phone: str, message_id: int) -> Kind | None:
+    """What was heard in one text of a number; None if that text said nothing of it."""
+    query = select(consent_events.c.kind).where(
+        consent_events.c.phone == phone, consent_events.c.message_id == message_id
+    )
+    found: Kind | None = tx.scalar(query.order_by(consent_events.c.id.desc()).limit(1))
+    return found
 
 
 def history(tx: Transaction, phone: str) -> list[Row[Any]]:

@@ -20,17 +20,20 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    and_,
     bindparam,
     exists,
     func,
+    or_,
     select,
     update,
 )
 
-from storage import audit
+from storage import audit, phones
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_many
 from storage.errors import Problem
+from storage.folding import searched
 from storage.identifiers import Identifier, key, near, new_case_id
 from storage.identifiers import read as read_identifier
 from storage.schema import cases, groups, memberships
@@ -47,6 +50,9 @@ PROPERTIES = (
     "contact_backend_id",
 )
 """The columns of a case that a sheet or a person may set, with the names that CommCare exports use."""
+
+_DIGITS = 4
+"""Of a number that is searched by its end."""
 
 _random = random.SystemRandom()
 
@@ -148,6 +154,37 @@ def find_one(tx: Transaction, typed: str) -> Row[Any]:
     if len(fitting) > 1:
         raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in fitting))
     return fitting[0]
+
+
+def search(
+    tx: Transaction, words: str, *, group_ids: Iterable[int] | None = None, at_most: int = 3
+) -> tuple[int, list[Row[Any]]]:
+    """The cases whose name has all of these words, or whose id or number has them: how many, and the first few.
+
+    Without capitals and accents; of a number the last four digits are enough.  `group_ids` keeps to the members of some
+    groups.  Open cases come first, then by name.
+    """
+    keys = [key.strip("\"'.,:;!?()*#") for key in searched(words).split()]
+    keys = [key for key in keys if key]
+    if not keys:
+        return 0, []
+    named = and_(*(cases.c.name_key.contains(word, autoescape=True) for word in keys))
+    whole = "".join(keys)
+    fits = [named, cases.c.case_id_key == whole, cases.c.external_id_key == whole]
+    number = whole.lstrip("+")
+    if number.isdigit() and len(number) >= _DIGITS:
+        fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
+        if (read := phones.find(whole, country=tx.rules.country)) is not None:
+            fits.append(cases.c.contact_phone_number == read.digits)
+    query = select(cases).where(or_(*fits))
+    if group_ids is not None:
+        inside = select(memberships.c.case_id).where(
+            memberships.c.group_id.in_(list(group_ids)), memberships.c.removed_at.is_(None)
+        )
+        query = query.where(cases.c.id.in_(inside))
+    count = int(tx.scalar(select(func.count()).select_from(query.subquery())))
+    first = query.order_by(cases.c.status.desc(), cases.c.name_key, cases.c.id).limit(at_most)
+    return count, list(tx.execute(first)) if count else []
 
 
 def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int = 200) -> list[str | None]:
@@ -317,7 +354,7 @@ def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
     tx.execute(update(cases).where(cases.c.id.in_(select(first.c.id).where(first.c.place == 1))).values(two_way=True))
 
 
-_SETTABLE = (*PROPERTIES, "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
+_SETTABLE = (*PROPERTIES, "name_key", "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
 _UPDATE = (
     update(cases)
     .where(cases.c.id == bindparam("row"))
@@ -352,6 +389,7 @@ def _fresh(tx: Transaction, w: Wanted, case_id: str) -> dict[str, Any]:
     """The row of a case to be made."""
     empty = dict.fromkeys(_SETTABLE) | {
         "name": "",
+        "name_key": "",
         "status": "open",
         "contact_phone_number_is_verified": False,
         "two_way": False,
@@ -371,6 +409,7 @@ def _changed(tx: Transaction, old: Mapping[str, Any], w: Wanted) -> dict[str, An
         after["contact_phone_number_is_verified"] = False
         after["number_warning"] = None
     after["external_id_key"] = key(after["external_id"]) if after["external_id"] else None
+    after["name_key"] = searched(after["name"])
     merged = {**old["properties"], **w.properties}
     after["properties"] = {name: value for name, value in merged.items() if value is not None}
     claims = after["contact_phone_number_is_verified"] and after["status"] == "open"

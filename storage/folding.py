@@ -43,6 +43,15 @@ def key(text: str) -> str:
     return folded.lower() if folded.isascii() else _settled(lambda it: _fold_once(it.casefold()), folded)
 
 
+def searched(text: str) -> str:
+    """What names are searched by: `key`, without accents and other marks above or below a letter."""
+    folded = key(text)
+    if folded.isascii():
+        return folded
+    apart = unicodedata.normalize("NFD", folded)
+    return unicodedata.normalize("NFC", "".join(char for char in apart if unicodedata.combining(char) < 200))
+
+
 def _settled(step: Callable[[str], str], text: str) -> str:
     """`step` applied until it changes nothing: dropping a joiner may let two characters compose anew."""
     while (after := step(text)) != text:

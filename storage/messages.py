@@ -28,6 +28,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    null,
     or_,
     select,
     tuple_,
@@ -37,7 +38,7 @@ from sqlalchemy import (
 from storage import audience, codes, consent, schedules, segments
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
-from storage.schema import Moment, broadcasts, cases, gateways, messages, programme, receipts
+from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
 log = logging.getLogger(__name__)
@@ -244,8 +245,12 @@ def queue(
     person_id: int | None = None,
     reply_to: int | None = None,
     code_id: int | None = None,
+    expires_at: datetime | None = None,
 ) -> int:
-    """Put one message into the outbox; returns its id.  Without `gateway` it goes by the programme's default."""
+    """Put one message into the outbox; returns its id.
+
+    Without `gateway` it goes by the programme's default, and without `expires_at` it lives as long as its kind.
+    """
     life = KINDS[kind].life
     row = {
         "direction": "out",
@@ -260,11 +265,25 @@ def queue(
         "code_id": code_id,
         "priority": KINDS[kind].priority,
         "due_at": tx.now,
-        "expires_at": tx.now + life if life else None,
+        "expires_at": expires_at or (tx.now + life if life else None),
         "created_at": tx.now,
         "segments": segments.count(body).parts,
     }
     return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
+
+
+def withdraw(tx: Transaction, code_id: int) -> None:
+    """Take back what carries a code and has not left: the code will stand for something else."""
+    waiting = and_(messages.c.code_id == code_id, messages.c.state == "queued")
+    tx.execute(update(messages).where(waiting).values(state="cancelled", reason="replaced", settled_at=tx.now))
+
+
+def newest_to(tx: Transaction, phone: str) -> Row[Any] | None:
+    """The newest message that went, or may have gone, to a number; None if none did."""
+    query = select(messages).where(
+        messages.c.phone == phone, messages.c.direction == "out", messages.c.state.in_((*ARRIVED, "unknown", "sending"))
+    )
+    return tx.execute(query.order_by(messages.c.id.desc()).limit(1)).first()
 
 
 def is_due(tx: Transaction, gateway: str) -> bool:
@@ -355,13 +374,29 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     """Write what attempts came to; returns how many messages moved.
 
     Each move is guarded by MOVES and by the attempt id, so the answer to an earlier attempt never touches a later one.
+    An attempt that was not simply accepted is kept as it came, for whoever asks why.
     """
+    results = list(results)
     by_state: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for r in results:
         by_state[r.state].append(
             {"row": r.id, "attempt": r.attempt_id, "because": r.reason, "their_code": r.code, "their_id": r.gateway_id,
              "parts": r.segments, "due": r.due_at, "now": tx.now}
         )  # fmt: skip
+    failed = [
+        {
+            "message_id": r.id,
+            "attempt_id": r.attempt_id,
+            "state": r.state,
+            "reason": r.reason,
+            "code": r.code,
+            "at": tx.now,
+        }
+        for r in results
+        if r.state != "accepted"
+    ]
+    if failed:
+        tx.execute(insert(attempts), failed)
     return sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
 
 
@@ -519,6 +554,40 @@ def paused(tx: Transaction) -> list[Row[Any]]:
     return list(tx.execute(select(gateways).where(gateways.c.paused_until > tx.now).order_by(gateways.c.name)))
 
 
+def attempts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
+    """The calls for a message that were not simply accepted, in order, with what each came to."""
+    return list(tx.execute(select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)))
+
+
+STANDSTILL = timedelta(minutes=2)
+
+
+def not_leaving(tx: Transaction) -> list[Row[Any]]:
+    """What is queued and does not leave: `gateway`, `reason`, how many (`many`), the oldest (`since`).
+
+    The reason is the gateway's last refusal (`unreachable`, `throttled`); None where nothing at all was handed to that
+    gateway for two minutes though it was due: no worker serves it, or it is paused.
+    """
+    counted = (messages.c.gateway, func.count().label("many"), func.min(messages.c.created_at).label("since"))
+    waiting = and_(messages.c.direction == "out", messages.c.state == "queued")
+    tried = and_(waiting, messages.c.attempts > 0, messages.c.reason.in_(("unreachable", "throttled")))
+    refused = select(messages.c.reason, *counted).where(tried).group_by(messages.c.reason, messages.c.gateway)
+    last = messages.alias("last")
+    moving = exists().where(
+        last.c.gateway.is_not_distinct_from(messages.c.gateway), last.c.handed_over_at > tx.now - STANDSTILL
+    )
+    due = and_(waiting, messages.c.due_at <= tx.now - STANDSTILL)
+    still = select(null().label("reason"), *counted).where(due, ~moving).group_by(messages.c.gateway)
+    return [*tx.execute(refused.order_by(messages.c.gateway)), *tx.execute(still.order_by(messages.c.gateway))]
+
+
+def in_doubt(tx: Transaction) -> Row[Any]:
+    """What may or may not have been sent: how many (`many`) and the oldest (`since`, None where there is none)."""
+    doubtful = messages.c.state.in_(("unknown", "unresolved"))
+    query = select(func.count().label("many"), func.min(messages.c.settled_at).label("since"))
+    return tx.execute(query.where(doubtful)).one()
+
+
 def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
     """The receipts of a message, in the order in which they came."""
     return list(tx.execute(select(receipts).where(receipts.c.message_id == message_id).order_by(receipts.c.id)))
@@ -573,6 +642,7 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
             broadcasts.c.state.label("broadcast_state"),
             cases.c.time_zone,
             codes_table.c.nonce,
+            codes_table.c.length,
             programme.c.secret,
         )
         .select_from(messages)
@@ -632,7 +702,7 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
 def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
     body = row.body
     if row.nonce is not None:
-        body = body.replace(codes.MASK, codes.digits(bytes(row.secret), row.nonce))
+        body = body.replace(codes.mask(row.length), codes.digits(bytes(row.secret), row.nonce, row.length))
     ends = [row.expires_at]
     if KINDS[row.kind].keeps_quiet_hours:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.

@@ -10,6 +10,9 @@ from datetime import time
 
 from storage.schedules import Hours
 
+HEALTH_WORDS = ("hiv", "aids", "arv", "arvs", "art clinic", "vih", "sida", "syphilis", "sifilis", "abortion", "aborto")
+"""What nobody should read over a shoulder without somebody having thought of it; a programme sets its own list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -32,3 +35,5 @@ class Rules:
     rate_per_s: float = 1.0
     default_gateway: str | None = None
     gateways: frozenset[str] = frozenset()
+    health_words: tuple[str, ...] = HEALTH_WORDS
+    digest: bool = True

@@ -60,6 +60,12 @@ class Hours:
                 raise
             raise ValueError(f'"{text}" holds a time that no clock shows: write the hours as 09:00-20:00.') from None
 
+    def holds(self, wall: time) -> bool:
+        """Whether a time on a wall clock is within them."""
+        if self.opens < self.closes:
+            return self.opens <= wall < self.closes
+        return wall >= self.opens or wall < self.closes
+
     @property
     def length(self) -> timedelta:
         """How long they last on a day without a change of clocks."""
@@ -92,6 +98,14 @@ def next_allowed(at: datetime, zones: tuple[str, ...], hours: Hours | None) -> d
 def closes_at(at: datetime, zones: tuple[str, ...], hours: Hours | None) -> datetime | None:
     """When the allowed stretch ends that `next_allowed` falls in, in UTC; None if there are no hours."""
     return None if hours is None else _stretch(at, zones, hours)[1]
+
+
+def instant(wall: datetime, zone: str) -> datetime:
+    """The moment, in UTC, at which the clocks of a zone show this time; an hour that is skipped counts as the one after.
+
+    Of an hour that comes twice it is the first.
+    """
+    return wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 def valid_zone(name: str) -> bool:

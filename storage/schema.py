@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -40,6 +40,8 @@ OUT_STATES = (
 )  # fmt: skip
 OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refused", "undone")
 BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
+CONSENT_KINDS = ("stop", "start", "doubt")
+QUESTION_KINDS = ("stop", "invite", "move")
 ROLES = ("lead", "supervisor", "helper", "viewer")
 
 
@@ -83,6 +85,7 @@ programme = Table(
     Column("rehearsal", Boolean, nullable=False, comment="a rehearsal database never meets a real gateway"),
     Column("secret", LargeBinary, nullable=False, comment="derives the six-digit codes; never leaves the database"),
     Column("created_at", Moment, nullable=False),
+    Column("digested_at", Moment, comment="up to when the leads were told what others did"),
     CheckConstraint("id = 1", name="one_programme"),
     comment="The one row that stamps this database.",
 )
@@ -96,6 +99,7 @@ cases = Table(
     Column("external_id", Text, comment="the programme's own id"),
     Column("external_id_key", Text, comment="external_id as identifiers are compared"),
     Column("name", Text, nullable=False, server_default=""),
+    Column("name_key", Text, nullable=False, server_default="", comment="name as it is searched: small, no accents"),
     Column("status", Text, nullable=False, server_default="open"),
     Column("contact_phone_number", Text, comment="digits, country code first"),
     Column("number_warning", Text, comment="why a person should look at the number again"),
@@ -216,9 +220,9 @@ consent_events = Table(
     Column("person_id", Integer),
     Column("door", Text, nullable=False),
     Column("at", Moment, nullable=False),
-    CheckConstraint(_one_of("kind", ("stop", "start")), name="consent_kind"),
+    CheckConstraint(_one_of("kind", CONSENT_KINDS), name="consent_kind"),
     Index("consent_by_phone", "phone", "id"),
-    comment="STOP and START per number, in order of receipt; the last one holds.",
+    comment="STOP, START and what may mean STOP, per number, in order of receipt; the last one holds.",
 )
 
 operations = Table(
@@ -253,6 +257,9 @@ codes = Table(
     Column("operation_id", ForeignKey("operations.id"), nullable=False),
     Column("person_id", ForeignKey("people.id"), nullable=False),
     Column("nonce", LargeBinary, nullable=False, comment="the digits are derived from it, and stored nowhere"),
+    Column(
+        "length", Integer, nullable=False, server_default="6", comment="ten digits for a phone that typed many wrong"
+    ),
     Column("digest", Text, nullable=False, comment="what the code confirms: words and recipients"),
     Column("expires_at", Moment, nullable=False),
     Column("used_at", Moment),
@@ -270,6 +277,7 @@ broadcasts = Table(
     Column("language", Text, nullable=False, comment="whose text is used where no other language fits"),
     Column("recipients", Integer, nullable=False, comment="everybody it was previewed for, skipped ones too"),
     Column("sendable", Integer, nullable=False, comment="those of them who could be texted then"),
+    Column("send_at", Text, comment="a wall-clock time that each recipient's own zone reads; blank: now"),
     Column("launched_at", Moment),
     Column("hold_until", Moment),
     Column("expires_at", Moment),
@@ -367,6 +375,20 @@ messages = Table(
     comment="Inbox and outbox: the row is the queue.",
 )  # fmt: skip
 
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("attempt_id", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="what the message became by it"),
+    Column("reason", Text),
+    Column("code", Text, comment="the gateway's own code"),
+    Column("at", Moment, nullable=False),
+    Index("attempts_by_message", "message_id", "id"),
+    comment="The calls that a gateway did not simply accept; one that it took leaves its trace in the message.",
+)
+
 receipts = Table(
     "receipts",
     metadata,
@@ -392,6 +414,35 @@ gateways = Table(
     Column("paused_until", Moment),
     Column("paused_because", Text),
     comment="The rate of each gateway, held over all workers, and why one is paused.",
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("phone", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="stop: do you want no texts?  invite, move: is this your phone?"),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("operation_id", ForeignKey("operations.id"), comment="the operation that asks"),
+    Column("asked_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("closed_at", Moment),
+    Column("answer", Text, comment="yes, no, or blank where it ran out or was replaced"),
+    CheckConstraint(_one_of("kind", QUESTION_KINDS), name="question_kind"),
+    Index("one_open_question_per_phone", "phone", unique=True,
+          sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
+    comment="What a phone was asked and has not answered yet; one at a time.",
+)  # fmt: skip
+
+tries = Table(
+    "tries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="code: a wrong one; lookup: nobody was found"),
+    Column("at", Moment, nullable=False),
+    Index("tries_by_person", "person_id", "kind", "at"),
+    comment="What a person tried in vain: counted, so that guessing gets slower.",
 )
 
 workers = Table(

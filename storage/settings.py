@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
-from storage.rules import Rules
+from storage.rules import HEALTH_WORDS, Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
@@ -90,6 +90,11 @@ def _quiet(text: str) -> Hours | None:
         raise ValueError("say from and to, such as 20:00-09:00, or off") from None
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    """Words with commas between them; `off` is none."""
+    return () if text.casefold() == "off" else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 def _address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -155,6 +160,15 @@ class Settings:
         partial(_whole, least=1),
         default=500,
     )
+    health_words: tuple[str, ...] = _setting(
+        "JUMBE_HEALTH_WORDS",
+        "words that are asked about before a text with them goes, with commas; or off",
+        _listed,
+        default=HEALTH_WORDS,
+    )
+    digest: bool = _setting(
+        "JUMBE_DIGEST", "text the leads, at most hourly, what others told, asked and deleted", _yes, default=True
+    )
     simulator: bool = _setting(
         "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
     )
@@ -202,6 +216,8 @@ class Settings:
             rate_per_s=SIMULATOR_RATE if self.simulator else self.twilio_rate,
             default_gateway=names[0] if names else None,
             gateways=frozenset(names),
+            health_words=self.health_words,
+            digest=self.digest,
         )
 
 
@@ -305,6 +321,8 @@ def _shown(value: Any, *, secret: bool) -> str:
         return "(hidden)"
     if isinstance(value, Hours):
         return f"{value.closes:%H:%M}-{value.opens:%H:%M}"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "off"
     if isinstance(value, bool):
         return "1" if value else "0"
     return _hidden(str(value))

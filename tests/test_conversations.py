@@ -10,12 +10,13 @@
 
 `name > text` is said by that phone, `name < text` is the next text that it gets, `name -` that it has got nothing more.
 `name = delivered` is the network's receipt for the last text that it got (`name = undelivered 30003`).
-`{x}` is whatever stands there the first time and the same ever after (`{n..}` a number, `{code..}` six digits);
+`{x}` is whatever stands there the first time and the same ever after (`{n..}` a number, `{code..}` six or ten digits);
 `{code as ### ###}` and `{code as ٠١٢٣٤٥٦٧٨٩}` say it in another way; `{ama's phone}` is known from the start; `{{` is a bracket.  `...` stands for any words.  `\\n` is a new line.
 `+ 15 min` moves the clock.  Lines with `@` at the top describe what differs from the usual world; later on they are what
 somebody does at the desk meanwhile:
 
     @ person maria lead                 @ person sara supervisor of tb, anc       @ group ward1 Ward one
+    @ person rosa lead, language es     @ person luz supervisor of anc, language es-MX      @ language es
     @ case zola in anc, tb, phone 15551234567, shares ama, no phone, unverified, closed,
            zone America/New_York, language sw, id z-9, called Zola Banda          @ cases p1 to p12 in anc
     @ phone stranger                    @ quiet 20:00-09:00     @ hold 0 s        @ clock 2026-11-03 21:30
@@ -51,7 +52,7 @@ from sqlalchemy import event, insert, select
 from bot.app import create_app
 from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
-from bot.replies import sentences
+from bot.replies import FOLDER, read, sentences
 from bot.worker import Worker
 from storage import audit, codes, contacts, groups, people, schema, segments
 from storage.contacts import Wanted
@@ -66,6 +67,9 @@ PUBLIC = "https://sms.example.org"
 STORIES = sorted((Path(__file__).parent / "conversations").glob("*.sms"))
 STEP_S = 0.1
 """What passes between two lines, so that the gateway's bucket fills again."""
+
+FORWARDED = [read(path).sentences["inbox"].split("{text}")[1].split("{")[0] for path in FOLDER.glob("*.toml")]
+"""What stands behind a case's own words, of which more may be shown than one text."""
 
 HOLE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|\.\.\.")
 
@@ -87,6 +91,7 @@ class Person:
     phone: str
     role: str
     groups: list[str]
+    language: str | None = None
 
 
 @dataclass
@@ -156,7 +161,7 @@ class Stage:
                 (r"gateway answers (\w+) (\w+)", self._gateway_answers),
             ]
         return [
-            (r"person (\w+) (\w+)(?: of (.+))?", self._person),
+            (r"person (\w+) (\w+)(?: of (.+?))?(?:, language (\S+))?", self._person),
             (r"case (\w+)(?:,? (.+))?", self._case),
             (r"cases ([a-z]+)(\d+) to [a-z]+(\d+)(?:,? (.+))?", self._several),
             (r"group (\w+)(?: (.+))?", lambda short, name: self.groups.__setitem__(short, name or short)),
@@ -176,8 +181,8 @@ class Stage:
     def _quiet(self, begins: str, ends: str) -> None:
         self._rule(hours=Hours(opens=time.fromisoformat(ends), closes=time.fromisoformat(begins)))
 
-    def _person(self, name: str, role: str, shorts: str | None) -> None:
-        self.people[name] = Person(self._phone(name), role, re.split(r",\s*", shorts) if shorts else [])
+    def _person(self, name: str, role: str, shorts: str | None, language: str | None) -> None:
+        self.people[name] = Person(self._phone(name), role, re.split(r",\s*", shorts) if shorts else [], language)
 
     def _several(self, prefix: str, first: str, last: str, rest: str | None) -> None:
         for n in range(int(first), int(last) + 1):
@@ -246,7 +251,8 @@ class Stage:
         for short, name in self.groups.items():
             world.group(short, *[self.ids[n] for n, c in self.cases.items() if short in c.groups], name=name)
         for name, person in self.people.items():
-            world.person(name.title(), person.phone, person.role, *[g for g in person.groups if g in self.groups])
+            own = [g for g in person.groups if g in self.groups]
+            world.person(name.title(), person.phone, person.role, *own, language=person.language)
         gateway = Twilio(
             name="twilio", account_sid=ACCOUNT, auth_token=TOKEN, sender=self.stub.number, messaging_service_sid=None,
             api_url=self.stub.url, rate_per_s=self.rate,
@@ -375,7 +381,7 @@ class Stage:
                 pattern += f"(?P=h_{hole[1]})"
             else:
                 new.add(hole[1])
-                shape = r"\d{6}" if hole[1].startswith("code") else r"\d+" if hole[1].startswith("n") else ".+?"
+                shape = r"\d{10}|\d{6}" if hole[1].startswith("code") else r"\d+" if hole[1].startswith("n") else ".+?"
                 pattern += f"(?P<h_{hole[1]}>{shape})"
         return pattern + re.escape(expected[at:])
 
@@ -388,7 +394,7 @@ class Stage:
         staff = {f"+{person.phone}" for person in self.people.values()}
         for entry in self.stub.book:
             size = segments.count(entry["body"])
-            forwarded = " Answer: re " in entry["body"]  # a case's own words, of which more may be shown
+            forwarded = any(words in entry["body"] for words in FORWARDED)
             if entry["to"] in staff and size.parts > 1 + forwarded + (size.encoding == "UCS-2"):
                 yield f"an answer to staff is no single plain text ({size}): {entry['body']}"
         yield from (f"Twilio would complain: {fault}" for fault in self.stub.spec_faults)
@@ -415,7 +421,7 @@ def _trust_the_disk(connection: Any, _record: Any) -> None:
 def _codes_written_down(tx: Any) -> Iterator[str]:
     """Where the digits of a code stand in the database; a text that came in is kept as it came."""
     secret = codes.secret_of(tx)
-    given = [codes.digits(secret, row.nonce) for row in tx.execute(select(schema.codes))]
+    given = [codes.digits(secret, row.nonce, row.length) for row in tx.execute(select(schema.codes))]
     if not given:
         return
     pattern = re.compile(rf"(?<!\d)({'|'.join(given)})(?!\d)")

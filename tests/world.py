@@ -38,10 +38,10 @@ class World:
             groups.add(tx, group.id, members, by=TEST)
             return int(group.id)
 
-    def person(self, name: str, phone: str, role: str = "lead", *shorts: str) -> Any:
+    def person(self, name: str, phone: str, role: str = "lead", *shorts: str, language: str | None = None) -> Any:
         """A member of staff."""
         with self.db.transaction() as tx:
-            return people.add(tx, name, phone, role, shorts=shorts, by=TEST)
+            return people.add(tx, name, phone, role, shorts=shorts, language=language, by=TEST)
 
     def look(self, case: int) -> Any:
         """The case as it is now."""

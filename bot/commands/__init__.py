@@ -3,4 +3,4 @@
 A new command is one decorated function here and its sentences in `bot/locales`: two files.
 """
 
-from bot.commands import broadcasts, groups, operations  # noqa: F401  each registers its commands
+from bot.commands import broadcasts, cases, groups, operations  # noqa: F401  each registers its commands

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,13 +14,18 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, command, id_shown, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
-from bot.replies import Quote, Spare, Words, names, sentences
-from storage import broadcasts, codes, consent, contacts, messages, operations, people, schedules
+from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
+from storage import broadcasts, cautions, codes, consent, contacts, messages, operations, people, schedules
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
 
 SINGLE_TEXTS_AN_HOUR = 30
+TWIN = timedelta(hours=1)
+"""Within it somebody else's broadcast to the same group is told of."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
+_CLOCK = re.compile(r"(?P<hour>\d{1,2})[:.h]?(?P<minute>\d\d)?(?P<half>am|pm)?")
 
 
 @command(
@@ -33,6 +39,8 @@ def tell(call: Call, whom: str, text: str) -> Answer:
     if said_before := _same_words(call):
         return said_before
     group, case = find_whom(call, whom)
+    if twice := _look_twice(call, text):
+        return twice
     if case is not None:
         return _tell_one(call, case, text)
     assert group is not None
@@ -49,6 +57,8 @@ def re_(call: Call, number: str, text: str) -> Answer:
     told = row is not None and row.kind == "inbox" and call.person.id in row.request["told"]
     if row is None or not (told or (row.kind == "inbox" and people.may(call.person, "lead"))):
         raise Problem("number-unknown", number=number)
+    if twice := _look_twice(call, text):
+        return twice
     return _tell_one(call, contacts.contact(call.tx, int(row.request["case"])), text)
 
 
@@ -56,17 +66,106 @@ def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
     """The preview of a correction to these cases, with a code."""
     if said_before := _same_words(call):
         return said_before
-    correction = _draft(call, text, case_ids=case_ids)
+    if twice := _look_twice(call, text):
+        return twice
+    correction = _draft(call, text, case_ids=case_ids, fixes=number)
     if broadcasts.broadcast(call.tx, correction).sendable == 0:
         return _nobody(call, correction, str(number))
-    return _ask(call, correction, "ask-fix", fixed=number)
+    return _ask(call, correction)
+
+
+@command("at <number> <when...>", right="tell", risk="part", examples=["at 42 0900", "at 42 fri 0900"])
+def at(call: Call, number: str, when: Sequence[str]) -> Answer:
+    """Let what waits for an ok go at a time, by each person's own clock."""
+    row = _waiting(call, number)
+    send_at = _time_meant(call, when)
+    broadcasts.amend(call.tx, row.id, send_at=send_at)
+    return _ask_anew(call, row)
+
+
+@command("also <number> <language> <text...>", right="tell", risk="part", examples=["also 42 sw Kliniki imefungwa"])
+def also(call: Call, number: str, language: str, text: str) -> Answer:
+    """Say the same in another language to those who read that."""
+    row = _waiting(call, number)
+    if not _LANGUAGE.fullmatch(language):
+        raise Problem("language-shape", typed=language)
+    if twice := _look_twice(call, text):
+        return twice
+    broadcasts.amend(call.tx, row.id, text=(language, text))
+    return _ask_anew(call, row, language=language)
+
+
+def _waiting(call: Call, number: str) -> Row[Any]:
+    """One's own broadcast that waits for an ok; anything else looks as if it did not exist."""
+    asked = number_of(number)
+    row = operations.operation(call.tx, asked) if asked is not None else None
+    if row is None or row.kind != "tell" or row.person_id != call.person.id:
+        raise Problem("number-unknown", number=number)
+    if row.state != "waiting" or row.expires_at <= call.tx.now:
+        raise Problem("broadcast-decided", number=row.id)
+    return row
+
+
+def _ask_anew(call: Call, row: Row[Any], *, language: str | None = None) -> Answer:
+    """The preview of what was changed, with a new code: the old one was for what it said before."""
+    for code in codes.waiting_for(call.tx, call.person.id):
+        if code.operation_id == row.id:
+            # A preview that has not left yet would carry the new code under the old words.
+            messages.withdraw(call.tx, code.id)
+    if broadcasts.broadcast(call.tx, row.id).sendable == 0:
+        return _nobody(call, row.id, str(row.id))
+    return _ask(call, row.id, language=language)
+
+
+def _time_meant(call: Call, words: Sequence[str]) -> datetime:
+    """The next wall-clock time that these words mean by the programme's clock: `0900`, `fri 9am`, `tomorrow 14:30`.
+
+    Raises Problem `time-shape`, or `time-quiet` where nobody may be texted at that time.
+    """
+    today = call.tx.now.astimezone(ZoneInfo(call.tx.rules.time_zone)).replace(tzinfo=None)
+    *days, clock = words
+    found = _CLOCK.fullmatch(clock)
+    day = call.sentences.day(days[0]) if days else None
+    if found is None or len(days) > 1 or (days and day is None):
+        raise Problem("time-shape", typed=" ".join(words))
+    hour, minute = int(found["hour"]), int(found["minute"] or 0)
+    if found["half"] and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
+    if hour > 23 or minute > 59:
+        raise Problem("time-shape", typed=" ".join(words))
+    meant = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if day is None:
+        meant += timedelta(days=1) if meant <= today else timedelta()
+    elif day >= 0:
+        ahead = (day - today.weekday()) % 7
+        meant += timedelta(days=ahead or (7 if meant <= today else 0))
+    else:
+        meant += timedelta(days=1 if day == TOMORROW else 0)
+        if meant <= today:
+            raise Problem("time-shape", typed=" ".join(words))
+    hours = call.tx.rules.hours
+    if hours is not None and not hours.holds(meant.time()):
+        raise Problem("time-quiet", time=f"{meant:%H:%M}", opens=f"{hours.opens:%H:%M}", closes=f"{hours.closes:%H:%M}")
+    return meant
+
+
+def _look_twice(call: Call, text: str) -> Answer | None:
+    """A text with a word that others should not read, or on which a network acts, is asked about before its preview.
+
+    The same words again within ten minutes mean that it was looked at.
+    """
+    found = cautions.found_in([text], call.tx.rules.health_words)
+    if not found or operations.with_same_words(call.tx, call.person.id, call.words, kind="caution") is not None:
+        return None
+    operations.note(call.tx, "caution", words=call.words, undoes=None, message_id=call.message_id, by=call.by)
+    return call.say(("look-twice", {"words": names(f'"{word}"' for word in found)}))
 
 
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
     row = broadcasts.broadcast(call.tx, operation.id)
     if row.state != "previewed":
-        return call.say(("decided-before", {"number": row.id, "state": row.state}))
+        return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if broadcasts.has_changed(call.tx, row.id):
         return _ask_again(call, operation)
     if row.sendable > call.tx.rules.second_person_above and operation.state == "waiting":
@@ -80,6 +179,9 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
 def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     """Somebody would get it who was not shown so: what was confirmed is not what would be sent."""
     text, groups = broadcasts.text_of(call.tx, operation.id), broadcasts.groups_of(call.tx, operation.id)
+    if len(operation.request["texts"]) > 1 or operation.request.get("send_at"):
+        broadcasts.amend(call.tx, operation.id)
+        return _ask_anew(call, operation)
     _drop(call, operation.id)
     asked_again = replace(call, words=operation.words, guess="")
     own = operation.person_id == call.person.id
@@ -89,7 +191,7 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
         case = contacts.contact(call.tx, int(operation.request["cases"][0]))
         return _tell_one(asked_again, case, text, always_ask=True)
     told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
-    _notify_asker(call, operation, told)
+    _notify_asker(call, operation, lambda _: told)
     return call.say(told)
 
 
@@ -101,7 +203,7 @@ def going(call: Call, number: int) -> Answer:
     broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
     values = {
         "number": number,
-        "people": count_shown(call, row.sendable),
+        "people": count_shown(call.sentences, row.sendable),
         "minutes": call.sentences.say(
             ("about-minutes", {"count": max(1, math.ceil(row.sendable / call.tx.rules.rate_per_s / 60))})
         ),
@@ -110,16 +212,16 @@ def going(call: Call, number: int) -> Answer:
     return call.say(("going", values))
 
 
-def count_shown(call: Call, count: int) -> str:
+def count_shown(told: Sentences, count: int) -> str:
     """`1 person`, `245 people`."""
-    return call.sentences.say(("one-person", {}) if count == 1 else ("people", {"count": count}))
+    return told.say(("one-person", {}) if count == 1 else ("people", {"count": count}))
 
 
-def clock_shown(tx: Transaction, at: datetime) -> str:
+def clock_shown(call: Call, at: datetime) -> str:
     """A time of day by the programme's clock; with the day if it is another day."""
-    zone = ZoneInfo(tx.rules.time_zone)
-    local, today = at.astimezone(zone), tx.now.astimezone(zone)
-    return f"{local:%H:%M}" if local.date() == today.date() else f"{local.day} {local:%b %H:%M}"
+    zone = ZoneInfo(call.tx.rules.time_zone)
+    local, today = at.astimezone(zone), call.tx.now.astimezone(zone)
+    return f"{local:%H:%M}" if local.date() == today.date() else call.sentences.date(local)
 
 
 def progress_said(call: Call, number: int, key: str) -> Answer:
@@ -131,7 +233,7 @@ def progress_said(call: Call, number: int, key: str) -> Answer:
         "number": number,
         "sent": progress.arrived,
         "total": progress.row.sendable,
-        "time": clock_shown(call.tx, at),
+        "time": clock_shown(call, at),
     }
     return call.say((key, values))
 
@@ -141,7 +243,7 @@ def _tell_group(call: Call, group: Row[Any], text: str) -> Answer:
     number = _draft(call, text, group_ids=[group.id])
     if broadcasts.broadcast(call.tx, number).sendable == 0:
         return _nobody(call, number, group.short)
-    return _ask(call, number, "ask-tell", group=group.short)
+    return _ask(call, number)
 
 
 def _nobody(call: Call, number: int, whom: str) -> Answer:
@@ -153,9 +255,7 @@ def _nobody(call: Call, number: int, whom: str) -> Answer:
 
 def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
-    hour = call.tx.now - timedelta(hours=1)
-    if broadcasts.count_texts(call.tx, call.person.id, hour) >= SINGLE_TEXTS_AN_HOUR:
-        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+    may_text_single(call)
     number = _draft(call, text, case_ids=[case.id])
     shown = Words(person_shown(case))
     if broadcasts.broadcast(call.tx, number).sendable == 0:
@@ -163,16 +263,26 @@ def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     if always_ask or call.guess or not codes.is_fresh(call.tx, call.person.id):
-        return _ask(call, number, "ask-text", person=shown)
+        return _ask(call, number)
     going(call, number)
     leaves = _leaves(call, case)
     if leaves > call.tx.now:
-        return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call.tx, leaves)}))
+        return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call, leaves)}))
     return call.say(("text-going", {"number": number, "person": shown, "id": id_shown(case)}))
 
 
+def may_text_single(call: Call) -> None:
+    """Raises Problem `tell-too-many` for one who texted too many single people within an hour."""
+    hour = call.tx.now - timedelta(hours=1)
+    texts = broadcasts.count_texts(call.tx, call.person.id, hour)
+    if texts + operations.count(call.tx, call.person.id, "invite", hour) >= SINGLE_TEXTS_AN_HOUR:
+        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+
+
 def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:
-    """When the first one leaves: after the hold, or in the hours of the day."""
+    """When the first one leaves: after the hold, at its time, or in the hours of the day."""
+    if row.send_at is not None:
+        return "starts-at", {"time": when_shown(call, row)}
     held_until = call.tx.now + timedelta(seconds=hold_s)
     zones: tuple[str, ...] = (call.tx.rules.time_zone,)
     operation = operations.operation(call.tx, row.id)
@@ -180,7 +290,7 @@ def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]
         zones = _zones(call, contacts.contact(call.tx, int(operation.request["cases"][0])))
     opens = schedules.next_allowed(held_until, zones, call.tx.rules.hours)
     if opens > held_until:
-        return "starts-day", {"time": clock_shown(call.tx, opens)}
+        return "starts-day", {"time": clock_shown(call, opens)}
     waits = f"{hold_s} s" if hold_s < 60 else f"{hold_s // 60} min"
     return ("starts-hold", {"time": waits}) if hold_s else ("starts-now", {})
 
@@ -193,12 +303,26 @@ def _zones(call: Call, case: Row[Any]) -> tuple[str, ...]:
     return schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
 
 
-def _draft(call: Call, text: str, *, group_ids: list[int] | None = None, case_ids: list[int] | None = None) -> int:
+def when_shown(call: Call, row: Row[Any]) -> str:
+    """The wall-clock time of a broadcast, with its day."""
+    at = datetime.fromisoformat(row.send_at)
+    return f"{call.sentences.day_name(at.weekday())} {call.sentences.date(at)}"
+
+
+def _draft(
+    call: Call,
+    text: str,
+    *,
+    group_ids: list[int] | None = None,
+    case_ids: list[int] | None = None,
+    fixes: int | None = None,
+) -> int:
     return broadcasts.draft(
         call.tx,
         {call.tx.rules.language: text},
         group_ids=group_ids or [],
         case_ids=case_ids or [],
+        fixes=fixes,
         words=call.words,
         message_id=call.message_id,
         by=call.by,
@@ -210,23 +334,60 @@ def _drop(call: Call, number: int) -> None:
     operations.decide(call.tx, number, "dropped", by=call.by)
 
 
-def _ask(call: Call, number: int, key: str, **more: Any) -> Answer:
-    """The preview with a code, kept so that the same words get the same answer."""
-    preview = broadcasts.preview(call.tx, number)
+def _ask(call: Call, number: int, *, language: str | None = None) -> Answer:
+    """The preview with a code, kept so that the same words get the same answer.
+
+    Of several languages it shows the one that is named.
+    """
+    preview = broadcasts.preview(call.tx, number, language=language)
+    row, operation = broadcasts.broadcast(call.tx, number), operations.operation(call.tx, number)
+    assert operation is not None
+    told = call.sentences.sentences
     values = {
+        # What can be spared goes from the end, before the words that must be sent next are cut.
+        "skipped": Spare(skipped_shown(call, preview.skipped)),
         "guess": Spare(call.guess),
         "number": number,
-        "people": count_shown(call, preview.recipients),
+        "people": count_shown(call.sentences, preview.recipients),
         "parts": preview.parts,
-        "skipped": skipped_shown(call, preview.skipped),
+        "when": told["when"].format(time=when_shown(call, row)) if row.send_at else "",
+        "languages": Spare(_languages_shown(preview)),
+        "twin": Spare(_twin_shown(call, number)),
         "text": Quote(preview.samples[0]),
-        "code": codes.MASK,
-        "life": Spare(call.sentences.sentences["good-for"]),
+        "code": codes.mask(operations.code_length(call.tx, call.person.id)),
+        "life": Spare(told["good-for"]),
     }
+    key, whom = _whom_asked(call, operation)
     code_id = operations.issue_code(call.tx, number, call.person.id)
-    text = call.sentences.say((key, values | more))
+    text = call.sentences.say((key, values | whom))
     operations.answered(call.tx, number, text)
     return Answer(text, code_id)
+
+
+def _whom_asked(call: Call, operation: Row[Any]) -> tuple[str, dict[str, Any]]:
+    """The sentence that asks, and whom it names: a group, one person, or those whom a correction is for."""
+    if operation.request.get("fixes"):
+        return "ask-fix", {"fixed": operation.request["fixes"]}
+    if shorts := [group.short for group in broadcasts.groups_of(call.tx, operation.id)]:
+        return "ask-tell", {"group": ", ".join(shorts)}
+    case = contacts.contact(call.tx, int(operation.request["cases"][0]))
+    return "ask-text", {"person": Words(person_shown(case))}
+
+
+def _languages_shown(preview: broadcasts.Preview) -> str:
+    """How many read it in which language, where there is a choice."""
+    if len(preview.languages) < 2:
+        return ""
+    return f" ({', '.join(f'{language} {count}' for language, count in preview.languages.items())})"
+
+
+def _twin_shown(call: Call, number: int) -> str:
+    """Somebody else's broadcast to the same group within the hour: two people may have had the same idea."""
+    other = broadcasts.twin(call.tx, number, call.tx.now - TWIN)
+    if other is None:
+        return ""
+    values = {"person": shorten(people.named(call.tx, other.person_id), 20), "number": other.id}
+    return call.sentences.sentences["twin"].format(**values)
 
 
 def _same_words(call: Call) -> Answer | None:
@@ -274,9 +435,9 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "number": number,
             "person": Words(people.named(tx, by.person_id)),
             "group": Words(shorts),
-            "people": told.say(("people", {"count": row.sendable})),
+            "people": count_shown(told, row.sendable),
             "text": Quote(broadcasts.text_of(tx, number)),
-            "code": codes.MASK,
+            "code": codes.mask(operations.code_length(tx, lead.id)),
         }
         code_id = operations.issue_code(tx, number, lead.id)
         messages.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)
@@ -284,15 +445,23 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
 
 
 def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
-    shown = count_shown(call, row.sendable)
     _notify_asker(
-        call, operation, ("second-given", {"number": operation.id, "person": Words(call.person.name), "people": shown})
+        call,
+        operation,
+        lambda told: (
+            "second-given",
+            {
+                "number": operation.id,
+                "person": Words(call.person.name),
+                "people": count_shown(told, row.sendable),
+            },
+        ),
     )
 
 
-def _notify_asker(call: Call, operation: Row[Any], told: tuple[str, dict[str, Any]]) -> None:
-    """Tell whoever asked what a second person's ok came to."""
+def _notify_asker(call: Call, operation: Row[Any], saying: Callable[[Sentences], tuple[str, dict[str, Any]]]) -> None:
+    """Tell whoever asked, in their language, what a second person's ok came to."""
     asker = people.by_id(call.tx, operation.person_id)
     if asker is not None and consent.may_text(call.tx, asker.phone):
-        said = sentences(asker.language_code or call.tx.rules.language).say(told)
-        messages.queue(call.tx, asker.phone, said, "notice", person_id=asker.id)
+        told = sentences(asker.language_code or call.tx.rules.language)
+        messages.queue(call.tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)

@@ -8,25 +8,32 @@ The risk decides what a typing mistake may do: *lean towards stopping, never tow
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import consent, contacts, groups, people
+from storage import codes, consent, contacts, groups, people, tries
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.folding import searched
 from storage.identifiers import fold, key, near
 from storage.identifiers import read as read_identifier
 
-Risk = Literal["reads", "small", "takes", "sends", "stops", "confirms"]
+LOOKUPS_AN_HOUR = 20
+"""People whom nobody knows that one phone may name in an hour, before its looking up is paused."""
+
+Risk = Literal["reads", "small", "takes", "sends", "part", "stops", "confirms"]
 
 _HOLE = re.compile(r"<(\w+)(\.\.\.)?(\?)?>")
-_IGNORED = "'\"+,.:;!?()*#"
+_LISTS = ("who", "when")
+_IGNORED = "'\"+,.:;!?¡¿()*#"
 """Signs that people type around words; they never carry a meaning at a word's edge."""
 
 
@@ -95,6 +102,7 @@ _RISKS = {
     "small": "at once up to ten, with undo",
     "takes": "at once up to ten, with undo; never guessed",
     "sends": "preview and code; one person: at once from a fresh phone",
+    "part": "previewed again, with a new code",
     "stops": "at once",
     "confirms": "spends a code",
 }
@@ -153,7 +161,7 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
     words = [clean(word) for word in raw]
     if not any(words):
         raise Problem("verb-unknown", typed='""')
-    if re.fullmatch(r"\d{6}", "".join(words)):
+    if _is_code("".join(words)):
         words, raw, text = ["ok", "".join(words)], ["ok", *raw], f"ok {text}"
     if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
         words[0], words[1] = words[1], words[0]
@@ -164,14 +172,33 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
         # Whoever said stop cannot be answered, and a command whose answer nobody sees may be a forger's.
         raise Problem("phone-stopped")
     if not people.may(call.person, chosen.right):
-        raise Problem("not-allowed", verb=chosen.verb)
+        raise Problem("not-allowed", verb=call.sentences.verb(chosen.verb))
     if guessed:
-        told = call.sentences.sentences["guess"].format(typed=words[0], verb=chosen.verb)
+        told = call.sentences.sentences["guess"].format(typed=words[0], verb=call.sentences.verb(chosen.verb))
         call = Call(call.tx, call.person, call.message_id, call.words, call.sentences, call.groups, told)
     given = _fill(chosen, words[1:], text)
     if given is None:
         return Answer(call.sentences.usage[chosen.verb])
     return chosen.run(call, **given)
+
+
+def is_exact(tx: Transaction, person: Row[Any], text: str) -> bool:
+    """Whether a text is a command beyond doubt: an exact verb, a group and then a verb, or a code.
+
+    While a question is open on a phone everything else is an answer to it.
+    """
+    text = storable(text)
+    told = sentences(person.language_code or tx.rules.language)
+    call = Call(tx, person, None, key(text), told, people.groups_of(tx, person))
+    words = [clean(word) for word in text.split()]
+    if not any(words):
+        return False
+    after_group = len(words) > 1 and _group(call, words[0]) is not None and _verb(call, words[1]) is not None
+    return _is_code("".join(words)) or _verb(call, words[0]) is not None or after_group
+
+
+def _is_code(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit() and len(digits) in (codes.SHORT, codes.LONG)
 
 
 def _explain(call: Call, problem: Problem) -> Answer:
@@ -210,7 +237,8 @@ def verbs_of(told: Sentences) -> dict[str, str]:
 
 
 def _verb(call: Call, word: str) -> Command | None:
-    verb = verbs_of(call.sentences).get(word)
+    spoken = verbs_of(call.sentences)
+    verb = spoken.get(word) or spoken.get(searched(word))  # a phone may write `envía` where `envia` is taught
     return COMMANDS[verb] if verb else None
 
 
@@ -229,21 +257,28 @@ def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
         return exact, False
     spoken = verbs_of(call.sentences)
     followed = len(words) > 1 and _group(call, words[1]) is not None
-    close = {spoken[word] for word in near(words[0]) & spoken.keys() if len(word) > 3 or followed}
+    # A short verb is one letter from many words, so it is guessed only where its own grammar goes on: with a group.
+    close = {
+        spoken[word] for word in near(words[0]) & spoken.keys() if len(word) > 3 or (followed and _takes_group(spoken[word]))
+    }
     if len(close) == 1:
         guessed = COMMANDS[close.pop()]
         if guessed.risk in ("reads", "stops", "small", "sends"):
             return guessed, True
-        raise Problem("verb-retype", typed=words[0], verb=guessed.verb)
+        raise Problem("verb-retype", typed=words[0], verb=call.sentences.verb(guessed.verb))
     if (group := _group(call, words[0])) is not None:
         raise Problem("plain-text", group=group.short)
     raise Problem("verb-unknown", typed=f'"{words[0][:20]}"')
 
 
+def _takes_group(verb: str) -> bool:
+    return bool(COMMANDS[verb].holes) and COMMANDS[verb].holes[0][0] in ("group", "whom")
+
+
 def _fill(chosen: Command, words: Sequence[str], text: str) -> dict[str, Any] | None:
     """What each hole of the grammar holds; None where a needed one is empty.
 
-    A hole that takes the rest holds the text as it was typed if it is called `text` or `name`, else the cleaned words.
+    A hole that takes the rest holds the text as it was typed, or the cleaned words if it is called `who` or `when`.
     """
     given: dict[str, Any] = {}
     at = 0
@@ -254,9 +289,9 @@ def _fill(chosen: Command, words: Sequence[str], text: str) -> dict[str, Any] | 
         if not left:
             if not optional:
                 return None
-            given[name] = [] if rest and name == "who" else ""
+            given[name] = [] if rest and name in _LISTS else ""
         elif rest:
-            given[name] = left if name == "who" else text.split(maxsplit=at + 1)[at + 1].strip()
+            given[name] = left if name in _LISTS else text.split(maxsplit=at + 1)[at + 1].strip()
             at = len(words)
         else:
             given[name] = words[at]
@@ -287,34 +322,63 @@ def whom(call: Call, word: str) -> tuple[Row[Any] | None, Row[Any] | None]:
     group = _group(call, word)
     if group is not None and not word.isdigit():
         return group, None
-    try:
-        case = case_of(call, word)
-    except Problem as problem:
-        if problem.key == "case-ambiguous" and group is None:
-            raise
-        case = None
-    if group is not None and case is not None:
+    if group is None:
+        try:
+            return None, case_of(call, word)
+        except Problem as problem:
+            if problem.key not in ("case-unknown", "case-unknown-near"):
+                raise
+            raise Problem("group-or-person-unknown", typed=word, near=_near(call, word)) from None
+    if _seen(call, word):
         raise Problem("group-or-person-twice", typed=word)
-    if group is None and case is None:
-        raise Problem("group-or-person-unknown", typed=word, near=_near(call, word))
-    return group, case
+    return group, None
 
 
 def case_of(call: Call, word: str) -> Row[Any]:
     """The case that a word names, among those of this person's groups (a lead: all).
 
-    Raises Problem `case-unknown` for one of somebody else's groups just as for one that does not exist.
+    Raises Problem `case-unknown` for one of somebody else's groups just as for one that does not exist, and
+    `lookups-paused` after too many of them.
     """
-    if people.may(call.person, "lead"):
-        return contacts.find_one(call.tx, word)
-    fitting = contacts.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
-    own = {g.short for g in call.groups}
-    seen = [case for case in fitting if own & set(contacts.groups_of(call.tx, case.id))]
+    may_look_up(call)
+    seen = _seen(call, word)
     if not seen:
+        not_found(call, 1)
+        if people.may(call.person, "lead"):
+            contacts.find_one(call.tx, word)  # says what is near
         raise Problem("case-unknown", typed=word)
     if len(seen) > 1:
         raise Problem("case-ambiguous", typed=word, candidates=", ".join(case.case_id for case in seen))
     return seen[0]
+
+
+def _seen(call: Call, word: str) -> list[Row[Any]]:
+    """The cases that a word fits, of those this person may see."""
+    fitting = contacts.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
+    return [case for case in fitting if is_seen(call, case)]
+
+
+def is_seen(call: Call, case: Row[Any]) -> bool:
+    """Whether a case is within what this person may see: in one of their groups; for a lead always."""
+    if people.may(call.person, "lead"):
+        return True
+    return bool({g.short for g in call.groups} & set(contacts.groups_of(call.tx, case.id)))
+
+
+def may_look_up(call: Call) -> None:
+    """Raises Problem `lookups-paused` for a phone that named too many within an hour whom nobody knows.
+
+    Asked before anything is looked up, so that the pause is the same for those who exist.
+    """
+    over = tries.last(call.tx, call.person.id, "lookup", LOOKUPS_AN_HOUR + 1)
+    if over is not None and over > call.tx.now - timedelta(hours=1):
+        minutes = math.ceil((over + timedelta(hours=1) - call.tx.now) / timedelta(minutes=1))
+        raise Problem("lookups-paused", count=LOOKUPS_AN_HOUR, minutes=minutes)
+
+
+def not_found(call: Call, times: int) -> None:
+    """Count people who were named and not found."""
+    tries.note(call.tx, call.person.id, "lookup", times)
 
 
 def number_of(word: str) -> int | None:

@@ -7,7 +7,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import Answer, Call, command, group_of, in_order, listed, verbs_of
+from bot.commands.dispatch import (
+    Answer,
+    Call,
+    command,
+    group_of,
+    in_order,
+    listed,
+    may_look_up,
+    not_found,
+    verbs_of,
+)
 from bot.replies import Spare, Words, names, shorten
 from storage import broadcasts, codes, consent, contacts, groups, operations, people, phones
 from storage.errors import Problem
@@ -24,7 +34,8 @@ def menu(call: Call) -> Answer:
         c.verb for c in in_order() if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")
     ]
     example = "add" if "add" in allowed else allowed[0]
-    return call.say(("menu", {"verbs": " ".join(allowed), "example": example}))
+    verbs = " ".join(map(call.sentences.verb, allowed))
+    return call.say(("menu", {"verbs": verbs, "example": call.sentences.verb(example)}))
 
 
 @command("groups", right="see", risk="reads", examples=["groups"])
@@ -84,7 +95,7 @@ def rename(call: Call, group: str, name: str) -> Answer:
 def delete(call: Call, group: str) -> Answer:
     """Delete a group, after a code; says what stops with it, and a lead can undo it for 24 hours."""
     row = group_of(call, group)
-    if again := _waiting_already(call):
+    if again := waiting_already(call):
         return again
     number = operations.ask(
         call.tx, "delete", words=call.words, request={}, group_id=row.id, message_id=call.message_id, by=call.by
@@ -98,7 +109,7 @@ def delete(call: Call, group: str) -> Answer:
         "people": call.sentences.say(("people", {"count": row.members})),
         "stops": stops,
         "life": Spare(call.sentences.sentences["good-for"]),
-        "code": codes.MASK,
+        "code": mask_for(call),
     }
     return _ask(call, number, "ask-delete", values)
 
@@ -168,6 +179,7 @@ class _SortedOut:
 
 def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], list[str]]:
     """The cases that these words name, the words that name none, and those that name several."""
+    may_look_up(call)
     who = _joined(call, who)
     identifiers = [read_identifier(word, country=call.tx.rules.country) for word in who]
     found: dict[int, Row[Any]] = {}
@@ -178,6 +190,7 @@ def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], li
             found.setdefault(fitting[0].id, fitting[0])
         else:
             (several if fitting else unknown).append(word)
+    not_found(call, len(unknown))
     return list(found.values()), unknown, several
 
 
@@ -246,7 +259,7 @@ def _telling(rest: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict
 
 
 def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> Answer:
-    if again := _waiting_already(call):
+    if again := waiting_already(call):
         return again
     request = {"cases": [c.id for c in sorted_out.able]}
     number = operations.ask(
@@ -255,16 +268,16 @@ def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> A
     rest = call.sentences.say(*_telling(sorted_out.rest)) if _telling(sorted_out.rest) else ""
     values = {
         "number": number,
-        "verb": kind.upper(),
+        "verb": call.sentences.verb(kind).upper(),
         "group": row.short,
         "count": len(sorted_out.able),
         "rest": f"{shorten(rest, 50)} " if rest else "",
-        "code": codes.MASK,
+        "code": mask_for(call),
     }
     return _ask(call, number, "ask-many", values)
 
 
-def _waiting_already(call: Call) -> Answer | None:
+def waiting_already(call: Call) -> Answer | None:
     """The same words within ten minutes get the same question and code while it waits."""
     same = operations.with_same_words(call.tx, call.person.id, call.words)
     if same is not None and same.state == "waiting" and same.answer and same.expires_at > call.tx.now:
@@ -277,6 +290,18 @@ def _ask(call: Call, number: int, key: str, values: dict[str, Any]) -> Answer:
     text = call.sentences.say((key, values))
     operations.answered(call.tx, number, text)
     return Answer(text, code_id)
+
+
+def ask_with_code(call: Call, kind: str, request: dict[str, Any], key: str, values: dict[str, Any]) -> Answer:
+    """Open an operation that waits for a code, and ask for it by this sentence."""
+    number = operations.ask(call.tx, kind, words=call.words, request=request, message_id=call.message_id, by=call.by)
+    life = Spare(call.sentences.sentences["good-for"])
+    return _ask(call, number, key, {**values, "number": number, "code": mask_for(call), "life": life})
+
+
+def mask_for(call: Call) -> str:
+    """What stands for the digits of this person's next code."""
+    return codes.mask(operations.code_length(call.tx, call.person.id))
 
 
 def _code_of(call: Call, number: int) -> int | None:

@@ -10,21 +10,22 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands import broadcasts as telling
+from bot.commands import cases as asking
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
-from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
-from bot.replies import Words, names
-from storage import broadcasts, codes, groups, operations, people
+from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
+from bot.replies import Words, names, sentences
+from storage import broadcasts, codes, consent, contacts, groups, messages, operations, people
 from storage.errors import Problem
 from storage.messages import OPEN
-from storage.operations import UNDO, WRONG_TRIES
+from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
 
 
 @command("ok <code...>", right="see", risk="confirms", examples=["ok 482193"])
 def ok(call: Call, code: str) -> Answer:
     """Confirm what waits for a code."""
     digits = "".join(clean(word) for word in code.split())
-    if not digits.isdigit() or len(digits) != 6:
+    if not digits.isdigit() or len(digits) not in (codes.SHORT, codes.LONG):
         raise Problem("code-shape")
     found = codes.matching(call.tx, call.person.id, digits)
     if found is None:
@@ -43,6 +44,8 @@ def ok(call: Call, code: str) -> Answer:
         return _again(call, row)
     if row.kind == "tell":
         return telling.confirm(call, row)
+    if row.kind in ("invite", "move"):
+        return asking.confirm(call, row)
     operations.decide(call.tx, row.id, "done", by=call.by)
     return grouping.carry_out(call, row)
 
@@ -115,6 +118,8 @@ def check(call: Call, number: str, who: str) -> Answer:
     """What runs; how far one is; why a person did or did not get it."""
     if not number:
         return _check_all(call)
+    if asked := _question(call, number):
+        return asking.answered_so_far(call, asked)
     row = _broadcast(call, number)
     if who:
         return _why(call, row, case_of(call, who))
@@ -133,9 +138,17 @@ def check(call: Call, number: str, who: str) -> Answer:
         "halted": told["check-halted"].format(count=states["cancelled"]) if states.get("cancelled") else "",
         "unknown": told["check-unknown"].format(count=unclear) if unclear else "",
         "skipped": skipped_shown(call, progress.skipped),
-        "state": told[f"state-{row.state}"],
+        "state": _state_shown(call, row),
     }
     return call.say(("check", values))
+
+
+def _state_shown(call: Call, row: Row[Any]) -> str:
+    """Where a broadcast is; of one that waits for its time, when that is."""
+    told = call.sentences.sentences
+    if row.state == "expanding" and row.send_at and row.hold_until > call.tx.now:
+        return told["state-scheduled"].format(time=telling.when_shown(call, row))
+    return told[f"state-{row.state}"]
 
 
 @command("undo <number>", right="add", risk="takes", examples=["undo 58"])
@@ -179,6 +192,8 @@ def _bring_back(call: Call, row: Row[Any]) -> Answer:
 
 
 def _wrong(call: Call) -> Answer:
+    if operations.wrong_today(call.tx, call.person.id) == WRONG_A_DAY - 1:
+        _tell_leads_of_guessing(call)
     row = operations.wrong_try(call.tx, call.person.id, by=call.by)
     if row.state == "refused":
         if row.kind == "tell":
@@ -187,11 +202,20 @@ def _wrong(call: Call) -> Answer:
     return call.say(("code-wrong", {"left": WRONG_TRIES - row.wrong_tries, "number": row.id}))
 
 
+def _tell_leads_of_guessing(call: Call) -> None:
+    """Once a day: somebody guesses codes with this person's number, or this person cannot read theirs."""
+    for lead in people.leads(call.tx):
+        if consent.may_text(call.tx, lead.phone):
+            told = sentences(lead.language_code or call.tx.rules.language)
+            text = told.say(("codes-guessed", {"person": Words(call.person.name), "count": WRONG_A_DAY}))
+            messages.queue(call.tx, lead.phone, text, "notice", person_id=lead.id)
+
+
 def _again(call: Call, row: Row[Any]) -> Answer:
     """A code that was spent: report, and do nothing again."""
     if row.kind == "tell" and row.state in ("done", "seconding"):
         return progress_said(call, row.id, "confirmed-before")
-    return call.say(("decided-before", {"number": row.id, "state": row.state}))
+    return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
 
 
 def _put_away(call: Call, row: Row[Any], state: str) -> None:
@@ -209,6 +233,9 @@ def _still_may(call: Call, row: Row[Any]) -> bool:
     """Whether the right that the operation needs is still there, now that the code comes."""
     if row.kind == "tell":
         return people.may(call.person, "tell") and _sees(call, row.id)
+    if row.kind in ("invite", "move"):
+        case = contacts.contact(call.tx, int(row.request["case"]))
+        return people.may(call.person, "tell" if row.kind == "invite" else "change") and is_seen(call, case)
     right = "add" if row.kind == "add" else "change"
     return people.may(call.person, right) and any(g.id == row.group_id for g in call.groups)
 
@@ -216,6 +243,15 @@ def _still_may(call: Call, row: Row[Any]) -> bool:
 def _may_undo(call: Call, row: Row[Any]) -> bool:
     recent = row.asked_at > call.tx.now - UNDO
     return recent and (row.person_id == call.person.id or people.may(call.person, "lead"))
+
+
+def _question(call: Call, number: str) -> Row[Any] | None:
+    """The operation with this number if it asks a phone something, and this person may know of it."""
+    asked = number_of(number)
+    row = operations.operation(call.tx, asked) if asked is not None else None
+    if row is None or row.kind not in ("invite", "move"):
+        return None
+    return row if row.person_id == call.person.id or people.may(call.person, "lead") else None
 
 
 def _broadcast(call: Call, number: str) -> Row[Any]:
@@ -270,7 +306,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
             reason = call.sentences.reason("previewed" if row.state == "previewed" else "queued")
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
         return call.say(("check-not-sent-to", {"person": who, "number": number}))
-    at = clock_shown(call.tx, message.settled_at or message.created_at)
+    at = clock_shown(call, message.settled_at or message.created_at)
     if message.state == "delivered":
         return call.say(("check-got", {"person": who, "number": number, "time": at}))
     if message.state in ("accepted", "sent"):
@@ -281,5 +317,5 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     if message.state in OPEN:
         return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
     last = broadcasts.last_arrived(call.tx, case.id)
-    seen = ("check-last", {"time": clock_shown(call.tx, last.settled_at)}) if last is not None else ("check-never", {})
+    seen = ("check-last", {"time": clock_shown(call, last.settled_at)}) if last is not None else ("check-never", {})
     return call.say(("check-not", {"person": who, "number": number, "reason": reason}), seen)

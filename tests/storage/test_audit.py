@@ -2,17 +2,25 @@
 
 import contextlib
 import json
+import shutil
 import sqlite3
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage import audit
+from storage import audit, consent
 from storage.audit import Change
+from storage.database import Database
+from storage.errors import Problem
 from storage.schema import audit as table
 from storage.schema import audit_changes, cases
 from storage.schema import people as people_table
-from tests.world import TEST
+from tests.world import TEST, World
 
 
 def first_broken(db):
@@ -80,10 +88,10 @@ def test_a_line_is_found_in_which_somebody_edited(lived, edit):
     assert first_broken(lived) == 3
 
 
-def test_a_log_is_checked_by_one_question_however_long_it_is(lived, statements):
+def test_a_log_is_checked_by_two_questions_however_long_it_is(lived, statements):
     with statements(lived) as ran:
         assert first_broken(lived) is None
-    assert sum("FROM audit" in statement for statement in ran) == 1
+    assert sum("FROM audit" in statement for statement in ran) == 2
 
 
 def test_a_line_that_was_taken_out_of_the_middle_is_missed_by_the_next(lived):
@@ -117,6 +125,249 @@ def test_a_line_rewritten_with_its_hash_made_anew_is_missed_by_the_next(lived):
         line["hash"] = audit.hash_of(line)
         tx.execute(table.update().where(table.c.id == 3).values(door="desk", hash=line["hash"]))
     assert first_broken(lived) == 4
+
+
+def verified(db, noted=None):
+    with db.reading() as tx:
+        return audit.verify(tx, noted)
+
+
+def noted_head(db):
+    with db.reading() as tx:
+        return audit.head(tx)
+
+
+def test_a_log_that_holds_says_how_many_lines_hold_and_which_is_the_last(lived):
+    found, (number, whole) = verified(lived), noted_head(lived)
+    assert (found.breach, found.broken, found.holds, found.last.id, found.last.hash) == (
+        None,
+        None,
+        number,
+        number,
+        whole,
+    )
+    assert found.last.at == lived.clock()
+
+
+def test_an_empty_log_has_no_head(db):
+    assert noted_head(db) is None
+    assert verified(db).holds == 0
+
+
+def test_a_head_that_was_noted_is_found_again_by_its_first_twelve_digits_however_they_are_typed(lived):
+    number, whole = noted_head(lived)
+    for typed in (whole, whole[:12], whole[:12].upper(), f"{whole[:6]} {whole[6:12]}"):
+        assert verified(lived, typed).noted.id == number
+
+
+@pytest.mark.parametrize("typed", ["", "abc", "0" * 11, "g" * 12, "0" * 65])
+def test_a_head_that_is_none_is_said_so(lived, typed):
+    with pytest.raises(Problem, match="head-shape"):
+        verified(lived, typed)
+
+
+def test_later_lines_leave_an_earlier_head_where_it_is(lived):
+    number, whole = noted_head(lived)
+    World(lived).case("later")
+    found = verified(lived, whole)
+    assert (found.breach, found.noted.id, found.last.id) == (None, number, number + 1)
+
+
+def remade(db, after=0):
+    """Compute the chain anew from a line on, as somebody would who knows how it is made."""
+    with db.transaction() as tx:
+        lines = [dict(row) for row in tx.execute(select(table).order_by(table.c.id)).mappings()]
+        previous = audit.FIRST
+        for line in lines:
+            if line["id"] > after:
+                line["previous"] = previous
+                line["hash"] = audit.hash_of(line)
+                values = {"previous": line["previous"], "hash": line["hash"]}
+                tx.execute(table.update().where(table.c.id == line["id"]).values(**values))
+            previous = line["hash"]
+
+
+def test_a_chain_that_was_made_anew_looks_whole_and_is_found_by_a_head_that_was_noted(lived):
+    _, whole = noted_head(lived)
+    with tampering(lived) as other:
+        other.execute("UPDATE audit SET door = 'desk' WHERE id = 3")
+    remade(lived)
+    assert verified(lived).breach is None
+    assert verified(lived, whole).breach == "cut"
+
+
+def test_an_end_that_was_cut_off_looks_whole_and_is_found_by_a_head_that_was_noted(lived):
+    number, whole = noted_head(lived)
+    with tampering(lived) as other:
+        other.execute("DELETE FROM audit_changes WHERE entry_id > ?", (number - 2,))
+        other.execute("DELETE FROM audit WHERE id > ?", (number - 2,))
+    found = verified(lived)
+    assert (found.breach, found.last.id) == (None, number - 2)
+    assert verified(lived, whole).breach == "cut"
+
+
+def test_changes_that_stand_under_no_line_show_that_their_line_was_taken_out(lived):
+    with tampering(lived) as other:
+        number = other.execute("SELECT max(entry_id) FROM audit_changes").fetchone()[0]
+        other.execute("DELETE FROM audit WHERE id >= ?", (number,))
+    assert verified(lived).breach == "orphan"
+    assert first_broken(lived) == number - 1
+
+
+def test_holes_in_the_numbers_are_no_breach(lived):
+    with tampering(lived) as other:
+        number = other.execute("SELECT max(id) FROM audit").fetchone()[0]
+        for name, column in (("audit", "id"), ("audit_changes", "entry_id")):
+            other.execute(f"UPDATE {name} SET {column} = {column} + 100 WHERE {column} = ?", (number,))
+    assert verified(lived).breach is None
+
+
+KINDS = {
+    "edited": ["UPDATE audit SET door = 'desk' WHERE id = 3"],
+    "changes": ["UPDATE audit_changes SET after = '{}' WHERE entry_id = 3"],
+    "missing": ["DELETE FROM audit WHERE id = 4", "DELETE FROM audit_changes WHERE entry_id = 4"],
+    "order": [f"UPDATE {t} SET {c} = {new} WHERE {c} = {old}" for old, new in ((3, -3), (4, 3), (-3, 4)) for t, c in (("audit", "id"), ("audit_changes", "entry_id"))],
+    "inserted": [
+        *(f"UPDATE {t} SET {c} = -{c} - 1 WHERE {c} >= 4" for t, c in (("audit", "id"), ("audit_changes", "entry_id"))),
+        *(f"UPDATE {t} SET {c} = -{c} WHERE {c} < 0" for t, c in (("audit", "id"), ("audit_changes", "entry_id"))),
+        "INSERT INTO audit SELECT 4, at, person_id, door, source, verb, subject, subject_id, facts, NULL, previous, 'forged' FROM audit WHERE id = 5",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_done_is_told_as_far_as_it_shows(lived, kind):
+    with tampering(lived) as other:
+        for statement in KINDS[kind]:
+            other.execute(statement)
+    assert verified(lived).breach == kind
+
+
+@pytest.fixture(scope="module")
+def written(empty_file, tmp_path_factory):
+    """A log with lines of every shape, kept as a file that each example copies."""
+    path = tmp_path_factory.mktemp("log") / "log.db"
+    shutil.copy(empty_file, path)
+    db = Database(f"sqlite:///{path}")
+    world = World(db)
+    members = [world.case(f"case {n}", f"23324412345{n}") for n in range(4)]
+    world.group("anc", *members[:2])
+    world.person("Esi", "233241110001")
+    with db.transaction() as tx:
+        consent.hear(tx, "233244123451", "stop", words="stop", message_id=None, by=TEST)
+    world.change(members[0], name="Ama", status="closed")
+    db.close()
+    return path
+
+
+COLUMNS = [c.name for c in table.c if c.name != "id"]
+CHANGE_COLUMNS = [c.name for c in audit_changes.c]
+ANYTHING = st.one_of(
+    st.none(), st.integers(-5, 2**40), st.text(max_size=12), st.binary(max_size=6),
+    st.sampled_from(["{}", "[]", "null", "{", '{"a": NaN}', "2026-11-03 10:00:00.000001", "0" * 64, "desk", "case"]),
+)  # fmt: skip
+
+
+@st.composite
+def touches(draw):
+    """What somebody does to the file: (kind, where, what)."""
+    kind = draw(
+        st.sampled_from(["edit", "edit change", "take out", "take out change", "swap", "put in", "put in anew"])
+    )
+    return kind, draw(st.integers(0, 30)), draw(st.integers(0, 30)), draw(ANYTHING)
+
+
+def meant(column, stored):
+    """What a stored value says: the same JSON with other spaces is the same."""
+    if column in ("facts", "before", "after"):
+        with contextlib.suppress(ValueError, TypeError):
+            return json.dumps(json.loads(stored), sort_keys=True)
+    if column == "at":
+        with contextlib.suppress(ValueError, TypeError):
+            return datetime.fromisoformat(stored)
+    return (type(stored), stored)
+
+
+def touch(other, kind, one, two, value):
+    """Do it; False where it could not be done or changes nothing."""
+    ids = [row[0] for row in other.execute("SELECT id FROM audit ORDER BY id")]
+    one_id, two_id = ids[one % len(ids)], ids[two % len(ids)]
+    if kind in ("edit", "edit change"):
+        name, key, names = ("audit", "id", COLUMNS) if kind == "edit" else ("audit_changes", "rowid", CHANGE_COLUMNS)
+        column = names[two % len(names)]
+        rows = [row[0] for row in other.execute(f"SELECT {key} FROM {name} ORDER BY 1")]
+        row = rows[one % len(rows)]
+        (before,) = other.execute(f"SELECT {column} FROM {name} WHERE {key} = ?", (row,)).fetchone()
+        other.execute(f"UPDATE {name} SET {column} = ? WHERE {key} = ?", (value, row))
+        (after,) = other.execute(f"SELECT {column} FROM {name} WHERE {key} = ?", (row,)).fetchone()
+        return meant(column, before) != meant(column, after)
+    if kind == "take out":
+        other.execute("DELETE FROM audit_changes WHERE entry_id = ?", (one_id,))
+        other.execute("DELETE FROM audit WHERE id = ?", (one_id,))
+        return one_id != ids[-1]
+    if kind == "take out change":
+        return other.execute("DELETE FROM audit_changes WHERE entry_id = ?", (one_id,)).rowcount > 0
+    if kind == "swap":
+        for old, new in ((one_id, -1), (two_id, one_id), (-1, two_id)):
+            other.execute("UPDATE audit SET id = ? WHERE id = ?", (new, old))
+            other.execute("UPDATE audit_changes SET entry_id = ? WHERE entry_id = ?", (new, old))
+        return one_id != two_id
+    for name, column in (("audit", "id"), ("audit_changes", "entry_id")):
+        other.execute(f"UPDATE {name} SET {column} = -{column} - 1 WHERE {column} >= ?", (one_id,))
+        other.execute(f"UPDATE {name} SET {column} = -{column} WHERE {column} < 0")
+    line = {"at": datetime(2026, 11, 3, tzinfo=UTC), "person_id": None, "door": "cli", "source": None, "verb": "x", "subject": "case", "subject_id": 1, "facts": {}, "changes_digest": None}  # fmt: skip
+    (line["previous"],) = other.execute("SELECT previous FROM audit WHERE id = ?", (one_id + 1,)).fetchone()
+    made = audit.hash_of(line) if kind == "put in anew" else "ab" * 32
+    stored = [one_id, "2026-11-03 00:00:00.000000", *list(line.values())[1:7], "{}", None, line["previous"], made]
+    other.execute(f"INSERT INTO audit VALUES ({', '.join('?' * len(stored))})", stored)
+    return True
+
+
+@given(touches())
+@settings(max_examples=250, deadline=None)
+@example(("take out", 0, 0, None))
+@example(("swap", 0, 1, None))
+@example(("put in anew", 0, 0, None))
+def test_whatever_is_done_to_one_line_or_what_stands_under_it_is_found(written, what):
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room) / "log.db"
+        shutil.copy(written, path)
+        other = sqlite3.connect(path)
+        try:
+            changed = touch(other, *what)
+        except (sqlite3.IntegrityError, sqlite3.OperationalError, OverflowError):
+            changed = False
+            other.rollback()
+        other.commit()
+        other.close()
+        db = Database(f"sqlite:///{path}")
+        try:
+            is_last_taken = what[0] == "take out" and not changed
+            assert (verified(db).breach is not None) == changed or is_last_taken
+        finally:
+            db.close()
+
+
+@given(st.integers(1, 12))
+@settings(max_examples=20, deadline=None)
+def test_however_much_of_the_end_was_cut_off_a_noted_head_finds_it(written, count):
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room) / "log.db"
+        shutil.copy(written, path)
+        db = Database(f"sqlite:///{path}")
+        _, whole = noted_head(db)
+        db.close()
+        other = sqlite3.connect(path)
+        last = [row[0] for row in other.execute("SELECT id FROM audit ORDER BY id DESC LIMIT ?", (count,))][-1]
+        for name, column in (("audit_changes", "entry_id"), ("audit", "id")):
+            other.execute(f"DELETE FROM {name} WHERE {column} >= ?", (last,))
+        other.commit()
+        other.close()
+        db = Database(f"sqlite:///{path}")
+        try:
+            assert verified(db, whole[:12]).breach == "cut"
+        finally:
+            db.close()
 
 
 def test_nothing_personal_stands_in_the_chain_so_that_erasing_never_breaks_it(lived):

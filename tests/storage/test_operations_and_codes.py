@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from storage import codes, messages, operations
+from storage import codes, messages, operations, tries
 from storage.audit import Actor
 from storage.errors import Problem
 from tests.world import TEST
@@ -31,8 +31,8 @@ def ask(tx, person, words="tell anc hello"):
 
 
 def digits_of(tx, code):
-    nonce = tx.scalar(text("SELECT nonce FROM codes WHERE id = :id"), {"id": code})
-    return codes.digits(codes.secret_of(tx), nonce)
+    row = tx.execute(text("SELECT nonce, length FROM codes WHERE id = :id"), {"id": code}).one()
+    return codes.digits(codes.secret_of(tx), row.nonce, row.length)
 
 
 # -- codes -------------------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_the_digits_of_a_code_are_stored_nowhere_even_after_it_was_sent(world, l
     db = world.db
     with db.transaction() as tx:
         code = operations.issue_code(tx, asked, lead.id)
-        messages.queue(tx, PHONE, f"Reply ok {codes.MASK} to send", "reply", person_id=lead.id, code_id=code)
+        messages.queue(tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code)
         claimed = messages.claim(tx, "simulator", "me", 10)
         (going,), _ = messages.hand_over(tx, claimed, "me", rate_per_s=1)
         digits = digits_of(tx, code)
@@ -67,11 +67,30 @@ def test_the_digits_of_a_code_are_stored_nowhere_even_after_it_was_sent(world, l
                 ]
 
 
-def test_a_person_has_one_code_for_an_operation(world, lead, asked):
+def test_a_person_has_one_code_for_an_operation_and_a_newer_one_takes_its_place(world, lead, asked):
     with world.db.transaction() as tx:
-        operations.issue_code(tx, asked, lead.id)
-    with world.db.reading() as tx, pytest.raises(IntegrityError):
-        operations.issue_code(tx, asked, lead.id)
+        old = digits_of(tx, operations.issue_code(tx, asked, lead.id))
+        new = digits_of(tx, operations.issue_code(tx, asked, lead.id))
+        assert codes.matching(tx, lead.id, old) is None
+        assert codes.matching(tx, lead.id, new) is not None
+        assert len(codes.waiting_for(tx, lead.id)) == 1
+
+
+def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorrow(world, lead, asked, clock):
+    with world.db.transaction() as tx:
+        for _ in range(operations.WRONG_A_DAY - 1):
+            tries.note(tx, lead.id, "code")
+        assert operations.code_length(tx, lead.id) == codes.SHORT
+        tries.note(tx, lead.id, "code")
+        code = operations.issue_code(tx, asked, lead.id)
+        messages.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
+        claimed = messages.claim(tx, "simulator", "me", 10)
+        (going,), _ = messages.hand_over(tx, claimed, "me", rate_per_s=1)
+        assert len(digits_of(tx, code)) == codes.LONG
+        assert going.body == f"ok {digits_of(tx, code)}"
+    clock.advance(days=1)
+    with world.db.transaction() as tx:
+        assert operations.code_length(tx, lead.id) == codes.SHORT
 
 
 def test_a_code_of_one_person_is_of_no_use_to_another(world, lead, asked):

@@ -1,0 +1,130 @@
+"""Commands about single cases: find, move, invite."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.commands.broadcasts import may_text_single
+from bot.commands.dispatch import Answer, Call, case_of, command, may_look_up, not_found, person_shown
+from bot.commands.groups import ask_with_code, waiting_already
+from bot.replies import Words, names, sentences
+from storage import codes, consent, contacts, messages, operations, people, phones, questions
+from storage.errors import Problem
+
+SHOWN = 3
+"""People that `find` names at most: it is for the one who was meant, not for a list."""
+
+ASKED_FOR = timedelta(hours=24)
+"""How long the text that asks a phone may wait to leave; the question itself stays open longer."""
+
+
+@command("find <words...>", right="read", risk="reads", examples=["find ama", "find 4502"])
+def find(call: Call, words: str) -> Answer:
+    """A case by name, id or number: at most three, numbers masked."""
+    may_look_up(call)
+    own = None if people.may(call.person, "lead") else [group.id for group in call.groups]
+    count, found = contacts.search(call.tx, words, group_ids=own, at_most=SHOWN)
+    if not count:
+        not_found(call, 1)
+        return call.say(("find-nobody", {"words": Words(words)}))
+    shown = names(_shown(call, case) for case in found)
+    if count > SHOWN:
+        return call.say(("find-many", {"count": count, "people": shown}))
+    return call.say(("find", {"count": count, "people": shown}))
+
+
+@command("move <who> <phone>", right="change", risk="takes", examples=["move p-104 15557654321"])
+def move(call: Call, who: str, phone: str) -> Answer:
+    """A case's new number: it changes when the new phone says yes."""
+    case = case_of(call, who)
+    number = phones.find(phone, country=call.tx.rules.country)
+    if number is None:
+        raise Problem("number-shape", typed=phone)
+    if again := waiting_already(call):
+        return again
+    if number.digits == case.contact_phone_number:
+        return call.say(("move-same", {"person": Words(person_shown(case)), "phone": number.digits}))
+    if reason := _cannot_ask(call, number.digits, case):
+        return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
+    request = {"case": case.id, "phone": number.digits}
+    values = {"person": Words(person_shown(case)), "phone": number.digits}
+    return ask_with_code(call, "move", request, "ask-move", values)
+
+
+@command("invite <who>", right="tell", risk="sends", examples=["invite p-104"])
+def invite(call: Call, who: str) -> Answer:
+    """Ask a case whether its phone may answer us; a yes makes it two-way."""
+    case = case_of(call, who)
+    shown = Words(person_shown(case))
+    if again := waiting_already(call):
+        return again
+    if case.two_way:
+        return call.say(("invite-already", {"person": shown}))
+    if reason := _cannot_ask(call, case.contact_phone_number, case):
+        return call.say(("ask-cannot", {"person": shown, "reason": call.sentences.reason(reason)}))
+    may_text_single(call)
+    request = {"case": case.id, "phone": case.contact_phone_number}
+    if call.guess or not codes.is_fresh(call.tx, call.person.id):
+        return ask_with_code(call, "invite", request, "ask-invite", {"person": shown})
+    number = operations.note(
+        call.tx, "invite", words=call.words, undoes=None, request=request, message_id=call.message_id, by=call.by
+    )
+    return _ask_phone(call, number, "invite", request)
+
+
+def confirm(call: Call, operation: Row[Any]) -> Answer:
+    """The code was right: ask the phone."""
+    case = contacts.contact(call.tx, int(operation.request["case"]))
+    if reason := _cannot_ask(call, operation.request["phone"], case):
+        operations.decide(call.tx, operation.id, "dropped", by=call.by)
+        return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
+    operations.decide(call.tx, operation.id, "done", by=call.by)
+    return _ask_phone(call, operation.id, operation.kind, operation.request)
+
+
+def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
+    """What came of asking a phone, for `check`."""
+    case = contacts.contact(call.tx, int(operation.request["case"]))
+    question = questions.asked_by(call.tx, operation.id)
+    if question is None:
+        state = call.sentences.state(operation.state)
+        return call.say(("decided-before", {"number": operation.id, "state": state}))
+    open_still = question.closed_at is None and question.expires_at > call.tx.now
+    word = {"yes": "asked-yes", "no": "asked-no"}.get(
+        question.answer or "", "asked-open" if open_still else "asked-over"
+    )
+    return call.say((word, {"number": operation.id, "person": Words(person_shown(case))}))
+
+
+def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> Answer:
+    """Open the question on the phone and text it, in the case's language."""
+    case = contacts.contact(call.tx, int(request["case"]))
+    phone = request["phone"]
+    questions.ask(call.tx, phone, "move" if kind == "move" else "invite", case_id=case.id, operation_id=number)
+    told = sentences(case.language_code or call.tx.rules.language)
+    text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
+    messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+    return call.say(("phone-asked", {"number": number, "person": Words(person_shown(case))}))
+
+
+def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
+    """Why this phone cannot be asked for this case, as a reason; None if it can."""
+    if case.status == "closed":
+        return "closed"
+    if phone is None:
+        return "no-number"
+    if not consent.may_text(call.tx, phone):
+        return "stopped"
+    asked = questions.open_on(call.tx, phone)
+    return "asked-already" if asked is not None and asked.case_id != case.id else None
+
+
+def _shown(call: Call, case: Row[Any]) -> str:
+    number = (
+        phones.masked(case.contact_phone_number) if case.contact_phone_number else call.sentences.reason("no-number")
+    )
+    closed = f", {call.sentences.sentences['closed-short']}" if case.status == "closed" else ""
+    return f"{person_shown(case)} {number}{closed}"

@@ -1,0 +1,53 @@
+"""What a phone was asked and has not answered yet: one question at a time, newer ones in place of older ones.
+
+`stop`: a text that may mean STOP is asked back about, once.  `invite`: is this your phone?  `move`: the same, of a new
+number, before a case is given it.  What an answer brings about is the business of whoever asked.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Row, insert, select, update
+
+from storage.database import Transaction
+from storage.schema import questions
+
+Kind = Literal["stop", "invite", "move"]
+LIFE = timedelta(days=7)
+
+
+def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int | None = None, operation_id: int | None = None) -> int:
+    """Open a question to a phone for seven days, in place of any other; returns its row id."""
+    tx.execute(
+        update(questions).where(questions.c.phone == phone, questions.c.closed_at.is_(None)).values(closed_at=tx.now)
+    )
+    row = {
+        "phone": phone,
+        "kind": kind,
+        "case_id": case_id,
+        "operation_id": operation_id,
+        "asked_at": tx.now,
+        "expires_at": tx.now + LIFE,
+    }
+    return int(tx.execute(insert(questions).returning(questions.c.id), row).scalar_one())
+
+
+def open_on(tx: Transaction, phone: str) -> Row[Any] | None:
+    """The question that is open on a phone, or None."""
+    query = select(questions).where(
+        questions.c.phone == phone, questions.c.closed_at.is_(None), questions.c.expires_at > tx.now
+    )
+    return tx.execute(query).first()
+
+
+def close(tx: Transaction, question: int, answer: str | None) -> None:
+    """End a question with its answer, `yes` or `no`, or with None where nobody will answer it any more."""
+    tx.execute(update(questions).where(questions.c.id == question).values(closed_at=tx.now, answer=answer))
+
+
+def asked_by(tx: Transaction, operation: int) -> Row[Any] | None:
+    """The newest question that an operation asks, open or not."""
+    query = select(questions).where(questions.c.operation_id == operation).order_by(questions.c.id.desc())
+    return tx.execute(query.limit(1)).first()

@@ -1,0 +1,35 @@
+"""What a person tried in vain, counted so that guessing gets slower and nobody is locked out.
+
+Wrong codes make the next codes longer; people who were not found pause the looking up for a while.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import func, insert, select
+
+from storage.database import Transaction
+from storage.schema import tries
+
+Kind = Literal["code", "lookup"]
+
+
+def note(tx: Transaction, person: int, kind: Kind, times: int = 1) -> None:
+    """Count so many vain tries of a person."""
+    if times:
+        tx.execute(insert(tries), [{"person_id": person, "kind": kind, "at": tx.now}] * times)
+
+
+def count(tx: Transaction, person: int, kind: Kind, since: datetime) -> int:
+    """How many vain tries of a kind a person has made since then."""
+    made = (tries.c.person_id == person, tries.c.kind == kind, tries.c.at >= since)
+    return int(tx.scalar(select(func.count()).select_from(tries).where(*made)))
+
+
+def last(tx: Transaction, person: int, kind: Kind, nth: int) -> datetime | None:
+    """When the nth newest vain try of a kind was made; None if there are fewer."""
+    made = select(tries.c.at).where(tries.c.person_id == person, tries.c.kind == kind)
+    newest: datetime | None = tx.scalar(made.order_by(tries.c.at.desc(), tries.c.id.desc()).offset(nth - 1).limit(1))
+    return newest
