@@ -130,7 +130,7 @@ def _handle(tx: Transaction, row: Row[Any], opt_out: str | None, *, answered: bo
         taken_for = _command(tx, row, person)
     elif _opt_word(tx, row, opt_out) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
-    elif question is not None and question.kind in ("invite", "move"):
+    elif question is not None and question.kind in ("invite", "move") and not (case is not None and case.two_way):
         taken_for = _say_again(tx, row, told)
     else:
         taken_for = _inbox(tx, row, case, told, person)

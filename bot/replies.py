@@ -134,9 +134,10 @@ class Sentences:
                     return n if n < 7 else (TODAY, TOMORROW)[n - 7]
         return None
 
-    def day_name(self, weekday: int) -> str:
-        """A day of the week as it is taught, Monday being 0."""
-        return list(self.days.values())[weekday][0]
+    def day_and_time(self, wall: str) -> str:
+        """A wall-clock time as `2026-11-06T09:00` with the day of the week: `Fri 6 Nov 09:00`."""
+        at = datetime.fromisoformat(wall)
+        return f"{list(self.days.values())[at.weekday()][0]} {self.date(at)}"
 
     def answer(self, word: str) -> str | None:
         """`yes` or `no` where a word means that, in this language or in English; else None."""

@@ -133,6 +133,20 @@ def draft(
     return number
 
 
+def draft_again(tx: Transaction, number: int, *, message_id: int | None, by: Actor) -> int:
+    """The same words to the same groups and cases once more, as a new broadcast to be previewed; returns its number."""
+    asked = operations.operation(tx, number)
+    assert asked is not None
+    request = asked.request
+    fresh = draft(
+        tx, request["texts"], group_ids=request["groups"], case_ids=request["cases"], fixes=request.get("fixes"),
+        words=asked.words, message_id=message_id, by=by,
+    )  # fmt: skip
+    if request.get("send_at"):
+        amend(tx, fresh, send_at=datetime.fromisoformat(request["send_at"]))
+    return fresh
+
+
 def amend(
     tx: Transaction, number: int, *, text: tuple[str, str] | None = None, send_at: datetime | None = None
 ) -> None:

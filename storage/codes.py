@@ -67,6 +67,13 @@ def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
     )
 
 
+def alive(tx: Transaction, person: int) -> set[str]:
+    """The digits of the codes that this person could confirm something with now."""
+    secret = secret_of(tx)
+    waiting = (row for row in waiting_for(tx, person) if row.expires_at > tx.now)
+    return {digits(secret, row.nonce, row.length) for row in waiting}
+
+
 def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     """The newest code of this person with these digits, used or not."""
     secret = secret_of(tx)

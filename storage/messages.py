@@ -272,12 +272,6 @@ def queue(
     return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
 
 
-def withdraw(tx: Transaction, code_id: int) -> None:
-    """Take back what carries a code and has not left: the code will stand for something else."""
-    waiting = and_(messages.c.code_id == code_id, messages.c.state == "queued")
-    tx.execute(update(messages).where(waiting).values(state="cancelled", reason="replaced", settled_at=tx.now))
-
-
 def newest_to(tx: Transaction, phone: str) -> Row[Any] | None:
     """The newest message that went, or may have gone, to a number; None if none did."""
     query = select(messages).where(
@@ -643,6 +637,7 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
             cases.c.time_zone,
             codes_table.c.nonce,
             codes_table.c.length,
+            codes_table.c.expires_at.label("code_expires_at"),
             programme.c.secret,
         )
         .select_from(messages)
@@ -685,6 +680,9 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
         return {"state": "cancelled", "reason": "halted"}
     if row.expires_at is not None and row.expires_at <= tx.now:
         return {"state": "expired", "reason": "expired"}
+    if row.nonce is not None and row.created_at < row.code_expires_at - codes.LIFE:
+        # The code was issued anew since for other words, and must not leave under the old ones.
+        return {"state": "cancelled", "reason": "replaced"}
     if kind.needs_consent and row.stopped:
         return {"state": "withheld", "reason": "stopped"}
     if row.left or row.changed:

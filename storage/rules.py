@@ -20,7 +20,8 @@ class Rules:
 
     `rate_per_s` is the default gateway's, for saying how long a broadcast takes.
     `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
-    `contact_backend_id` may hold; empty where this process sends nothing and cannot know.
+    `contact_backend_id` may hold; empty where this process sends nothing and cannot know.  `add_only_own` keeps supervisors
+    and helpers to the people who are in their groups already.
     """
 
     name: str = "the programme"
@@ -37,3 +38,4 @@ class Rules:
     gateways: frozenset[str] = frozenset()
     health_words: tuple[str, ...] = HEALTH_WORDS
     digest: bool = True
+    add_only_own: bool = False

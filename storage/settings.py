@@ -169,6 +169,12 @@ class Settings:
     digest: bool = _setting(
         "JUMBE_DIGEST", "text the leads, at most hourly, what others told, asked and deleted", _yes, default=True
     )
+    add_only_own: bool = _setting(
+        "JUMBE_ADD_ONLY_OWN",
+        "1: supervisors and helpers put only people of their own groups into a group; 0: any case",
+        _yes,
+        default=False,
+    )
     simulator: bool = _setting(
         "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
     )
@@ -218,6 +224,7 @@ class Settings:
             gateways=frozenset(names),
             health_words=self.health_words,
             digest=self.digest,
+            add_only_own=self.add_only_own,
         )
 
 

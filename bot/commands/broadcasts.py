@@ -108,10 +108,6 @@ def _waiting(call: Call, number: str) -> Row[Any]:
 
 def _ask_anew(call: Call, row: Row[Any], *, language: str | None = None) -> Answer:
     """The preview of what was changed, with a new code: the old one was for what it said before."""
-    for code in codes.waiting_for(call.tx, call.person.id):
-        if code.operation_id == row.id:
-            # A preview that has not left yet would carry the new code under the old words.
-            messages.withdraw(call.tx, code.id)
     if broadcasts.broadcast(call.tx, row.id).sendable == 0:
         return _nobody(call, row.id, str(row.id))
     return _ask(call, row.id, language=language)
@@ -178,21 +174,16 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
 
 def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     """Somebody would get it who was not shown so: what was confirmed is not what would be sent."""
-    text, groups = broadcasts.text_of(call.tx, operation.id), broadcasts.groups_of(call.tx, operation.id)
-    if len(operation.request["texts"]) > 1 or operation.request.get("send_at"):
-        broadcasts.amend(call.tx, operation.id)
-        return _ask_anew(call, operation)
     _drop(call, operation.id)
+    if operation.person_id != call.person.id:
+        told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
+        _notify_asker(call, operation, lambda _: told)
+        return call.say(told)
+    number = broadcasts.draft_again(call.tx, operation.id, message_id=call.message_id, by=call.by)
     asked_again = replace(call, words=operation.words, guess="")
-    own = operation.person_id == call.person.id
-    if own and len(groups) == 1:
-        return _tell_group(asked_again, groups[0], text)
-    if own and len(operation.request["cases"]) == 1:
-        case = contacts.contact(call.tx, int(operation.request["cases"][0]))
-        return _tell_one(asked_again, case, text, always_ask=True)
-    told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
-    _notify_asker(call, operation, lambda _: told)
-    return call.say(told)
+    if broadcasts.broadcast(call.tx, number).sendable == 0:
+        return _nobody(asked_again, number, str(operation.id))
+    return _ask(asked_again, number)
 
 
 def going(call: Call, number: int) -> Answer:
@@ -253,7 +244,7 @@ def _nobody(call: Call, number: int, whom: str) -> Answer:
     return call.say(("tell-nobody", {"group": whom, "skipped": skipped}))
 
 
-def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False) -> Answer:
+def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
     may_text_single(call)
     number = _draft(call, text, case_ids=[case.id])
@@ -262,7 +253,7 @@ def _tell_one(call: Call, case: Row[Any], text: str, *, always_ask: bool = False
         reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
-    if always_ask or call.guess or not codes.is_fresh(call.tx, call.person.id):
+    if call.guess or not codes.is_fresh(call.tx, call.person.id):
         return _ask(call, number)
     going(call, number)
     leaves = _leaves(call, case)
@@ -282,7 +273,7 @@ def may_text_single(call: Call) -> None:
 def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:
     """When the first one leaves: after the hold, at its time, or in the hours of the day."""
     if row.send_at is not None:
-        return "starts-at", {"time": when_shown(call, row)}
+        return "starts-at", {"time": call.sentences.day_and_time(row.send_at)}
     held_until = call.tx.now + timedelta(seconds=hold_s)
     zones: tuple[str, ...] = (call.tx.rules.time_zone,)
     operation = operations.operation(call.tx, row.id)
@@ -303,10 +294,9 @@ def _zones(call: Call, case: Row[Any]) -> tuple[str, ...]:
     return schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
 
 
-def when_shown(call: Call, row: Row[Any]) -> str:
-    """The wall-clock time of a broadcast, with its day."""
-    at = datetime.fromisoformat(row.send_at)
-    return f"{call.sentences.day_name(at.weekday())} {call.sentences.date(at)}"
+def _when_shown(told: Sentences, row: Row[Any]) -> str:
+    """At what time a broadcast is to go, if it has one."""
+    return told.sentences["when"].format(time=told.day_and_time(row.send_at)) if row.send_at else ""
 
 
 def _draft(
@@ -350,7 +340,7 @@ def _ask(call: Call, number: int, *, language: str | None = None) -> Answer:
         "number": number,
         "people": count_shown(call.sentences, preview.recipients),
         "parts": preview.parts,
-        "when": told["when"].format(time=when_shown(call, row)) if row.send_at else "",
+        "when": _when_shown(call.sentences, row),
         "languages": Spare(_languages_shown(preview)),
         "twin": Spare(_twin_shown(call, number)),
         "text": Quote(preview.samples[0]),
@@ -435,6 +425,7 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "number": number,
             "person": Words(people.named(tx, by.person_id)),
             "group": Words(shorts),
+            "when": _when_shown(told, row),
             "people": count_shown(told, row.sendable),
             "text": Quote(broadcasts.text_of(tx, number)),
             "code": codes.mask(operations.code_length(tx, lead.id)),

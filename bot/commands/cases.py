@@ -47,8 +47,10 @@ def move(call: Call, who: str, phone: str) -> Answer:
         return again
     if number.digits == case.contact_phone_number:
         return call.say(("move-same", {"person": Words(person_shown(case)), "phone": number.digits}))
-    if reason := _cannot_ask(call, number.digits, case):
-        return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
+    if case.status == "closed":
+        return call.say(
+            ("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason("closed")})
+        )
     request = {"case": case.id, "phone": number.digits}
     values = {"person": Words(person_shown(case)), "phone": number.digits}
     return ask_with_code(call, "move", request, "ask-move", values)
@@ -78,7 +80,7 @@ def invite(call: Call, who: str) -> Answer:
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: ask the phone."""
     case = contacts.contact(call.tx, int(operation.request["case"]))
-    if reason := _cannot_ask(call, operation.request["phone"], case):
+    if operation.kind == "invite" and (reason := _cannot_ask(call, operation.request["phone"], case)):
         operations.decide(call.tx, operation.id, "dropped", by=call.by)
         return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
     operations.decide(call.tx, operation.id, "done", by=call.by)
@@ -87,39 +89,41 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
 
 def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
     """What came of asking a phone, for `check`."""
-    case = contacts.contact(call.tx, int(operation.request["case"]))
-    question = questions.asked_by(call.tx, operation.id)
-    if question is None:
+    if operation.state != "done":
         state = call.sentences.state(operation.state)
         return call.say(("decided-before", {"number": operation.id, "state": state}))
-    open_still = question.closed_at is None and question.expires_at > call.tx.now
-    word = {"yes": "asked-yes", "no": "asked-no"}.get(
-        question.answer or "", "asked-open" if open_still else "asked-over"
-    )
+    case = contacts.contact(call.tx, int(operation.request["case"]))
+    question = questions.asked_by(call.tx, operation.id)
+    answer = question.answer if question is not None else None
+    over = operation.decided_at < call.tx.now - questions.LIFE
+    word = {"yes": "asked-yes", "no": "asked-no"}.get(answer or "", "asked-over" if over else "asked-open")
     return call.say((word, {"number": operation.id, "person": Words(person_shown(case))}))
 
 
 def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> Answer:
-    """Open the question on the phone and text it, in the case's language."""
+    """Open the question on the phone and text it, in the case's language.
+
+    A phone that is being asked something else is left alone.  Whoever asks is told the same: a new number may be
+    anybody's, and what its owner said to us is not theirs to know.
+    """
     case = contacts.contact(call.tx, int(request["case"]))
     phone = request["phone"]
-    questions.ask(call.tx, phone, "move" if kind == "move" else "invite", case_id=case.id, operation_id=number)
-    told = sentences(case.language_code or call.tx.rules.language)
-    text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
-    messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+    asked = questions.open_on(call.tx, phone)
+    if asked is None or (asked.kind != "stop" and asked.case_id == case.id):
+        questions.ask(call.tx, phone, "move" if kind == "move" else "invite", case_id=case.id, operation_id=number)
+        told = sentences(case.language_code or call.tx.rules.language)
+        text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
+        messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
     return call.say(("phone-asked", {"number": number, "person": Words(person_shown(case))}))
 
 
 def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
-    """Why this phone cannot be asked for this case, as a reason; None if it can."""
+    """Why a case's own phone cannot be asked, as a reason; None if it can."""
     if case.status == "closed":
         return "closed"
     if phone is None:
         return "no-number"
-    if not consent.may_text(call.tx, phone):
-        return "stopped"
-    asked = questions.open_on(call.tx, phone)
-    return "asked-already" if asked is not None and asked.case_id != case.id else None
+    return None if consent.may_text(call.tx, phone) else "stopped"
 
 
 def _shown(call: Call, case: Row[Any]) -> str:

@@ -32,6 +32,7 @@ LOOKUPS_AN_HOUR = 20
 Risk = Literal["reads", "small", "takes", "sends", "part", "stops", "confirms"]
 
 _HOLE = re.compile(r"<(\w+)(\.\.\.)?(\?)?>")
+_DIGITS = re.compile(r"(?<!\d)(?:\d{10}|\d{6})(?!\d)")
 _LISTS = ("who", "when")
 _IGNORED = "'\"+,.:;!?¡¿()*#"
 """Signs that people type around words; they never carry a meaning at a word's edge."""
@@ -151,9 +152,18 @@ def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | No
     told = sentences(person.language_code or tx.rules.language)
     call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
     try:
-        return _answer(call, text, muted=muted)
+        given = _answer(call, text, muted=muted)
     except Problem as problem:
-        return replace(_explain(call, problem), refused=True)
+        given = replace(_explain(call, problem), refused=True)
+    return replace(given, text=_without_codes(tx, person, given.text))
+
+
+def _without_codes(tx: Transaction, person: Row[Any], text: str) -> str:
+    """The answer without a code that still works: what was typed may be quoted, and a code is written down nowhere."""
+    runs = set(_DIGITS.findall(text)) & codes.alive(tx, person.id) if _DIGITS.search(text) else set()
+    for digits in runs:
+        text = text.replace(digits, codes.mask(len(digits)))
+    return text
 
 
 def _answer(call: Call, text: str, *, muted: bool) -> Answer:
@@ -259,7 +269,9 @@ def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
     followed = len(words) > 1 and _group(call, words[1]) is not None
     # A short verb is one letter from many words, so it is guessed only where its own grammar goes on: with a group.
     close = {
-        spoken[word] for word in near(words[0]) & spoken.keys() if len(word) > 3 or (followed and _takes_group(spoken[word]))
+        spoken[word]
+        for word in near(words[0]) & spoken.keys()
+        if len(word) > 3 or (followed and _takes_group(spoken[word]))
     }
     if len(close) == 1:
         guessed = COMMANDS[close.pop()]

@@ -13,6 +13,7 @@ from bot.commands.dispatch import (
     command,
     group_of,
     in_order,
+    is_seen,
     listed,
     may_look_up,
     not_found,
@@ -128,7 +129,7 @@ def add(call: Call, group: str, who: Sequence[str]) -> Answer:
 def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
     """Take people out of a group."""
     row = group_of(call, group)
-    found, unknown, several = _find(call, who)
+    found, unknown, several = _find(call, who, seen=True)
     inside = groups.members_among(call.tx, row.id, [c.id for c in found])
     leaving = [c for c in found if c.id in inside]
     rest: list[tuple[str, dict[str, Any]]] = [
@@ -177,15 +178,19 @@ class _SortedOut:
         self.rest = rest
 
 
-def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], list[str]]:
-    """The cases that these words name, the words that name none, and those that name several."""
+def _find(call: Call, who: Sequence[str], *, seen: bool) -> tuple[list[Row[Any]], list[str], list[str]]:
+    """The cases that these words name, the words that name none, and those that name several.
+
+    With `seen` only those whom this person may see: whoever is in nobody's group of theirs is not found.
+    """
     may_look_up(call)
-    who = _joined(call, who)
+    who = _joined(call, who, seen=seen)
     identifiers = [read_identifier(word, country=call.tx.rules.country) for word in who]
     found: dict[int, Row[Any]] = {}
     unknown: list[str] = []
     several: list[str] = []
-    for word, fitting in zip(who, contacts.find(call.tx, identifiers), strict=True):
+    for word, fits in zip(who, contacts.find(call.tx, identifiers), strict=True):
+        fitting = [c for c in fits if is_seen(call, c)] if seen else fits
         if len(fitting) == 1:
             found.setdefault(fitting[0].id, fitting[0])
         else:
@@ -194,26 +199,27 @@ def _find(call: Call, who: Sequence[str]) -> tuple[list[Row[Any]], list[str], li
     return list(found.values()), unknown, several
 
 
-def _joined(call: Call, who: Sequence[str]) -> list[str]:
+def _joined(call: Call, who: Sequence[str], *, seen: bool) -> list[str]:
     """The words with a number that was typed in pieces (`024 123 4502`) put together, if a case has that number."""
     joined: list[str] = []
     left = list(who)
     while left:
-        pieces = next((n for n in range(min(6, len(left)), 1, -1) if _is_number(call, left[:n])), 1)
+        pieces = next((n for n in range(min(6, len(left)), 1, -1) if _is_number(call, left[:n], seen=seen)), 1)
         joined.append("".join(left[:pieces]))
         left = left[pieces:]
     return joined
 
 
-def _is_number(call: Call, pieces: Sequence[str]) -> bool:
+def _is_number(call: Call, pieces: Sequence[str], *, seen: bool) -> bool:
     if not all(piece.isdigit() and len(piece) < 7 for piece in pieces):
         return False
     number = phones.find("".join(pieces), country=call.tx.rules.country)
-    return number is not None and contacts.by_phone(call.tx, number.digits) is not None
+    case = contacts.by_phone(call.tx, number.digits) if number is not None else None
+    return case is not None and (not seen or is_seen(call, case))
 
 
 def _sort_out(call: Call, row: Row[Any], who: Sequence[str]) -> _SortedOut:
-    found, unknown, several = _find(call, who)
+    found, unknown, several = _find(call, who, seen=call.tx.rules.add_only_own)
     inside = groups.members_among(call.tx, row.id, [c.id for c in found])
     outside = [c for c in found if c.id not in inside]
     able = [c for c in outside if c.status == "open" and c.contact_phone_number]

@@ -147,7 +147,7 @@ def _state_shown(call: Call, row: Row[Any]) -> str:
     """Where a broadcast is; of one that waits for its time, when that is."""
     told = call.sentences.sentences
     if row.state == "expanding" and row.send_at and row.hold_until > call.tx.now:
-        return told["state-scheduled"].format(time=telling.when_shown(call, row))
+        return told["state-scheduled"].format(time=call.sentences.day_and_time(row.send_at))
     return told[f"state-{row.state}"]
 
 

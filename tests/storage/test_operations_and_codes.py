@@ -54,7 +54,9 @@ def test_the_digits_of_a_code_are_stored_nowhere_even_after_it_was_sent(world, l
     db = world.db
     with db.transaction() as tx:
         code = operations.issue_code(tx, asked, lead.id)
-        messages.queue(tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code)
+        messages.queue(
+            tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code
+        )
         claimed = messages.claim(tx, "simulator", "me", 10)
         (going,), _ = messages.hand_over(tx, claimed, "me", rate_per_s=1)
         digits = digits_of(tx, code)
