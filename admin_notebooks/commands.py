@@ -18,7 +18,7 @@ from admin_notebooks import sheets
 from storage import broadcasts, contacts, imports
 from storage import groups as g
 from storage.audit import Actor
-from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one
+from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one, working
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
@@ -43,8 +43,9 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
     _check_result(file, result)
     db = open_database()
     with _without_collector():
-        sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"))
-        read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
+        with working(f"reading {Path(file).name}") as step:
+            sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
+            read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
 
         def plan_it(tx: Transaction) -> Plan:
             return imports.plan_cases(tx, read)
@@ -135,8 +136,9 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
     _check_result(file, result)
     db = open_database()
     with _without_collector():
-        sheet = sheets.read(file, wanted=(imports.IDENTIFIER,))
-        read = imports.read_members(sheet.rows, db.rules)
+        with working(f"reading {Path(file).name}") as step:
+            sheet = sheets.read(file, wanted=(imports.IDENTIFIER,), step=step)
+            read = imports.read_members(sheet.rows, db.rules)
 
         def plan_it(tx: Transaction) -> Plan:
             return imports.plan_members(tx, g.group(tx, short).id, read, mode)
@@ -182,9 +184,12 @@ def delete_group(short: str, *, yes: bool) -> None:
 
 _TRIES = 3
 
+LISTED = 200
+"""Rows with something to say that a terminal is shown."""
+
 
 def _look(db: Database, plan_it: Callable[[Transaction], Plan]) -> Plan:
-    with db.reading() as tx:
+    with working("planning"), db.reading() as tx:
         return plan_it(tx)
 
 
@@ -202,10 +207,10 @@ def _carry_out(
             raise plan.refusal
         if not plan.acts:
             return plan
-        with db.transaction() as tx:
+        with working(f"carrying out {len(plan.verdicts):,} rows"), db.transaction() as tx:
             if imports.holds(tx, plan):
                 return apply_it(tx, plan)
-    with db.transaction() as tx:
+    with working(f"carrying out {len(plan.verdicts):,} rows"), db.transaction() as tx:
         return apply_it(tx, plan)
 
 
@@ -277,7 +282,14 @@ def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, a
 def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
     remarkable = [r for r in records if r["reason"] or r["warnings"]]
     if remarkable:
-        show(remarkable, json_=False, columns=("row", "identifier", "verdict", "reason", "suggestion", "warnings"))
+        columns = ("row", "identifier", "verdict", "reason", "suggestion", "warnings")
+        show(remarkable[:LISTED], json_=False, columns=columns)
+        if len(remarkable) > LISTED:
+            click.echo(
+                f"... and {len(remarkable) - LISTED:,} rows more: --result writes every one beside what was typed"
+            )
+        if fine := len(records) - len(remarkable):
+            click.echo(f"{fine:,} {'row is' if fine == 1 else 'rows are'} fine and not listed")
     click.echo(summary)
     if plan.refusal:
         click.echo(f"it would be refused: {sentence(plan.refusal)}")
@@ -287,7 +299,8 @@ def _write_result(plan: Plan, sheet: sheets.Sheet, result: str) -> Problem | Non
     """What kept the result from being written, if anything did."""
     told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
     try:
-        sheets.write_result(result, sheet, told)
+        with working(f"writing {Path(result).name}"):
+            sheets.write_result(result, sheet, told)
     except Problem as problem:
         return problem
     return None
@@ -298,7 +311,7 @@ def _record(v: Verdict) -> dict[str, Any]:
         "row": v.row,
         "identifier": v.identifier,
         "verdict": v.verdict,
-        "reason": sentence(v.reason) if v.reason else None,
+        "reason": " ".join(_faults(v)) or None,
         "suggestion": v.suggestion,
         "case_id": v.case_id,
         "warnings": sentences_of(v.warnings),
@@ -308,8 +321,12 @@ def _record(v: Verdict) -> dict[str, Any]:
     return record
 
 
+def _faults(v: Verdict) -> list[str]:
+    return sentences_of([v.reason, *v.more]) if v.reason else []
+
+
 def _reason(v: Verdict) -> str:
-    return " ".join(filter(None, [sentence(v.reason) if v.reason else "", *sentences_of(v.warnings)]))
+    return " ".join([*_faults(v), *sentences_of(v.warnings)])
 
 
 def _moment(text: str, zone: str) -> datetime:

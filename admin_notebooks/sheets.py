@@ -12,6 +12,7 @@ What an identifier means, which columns may hold a date, and what to do with a r
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from storage.errors import Problem
@@ -96,11 +97,12 @@ class _Table:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-def read(path: str | Path, *, wanted: Collection[str] = ()) -> Sheet:
+def read(path: str | Path, *, wanted: Collection[str] = (), step: Callable[[int], None] = lambda _rows: None) -> Sheet:
     """The rows of an .xlsx or .csv file.
 
     The worksheet is the first (visible before hidden) that has one of the `wanted` columns among its first ten rows that are not empty;
     with nothing wanted, the first with any content, and its first row is the header.
+    `step` is told how many rows were read, every now and then.
     Raises `Problem`, its key beginning with `sheet-`, for a file or a header that somebody has to put right.
     """
     name, data = _load(Path(path))
@@ -110,7 +112,7 @@ def read(path: str | Path, *, wanted: Collection[str] = ()) -> Sheet:
     with _tables(name, data, columns_wanted) as tables:
         table, header_number, header = _choose(tables, columns_wanted, name)
         positions = _positions(header, name)
-        rows = tuple(_rows(table, header_number, positions))
+        rows = tuple(_counted(_rows(table, header_number, positions), step))
     return Sheet(
         columns=tuple(positions.values()),
         headers=tuple(header[index].text for index in positions),
@@ -119,12 +121,19 @@ def read(path: str | Path, *, wanted: Collection[str] = ()) -> Sheet:
     )
 
 
+def _counted(rows: Iterable[Row], step: Callable[[int], None]) -> Iterator[Row]:
+    for count, row in enumerate(rows, start=1):
+        if count % 1000 == 0:
+            step(count)
+        yield row
+
+
 def _load(path: Path) -> tuple[str, bytes]:
     """The name and the bytes, read once so that the digest belongs to what was read."""
     name = path.name or str(path)
     try:
         if path.exists() and not path.is_file():
-            raise Problem("sheet-not-a-sheet", path=name)
+            raise Problem("sheet-other-kind", path=name, kind="a folder" if path.is_dir() else "a device")
         if path.stat().st_size > MAX_BYTES:
             raise Problem("sheet-too-large", path=name)
         data = path.read_bytes()
@@ -139,12 +148,47 @@ def _load(path: Path) -> tuple[str, bytes]:
 def _tables(name: str, data: bytes, wanted: Collection[str]) -> Iterator[list[_Table]]:
     """The tables of a file, open as long as the block lasts. The content decides the kind: people rename files."""
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):  # OLE: Excel 97 to 2003, and any workbook with a password
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Problem("sheet-password", path=name)
         raise Problem("sheet-old-excel", path=name)
+    if kind := _other_kind(data):
+        raise Problem("sheet-other-kind", path=name, kind=kind)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         with _workbook(name, data) as tables:
             yield tables
     else:
         yield [_csv_table(name, data, wanted)]
+
+
+# What people upload instead of a sheet, by how it begins; the sign in front is how a web page that is called .xls begins.
+_OTHER_KINDS = (
+    (rb"%PDF", "a PDF"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture"),
+    (rb"\{\\rtf", "a text document"),
+    (rb"\x1f\x8b|7z\xbc\xaf|Rar!", "a packed file"),
+    (rb"SQLite format 3", "a database"),
+    (rb"(?i)(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*<(?:!doctype|html|table)", "a web page, whatever its name says,"),
+)
+_OTHER_ZIPS = (
+    ("content.xml", "a LibreOffice file (.ods)"),
+    ("Index/", "an Apple Numbers file"),
+    ("word/", "a Word document"),
+    ("ppt/", "a presentation"),
+    ("xl/workbook.bin", "a binary workbook (.xlsb)"),
+)
+
+
+def _other_kind(data: bytes) -> str | None:
+    """What a file is that is plainly something else: a person is told so, and not only that it is no sheet."""
+    head = data[:256] if not data.startswith((b"\xff\xfe", b"\xfe\xff")) else data[:512].replace(b"\0", b"")
+    for begins, kind in _OTHER_KINDS:
+        if re.match(begins, head):
+            return kind
+    if data.startswith(b"PK\x03\x04"):
+        with contextlib.suppress(zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
+            names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+            return next((kind for part, kind in _OTHER_ZIPS if any(name.startswith(part) for name in names)), None)
+    return None
 
 
 def _choose(tables: Iterable[_Table], wanted: Collection[str], name: str) -> tuple[_Table, int, list[Cell]]:
@@ -286,9 +330,11 @@ def _cell(value: object) -> Cell:
 
 def _unescape(text: str) -> str:
     """Excel stores a control character as `_x000D_`, and an underscore that could be read so as `_x005F_`; openpyxl leaves some."""
-    if "_x00" not in text:
+    if "_x" not in text:
         return text
-    return re.sub(r"_x00(0[0-9A-Fa-f]|1[0-9A-Fa-f]|5[Ff])_", lambda match: chr(int(match[1], 16)), text)
+    return re.sub(
+        r"_x(00(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|5[Ff])|[Ff]{3}[EeFf])_", lambda match: chr(int(match[1], 16)), text
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- workbooks
@@ -481,7 +527,7 @@ def _csv_table(name: str, data: bytes, wanted: Collection[str]) -> _Table:
 
     def rows(_width: int | None) -> Iterator[tuple[int, list[Cell]]]:
         for number, record in enumerate(_records(name, text, separator), start=1):
-            cells = [_text_cell(_unquote(field)) for field in record]
+            cells = [_text_cell(unguard(_unquote(field))) for field in record]
             if any(cell.text for cell in cells):
                 if number > MAX_ROWS:
                     raise Problem("sheet-too-large", path=name)
@@ -570,6 +616,23 @@ def _records(name: str, text: str, separator: str) -> Iterator[list[str]]:
         raise Problem("sheet-open-quote", path=name, row=count + 1) from error
     if last != [_END]:
         raise Problem("sheet-open-quote", path=name, row=count)
+
+
+# What makes a cell of a csv a formula or a command in some spreadsheet (OWASP, CSV injection), full-width signs as well.
+_LIVE = "=+\\-@\t\r\uff1d\uff0b\uff0d\uff20"
+# A spreadsheet that splits at semicolons or tabs begins cells where we have none, and rows at every new line.
+_UNGUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)(?=[{_LIVE}])")
+_GUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)'(?=[{_LIVE}])")
+
+
+def guard(text: str) -> str:
+    """A text for a cell of a csv: an apostrophe before whatever a spreadsheet would run; `unguard` takes it away."""
+    return _UNGUARDED.sub(r"\1'", text)
+
+
+def unguard(text: str) -> str:
+    """What a text was before `guard`, and any other text as it is but for such an apostrophe that a person wrote."""
+    return _GUARDED.sub(r"\1", text)
 
 
 def _unquote(field: str) -> str:
@@ -718,6 +781,37 @@ def write_result(path: str | Path, sheet: Sheet, results: Mapping[int, tuple[str
     _save(workbook, Path(path))
 
 
+MAX_EXCEL_ROWS = 1_048_576
+MAX_EXCEL_TEXT = 32_767
+
+
+def check_fits(number: int, row: Sequence[str | int | None]) -> None:
+    """Raise Problem `sheet-no-room` where Excel has no room for so many rows, or for the text of a cell."""
+    if number > MAX_EXCEL_ROWS or any(isinstance(cell, str) and len(cell) > MAX_EXCEL_TEXT for cell in row):
+        raise Problem("sheet-no-room", row=number)
+
+
+def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
+    """Write rows that fit as a workbook of one sheet, row by row; a text is always a text and a number a number."""
+    from openpyxl import Workbook
+    from openpyxl.utils import get_column_letter
+
+    workbook = Workbook(write_only=True)
+    worksheet = workbook.create_sheet(title)
+    worksheet.freeze_panes = "A2"
+    first = list(itertools.islice(rows := iter(rows), 200))
+    shown = [["" if cell is None else str(cell) for cell in row] for row in first]
+    for index, width in enumerate(_widths(columns, shown), start=1):
+        worksheet.column_dimensions[get_column_letter(index)].width = width
+    styles = _Styles(worksheet)
+    worksheet.append([styles.text(name, bold=True) for name in columns])
+    number = 1
+    for number, row in enumerate(itertools.chain(first, rows), start=2):  # noqa: B007
+        worksheet.append([styles.text(cell) if isinstance(cell, str) else cell for cell in row])
+    worksheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{number}"
+    _save(workbook, path)
+
+
 def check_writable(path: str | Path) -> None:
     """Raise `Problem` `sheet-cannot-write` now, rather than when the work is done and its result has nowhere to go."""
     path = Path(path)
@@ -752,7 +846,7 @@ class _Styles:
 
     def __init__(self, worksheet: Any) -> None:
         self._worksheet = worksheet
-        self._looks: dict[tuple[bool, bool, str | None], Any] = {}
+        self._looks: dict[tuple[bool, bool, str | None, bool], Any] = {}
 
     def text(self, text: str, *, bold: bool = False, wrap: bool = False, colour: str | None = None) -> Any:
         """A cell for a worksheet that is only written, or None for a blank."""
@@ -763,13 +857,13 @@ class _Styles:
             return None
         cell = WriteOnlyCell(self._worksheet, value=clean)
         cell.data_type = "s"  # after the value: openpyxl makes a formula of whatever begins with =
-        look = (bold, wrap, colour)
+        look = (bold, wrap, colour, guard(clean[:1]) != clean[:1])
         if look not in self._looks:
             self._looks[look] = self._look(*look)
         cell._style = self._looks[look]
         return cell
 
-    def _look(self, bold: bool, wrap: bool, colour: str | None) -> Any:
+    def _look(self, bold: bool, wrap: bool, colour: str | None, quoted: bool) -> Any:
         from openpyxl.cell import WriteOnlyCell
         from openpyxl.styles import Alignment, Font, PatternFill
 
@@ -779,22 +873,35 @@ class _Styles:
         cell.alignment = Alignment(wrap_text=wrap, vertical="top")
         if colour:
             cell.fill = PatternFill("solid", fgColor=colour)
+        cell.quotePrefix = quoted  # what Excel sets where a person types an apostrophe first
         return cell._style
 
 
 def _clean(text: str) -> str:
-    """Text that XML and Excel can hold: no control characters or halves of surrogates, and `_x0041_` stays what was typed."""
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "", text)
-    return re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+    """Text that XML can hold, as Excel writes it: a control character as `_x0007_`, and `_x0041_` stays what was typed."""
+    text = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+    text = re.sub(r"[\ud800-\udfff]", "\ufffd", text)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]", lambda match: f"_x{ord(match[0]):04X}_", text)
 
 
 def _save(workbook: Any, path: Path) -> None:
-    """Write beside the target and move into its place: whoever opens it finds the old workbook or the new, never half of one."""
+    """Write a workbook; whoever opens it finds the old one or the new, never half of one."""
     content = io.BytesIO()
     workbook.save(content)  # in memory: openpyxl leaves its own things half open when a disk fails it
+    with replacing(path) as file:
+        file.write(content.getbuffer())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target, moved into its place when all is written.
+
+    Raises Problem `sheet-cannot-write`, and then the target is as it was.
+    """
     beside = _beside(path)
     try:
-        beside.write_bytes(content.getbuffer())
+        with beside.open("wb") as file:
+            yield file
         os.replace(beside, path)  # noqa: PTH105 (the word for it: replaces on every system)
     except OSError as error:
         raise Problem("sheet-cannot-write", path=path.name or str(path)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage import audit, messages, workers
+from storage.console import verified
 from storage.database import Database, is_rehearsal, sqlite_is_safe
 from storage.errors import Misconfigured
 
@@ -85,7 +87,9 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         fresh = workers.is_fresh(tx)
         kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
         paused = messages.paused(tx)
-        broken = audit.first_broken(tx)
+        waiting = messages.not_leaving(tx)
+        doubt = messages.in_doubt(tx)
+        found = audit.verify(tx)
     yield "stamp", True, kind
     yield (
         "worker",
@@ -93,17 +97,48 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'",
     )
     yield _paused(paused)
-    unknown = states.get("unknown", 0) + states.get("unresolved", 0)
-    told = f"{unknown} messages may or may not have been sent: jumbe messages list --state unknown"
-    yield "unknown", unknown == 0, told if unknown else "no message is in doubt"
+    yield _leaving(waiting)
+    told = (
+        f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}: see"
+        " 'jumbe messages list --state unknown' and 'jumbe messages explain'. None is ever sent again without proof"
+        if doubt.many
+        else "no message is in doubt"
+    )
+    yield "unknown", doubt.many == 0, told
     aside = states.get("set_aside", 0)
     told = f"{aside} texts could not be handled: jumbe messages list --state set_aside"
     yield "inbox", aside == 0, told if aside else "every text was handled"
-    told = f"line {broken} of the audit log, or what stands under it, was changed by somebody: compare with a backup"
-    yield "audit", broken is None, "every line of the audit log holds" if broken is None else told
+    yield "audit", found.breach is None, verified(found)
     if db.file is not None:
         free = shutil.disk_usage(Path(db.file).resolve().parent).free
         yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
+
+
+def _leaving(waiting: list[Row[Any]]) -> tuple[str, bool, str]:
+    """The line about what is queued and does not leave."""
+    told = []
+    for row in waiting:
+        gateway = row.gateway or "no gateway (none was set when they were queued)"
+        some = f"{_messages(row.many)} for {gateway}, the oldest since {_minute(row.since)}, "
+        if row.reason == "unreachable":
+            told.append(f"{some}could not be handed over: it cannot be reached. Check the network and its address")
+        elif row.reason == "throttled":
+            told.append(f"{some}were put off: it asks us to slow down. Lower its rate")
+        else:
+            told.append(
+                f"{some}are due and none leaves: see that a worker runs with this gateway set, and is not paused"
+            )
+    if not told:
+        return "queue", True, "what is due leaves"
+    return "queue", False, "; ".join(told) + ". They wait in the queue and are tried again by themselves"
+
+
+def _messages(count: int) -> str:
+    return f"{count} message" if count == 1 else f"{count} messages"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+import threading
+import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from storage import settings
-from storage.audit import Actor
+from storage.audit import Actor, Finding, Line
 from storage.database import Database
 from storage.errors import Problem
 
@@ -64,6 +68,45 @@ def show_one(record: Mapping[str, Any], *, json_: bool) -> None:
         click.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
+QUIET_S = 1.0
+"""What is over sooner needs no word on how far it is."""
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[int], None]]:
+    """Say on a terminal what is being done and how far it is, in one line that is written over and goes at the end.
+
+    What it yields takes the number of rows done so far.  Into a pipe nothing is written, and nothing in the first
+    second.  The line is drawn by a thread of its own, for a plan of 100,000 rows has no step at which to draw it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    done, began, over = [0], time.monotonic(), threading.Event()
+
+    def count(rows: int) -> None:
+        done[0] = rows
+
+    def draw() -> None:
+        wait = QUIET_S
+        while not over.wait(wait):
+            rows = f", {done[0]:,} rows" if done[0] else ""
+            sys.stderr.write(f"\r{what}{rows}, {time.monotonic() - began:.0f} s \x1b[K")
+            sys.stderr.flush()
+            wait = 0.2
+
+    drawing = threading.Thread(target=draw, daemon=True)
+    drawing.start()
+    try:
+        yield count
+    finally:
+        over.set()
+        drawing.join()
+        if time.monotonic() - began >= QUIET_S:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
 @cache
 def _sentences() -> dict[str, str]:
     path = Path(__file__).parent / "sentences.toml"
@@ -79,6 +122,24 @@ def sentence(problem: Problem) -> str:
 def sentences_of(problems: Iterable[Problem]) -> list[str]:
     """Several Problems in words."""
     return [sentence(problem) for problem in problems]
+
+
+def verified(found: Finding) -> str:
+    """What `audit.verify` found, as one sentence."""
+    count = f"{found.holds:,} line{'s hold' if found.holds != 1 else ' holds'}"
+    if found.breach is not None and found.broken is not None:
+        return sentence(Problem(f"audit-{found.breach}", line=_line(found.broken), count=count))
+    end = f"the log ends with {_line(found.last)}" if found.last else "the log is empty"
+    if found.breach is not None:
+        return sentence(Problem(f"audit-{found.breach}", end=end))
+    if found.last is None:
+        return "The audit log is empty."
+    noted = f"; the noted head is {_line(found.noted)}" if found.noted else ""
+    return f"Every line holds, {found.holds:,} in all; the head is {found.last.hash}, {_line(found.last)}{noted}."
+
+
+def _line(line: Line) -> str:
+    return f"line {line.id} of {line.at:%Y-%m-%d %H:%M:%S} UTC" if line.at else f"line {line.id}"
 
 
 def _plain(value: object) -> str:

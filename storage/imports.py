@@ -62,7 +62,8 @@ class Verdict:
     """What becomes of one row.
 
     `row` is None for a member that a *replace* takes out.  `target` is the case's row id, `case_id` its public one.
-    `changes` holds old and new value of each property of a case.
+    `changes` holds old and new value of each property of a case.  `more` are the further faults of a row, so that one
+    round of mending is enough.
     """
 
     row: int | None
@@ -75,6 +76,7 @@ class Verdict:
     warnings: tuple[Problem, ...] = ()
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     wanted: Wanted | None = None
+    more: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +325,7 @@ _Reader = Callable[[Rules, str], tuple[Any, tuple[Problem, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class CaseRow:
-    """One row as read: what it sets, or in `why_not` why it cannot be used."""
+    """One row as read: what it sets, or in `why_not` everything for which it cannot be used."""
 
     number: int
     case_id: str
@@ -331,7 +333,7 @@ class CaseRow:
     values: Mapping[str, Any]
     properties: Mapping[str, str | None]
     warnings: tuple[Problem, ...] = ()
-    why_not: Problem | None = None
+    why_not: tuple[Problem, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -377,12 +379,11 @@ def _read_case(row: SheetRow, known: Mapping[str, str], rules: Rules) -> CaseRow
     named = {known[name]: cell for name, cell in row.cells.items() if name in known}
     free = {name: cell for name, cell in row.cells.items() if name not in known}
     case_id, external_id = _text(named, "case_id"), _text(named, "external_id")
-    try:
-        if not case_id and not external_id:
-            raise Problem("row-no-id")
-        values, warnings = _read_values(rules, named)
-    except Problem as why_not:
-        return CaseRow(row.number, case_id, external_id, {}, {}, why_not=why_not)
+    values, warnings, faults = _read_values(rules, named)
+    if not case_id and not external_id:
+        faults = (Problem("row-no-id"), *faults)
+    if faults:
+        return CaseRow(row.number, case_id, external_id, {}, {}, why_not=faults)
     return CaseRow(row.number, case_id, external_id, values, _read_properties(free), warnings)
 
 
@@ -399,13 +400,16 @@ def plan_cases(tx: Transaction, rows: Sequence[SheetRow] | CaseSheet) -> Plan:
     first_row: dict[object, int] = {}
     verdicts: list[Verdict] = []
     for row in sheet.rows:
+        if row.why_not:
+            verdicts.append(_invalid(row, row.why_not))
+            continue
         try:
             verdict = _case_verdict(row, by_case_id, by_external)
             for claim in _claims(verdict, row):
                 if (again := first_row.setdefault(claim, row.number)) != row.number:
                     raise Problem("row-duplicate", row=again)
         except Problem as problem:
-            verdict = Verdict(row.number, row.identifier, "invalid", problem, problem.values.get("near"))  # type: ignore[arg-type]
+            verdict = _invalid(row, (problem,))
         verdicts.append(verdict)
     return _plan(_with_owner_warnings(tx, verdicts), basis=(sheet,), seen=seen)
 
@@ -437,9 +441,12 @@ def apply_cases(
 _ByKey = Mapping[str, Sequence[Row[Any]]]
 
 
+def _invalid(row: CaseRow, faults: tuple[Problem, ...]) -> Verdict:
+    near = next((str(fault.values["near"]) for fault in faults if fault.values.get("near")), None)
+    return Verdict(row.number, row.identifier, "invalid", faults[0], near, more=faults[1:])
+
+
 def _case_verdict(row: CaseRow, by_case_id: _ByKey, by_external: _ByKey) -> Verdict:
-    if row.why_not:
-        raise row.why_not
     case = _matched(row.case_id, row.external_id, by_case_id, by_external)
     if case is None and key(row.case_id).startswith("c-"):
         raise Problem("row-case-id-unknown", typed=row.case_id)
@@ -488,22 +495,28 @@ def _matched(case_id: str, external_id: str, by_case_id: _ByKey, by_external: _B
     return same[0] if same else None
 
 
-def _read_values(rules: Rules, cells: Mapping[str, Cell]) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """What a row sets of the properties we know, and warnings about the number."""
+def _read_values(
+    rules: Rules, cells: Mapping[str, Cell]
+) -> tuple[dict[str, Any], tuple[Problem, ...], tuple[Problem, ...]]:
+    """What a row sets of the properties we know, warnings about the number, and each cell that cannot be used."""
     values: dict[str, Any] = {}
     warnings: tuple[Problem, ...] = ()
+    faults: list[Problem] = []
     for name, cell in cells.items():
-        if cell.fault:
-            raise Problem("cell-unreadable", fault=cell.fault)
-        text = fold(cell.text)
-        if text in _BLANK or name == "case_id":
-            continue
-        if name == "closed":
-            values["status"] = "closed" if _yes_no(name, text) else "open"
-        else:
-            values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](rules, text)
-            warnings += notes
-    return values, warnings
+        try:
+            if cell.fault:
+                raise Problem("cell-unreadable-in", column=name, fault=cell.fault)
+            text = fold(cell.text)
+            if text in _BLANK or name == "case_id":
+                continue
+            if name == "closed":
+                values["status"] = "closed" if _yes_no(name, text) else "open"
+            else:
+                values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](rules, text)
+                warnings += notes
+        except Problem as fault:
+            faults.append(fault)
+    return values, warnings, tuple(faults)
 
 
 def _read_properties(cells: Mapping[str, Cell]) -> dict[str, str | None]:

@@ -9,11 +9,11 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
+from storage import exports, phones
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
 from storage import people as p
-from storage import phones
 from storage.console import CLI, as_json, open_database, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
@@ -204,7 +204,12 @@ def list_messages(
     with open_database().reading() as tx:
         number = _number(phone, tx.rules.country) if phone else None
         rows = m.list_all(tx, state=state, phone=number, direction=direction, at_most=limit)
-        show([{name: row._mapping[name] for name in _COLUMNS} for row in rows], json_=json_, columns=_COLUMNS)
+        hidden = exports.hide_codes(tx)
+        records = [{name: row._mapping[name] for name in _COLUMNS} for row in rows]
+        for record, row in zip(records, rows, strict=True):
+            if row.direction == "in" and (row.person_id is not None or row.handled_as == "command"):
+                record["body"] = hidden(row.body)
+    show(records, json_=json_, columns=_COLUMNS)
 
 
 def _number(typed: str, country: str | None) -> str:
@@ -222,4 +227,8 @@ def explain_message(number: int, *, json_: bool) -> None:
 
     with open_database().reading() as tx:
         steps = life(tx, number)
-    show(steps, json_=json_, columns=("at", "what"))
+    if json_:
+        show(steps, json_=True)
+    else:
+        for step in steps:  # whole sentences: a table would cut them
+            click.echo(f"{step['at']:%Y-%m-%d %H:%M:%S}  {step['what']}")

@@ -1,32 +1,18 @@
 """`jumbe cases` and `jumbe groups`: what a manager types and what comes back."""
 
+import io
 import json
 import os
+import shutil
+import time
 
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from bot.cli import main
-from storage import contacts, imports, migrate
+from admin_notebooks import sheets
+from storage import console, contacts, groups, imports
 from storage.console import CLI
 from storage.database import Database
-
-
-@pytest.fixture
-def jumbe(tmp_path, monkeypatch, capsys):
-    """Run a command on a database of its own; returns exit status, what it printed, and what it complained of."""
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/desk.db")
-    monkeypatch.chdir(tmp_path)
-    db = Database(f"sqlite:///{tmp_path}/desk.db")
-    migrate.upgrade(db)
-    db.close()
-
-    def run(*words):
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 def records(jumbe, *words):
@@ -288,3 +274,110 @@ def test_a_misspelt_column_is_pointed_out(programme, tmp_path):
     status, _, err = programme("cases", "import", "slip.csv")
     assert status == 0
     assert "Did you mean contact_phone_number" in err
+
+
+def test_every_fault_of_a_row_is_told_at_once(jumbe, tmp_path):
+    (tmp_path / "bad.csv").write_text(
+        "external_id,contact_phone_number,time_zone,contact_phone_number_is_verified,status\n"
+        "x-1,12,Africa/Acra,maybe,gone\n",
+        encoding="utf-8",
+    )
+    (row,) = records(jumbe, "cases", "import", "bad.csv", "--plan")["rows"]
+    for part in (
+        "too few digits",
+        "Africa/Acra is no time zone",
+        "contact_phone_number_is_verified is maybe",
+        "gone is no status",
+    ):
+        assert part in row["reason"]
+    assert row["suggestion"].startswith("Africa/Accra")
+    jumbe("cases", "import", "bad.csv", "--plan", "--result", "out.xlsx")
+    told = [cell.value for cell in load_workbook("out.xlsx").active[2]]
+    assert "too few digits" in told[-2]
+    assert "gone is no status" in told[-2]
+
+
+def test_a_cell_that_cannot_be_read_is_named_by_its_column(jumbe, tmp_path):
+    (tmp_path / "bad.csv").write_text("external_id,name,contact_phone_number\nx-1,#N/A,1.5E+10\n", encoding="utf-8")
+    (row,) = records(jumbe, "cases", "import", "bad.csv", "--plan")["rows"]
+    assert "In the column name: " in row["reason"]
+    assert "In the column contact_phone_number: Excel shortened" in row["reason"]
+
+
+def test_rows_that_are_fine_are_counted_and_not_listed(programme, tmp_path):
+    (tmp_path / "more.csv").write_text("external_id,status\nn-1,open\nn-2,open\nn-3,gone\n", encoding="utf-8")
+    _, out, _ = programme("cases", "import", "more.csv")
+    assert "n-3" in out
+    assert "n-1" not in out
+    assert out.splitlines()[-2:] == ["2 rows are fine and not listed", "done: 2 create, 1 invalid"]
+
+
+def test_a_terminal_is_not_flooded_by_a_sheet_full_of_troubled_rows(programme, tmp_path):
+    rows = "".join(f"b-{n},gone\n" for n in range(300))
+    (tmp_path / "bad.csv").write_text(f"external_id,status\n{rows}", encoding="utf-8")
+    _, out, _ = programme("cases", "import", "bad.csv")
+    assert len(out.splitlines()) == 203
+    assert "... and 100 rows more: --result writes every one beside what was typed" in out
+
+
+class Terminal(io.StringIO):
+    """What a person sees: a stream that says it is a screen."""
+
+    def isatty(self):
+        return True
+
+
+def test_long_work_is_told_on_a_terminal_in_one_line_that_goes(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(console, "QUIET_S", 0.05)
+    with console.working("reading people.xlsx") as step:
+        step(41_000)
+        time.sleep(0.2)
+    assert "\rreading people.xlsx, 41,000 rows, 0 s" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
+def test_short_work_and_work_into_a_pipe_say_nothing(monkeypatch):
+    for screen in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", screen)
+        with console.working("reading") as step:
+            step(1)
+        assert screen.getvalue() == ""
+
+
+def counted(statements_of, count, tmp_path, empty_file, kind):
+    """How many statements a sheet of so many rows takes, plan and apply, cases that are there and new ones."""
+    shutil.copy(empty_file, tmp_path / f"{kind}{count}.db")
+    db = Database(f"sqlite:///{tmp_path}/{kind}{count}.db")
+    people = [{"external_id": f"e{n}", "name": f"N{n}", "contact_phone_number": f"2332{n:08}", "contact_phone_number_is_verified": "1"} for n in range(count)]  # fmt: skip
+    with db.transaction() as tx:
+        imports.apply_cases(tx, rows_of(people[: count // 2]), by=CLI)
+        group = groups.create(tx, "anc", by=CLI).id
+    if kind == "members":
+        with db.transaction() as tx:
+            imports.apply_cases(tx, rows_of(people), by=CLI)
+    changed = [person | {"name": "Other", "contact_phone_number": f"2335{n:08}"} for n, person in enumerate(people)]
+    wanted = [{"case_identifier": person["external_id"]} for person in people]
+    with statements_of(db) as ran, db.transaction() as tx:
+        if kind == "cases":
+            done = imports.apply_cases(tx, rows_of(changed), by=CLI)
+            assert done.counts == {"update": count // 2, "create": count - count // 2}
+        else:
+            assert imports.apply_members(tx, group, rows_of(wanted), by=CLI).counts == {"add": count}
+            assert imports.apply_members(tx, group, rows_of(wanted), "remove", by=CLI).counts == {"remove": count}
+    db.close()
+    return len(ran)
+
+
+@pytest.mark.parametrize("kind", ["cases", "members"])
+def test_ten_times_the_rows_take_no_statement_more(statements_of, tmp_path, empty_file, kind):
+    few, many = (counted(statements_of, count, tmp_path, empty_file, kind) for count in (300, 3000))
+    assert many == few
+
+
+def rows_of(records):
+    return [
+        sheets.Row(n, {name: sheets.Cell(text) for name, text in record.items()})
+        for n, record in enumerate(records, start=2)
+    ]

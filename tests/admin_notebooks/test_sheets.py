@@ -104,7 +104,7 @@ def problem(path: Path | str, **options: Any) -> tuple[str, dict[str, object]]:
 
 def test_a_missing_file_a_directory_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
     assert problem(tmp_path / "no.xlsx") == ("sheet-missing-file", {"path": "no.xlsx"})
-    assert problem(str(tmp_path)) == ("sheet-not-a-sheet", {"path": tmp_path.name})
+    assert problem(str(tmp_path)) == ("sheet-other-kind", {"path": tmp_path.name, "kind": "a folder"})
     assert problem(raw(tmp_path / "nil.xlsx", b"")) == ("sheet-empty", {"path": "nil.xlsx"})
     assert problem(tmp_path / "a\0b.csv")[0] == "sheet-missing-file"
 
@@ -113,13 +113,14 @@ def test_a_missing_file_a_directory_and_an_empty_file_are_told_apart(tmp_path: P
     ("data", "key"),
     [
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "sheet-old-excel"),
-        (b"<!DOCTYPE html><html><table><tr><td>case_identifier", "sheet-not-a-sheet"),
-        (b"\xef\xbb\xbf\r\n <table><tr><td>case_identifier", "sheet-not-a-sheet"),
-        ("<html>case_identifier".encode("utf-16"), "sheet-not-a-sheet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "EncryptedPackage".encode("utf-16-le"), "sheet-password"),
+        (b"<!DOCTYPE html><html><table><tr><td>case_identifier", "sheet-other-kind"),
+        (b"\xef\xbb\xbf\r\n <table><tr><td>case_identifier", "sheet-other-kind"),
+        ("<html>case_identifier".encode("utf-16"), "sheet-other-kind"),
         (b"<?xml version='1.0'?><Workbook/>", "sheet-not-a-sheet"),
-        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "sheet-not-a-sheet"),
-        (b"{\\rtf1 case_identifier}", "sheet-not-a-sheet"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "sheet-not-a-sheet"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "sheet-other-kind"),
+        (b"{\\rtf1 case_identifier}", "sheet-other-kind"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "sheet-other-kind"),
         (b"case_identifier\nHH\0-1\n", "sheet-not-a-sheet"),
         ("case_identifier\nHH-1\n".encode("utf-16-le"), "sheet-not-a-sheet"),
         (b"case_identifier\n\x81\x8d\xff\n", "sheet-not-a-sheet"),
@@ -134,7 +135,8 @@ def test_a_missing_file_a_directory_and_an_empty_file_are_told_apart(tmp_path: P
 def test_what_is_no_sheet_is_refused_by_its_content_whatever_its_name(
     tmp_path: Path, name: str, data: bytes, key: str
 ) -> None:
-    assert problem(raw(tmp_path / name, data)) == (key, {"path": name})
+    told, values = problem(raw(tmp_path / name, data))
+    assert (told, values["path"]) == (key, name)
 
 
 def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
@@ -149,6 +151,9 @@ def test_another_zip_and_a_broken_workbook_are_no_sheet(tmp_path: Path) -> None:
     other = tmp_path / "letter.xlsx"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
+    assert problem(other) == ("sheet-other-kind", {"path": "letter.xlsx", "kind": "a Word document"})
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("anything", "")
     assert problem(other) == ("sheet-not-a-sheet", {"path": "letter.xlsx"})
     torn = with_sheet_xml(column(tmp_path / "torn.xlsx", "HH-1"), b"</sheetData>", b"")
     assert problem(torn) == ("sheet-not-a-sheet", {"path": "torn.xlsx"})
@@ -760,14 +765,16 @@ def test_nothing_in_a_result_can_run(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "read_back"),
     [
-        ("HH\x07-\x1f1\x0b", "HH-1"),
-        ("a\ud800b", "ab"),
-        ("a\ufffeb", "ab"),
+        ("HH\x07-\x1f1\x0b", "HH\x07-\x1f1"),
+        ("a\ud800b", "a\ufffdb"),
+        ("a\ufffeb", "a\ufffeb"),
         ("_x0041_", "_x0041_"),
         ("x" * 40_000, "x" * 32_767),
     ],
 )
-def test_what_a_workbook_cannot_hold_is_taken_out(tmp_path: Path, typed: str, read_back: str) -> None:
+def test_what_xml_cannot_hold_is_written_as_excel_writes_it_and_read_back(
+    tmp_path: Path, typed: str, read_back: str
+) -> None:
     write_result(tmp_path / "out.xlsx", sheet_of(typed), {2: ("add", typed, "")})
     (row,) = read(tmp_path / "out.xlsx", wanted=WANTED).rows
     assert (row.cells["case_identifier"].text, row.cells["reason"].text) == (read_back, read_back)
@@ -848,7 +855,14 @@ def test_every_problem_has_a_sentence_with_its_own_holes() -> None:
     source = Path(sheets.__file__)
     told = tomllib.loads(Path(console.__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
     sentences = {key: sentence for key, sentence in told.items() if key.startswith("sheet-")}
-    holes = {"path": "cases.xlsx", "wanted": "case_identifier", "found": "Phone", "column": "name", "row": 3}
+    holes = {
+        "path": "cases.xlsx",
+        "wanted": "case_identifier",
+        "found": "Phone",
+        "column": "name",
+        "row": 3,
+        "kind": "a folder",
+    }
     keys = {word.split('"')[0] for word in source.read_text(encoding="utf-8").split('Problem("')[1:]}
     assert keys == set(sentences)
     for sentence in sentences.values():

@@ -29,9 +29,60 @@ def test_the_doctor_says_which_gateway_is_paused_why_and_until_when(db: Database
 
 def test_the_doctor_says_which_line_of_the_audit_log_was_changed(db: Database, world: Any) -> None:
     world.group("anc", world.case("ama", "233244123456"))
-    assert said(db)["audit"] == (True, "every line of the audit log holds")
+    well, sentence = said(db)["audit"]
+    assert well
+    assert sentence.startswith("Every line holds, 3 in all; the head is ")
     with db.transaction() as tx:
         tx.execute(text("UPDATE audit SET door = 'desk' WHERE id = 2"))
     well, sentence = said(db)["audit"]
     assert not well
-    assert sentence.startswith("line 2 of the audit log")
+    assert "line 2 of 2026-11-03 10:00:00 UTC was edited; 1 line holds before it" in sentence
+
+
+def test_the_doctor_says_what_is_queued_and_cannot_be_handed_to_its_gateway(db: Database, clock: Any) -> None:
+    assert said(db)["queue"] == (True, "what is due leaves")
+    with db.transaction() as tx:
+        for phone in ("233244123456", "233244123457"):
+            messages.queue(tx, phone, "Hello", "notice")
+        ids = messages.claim(tx, "simulator", "w", 10)
+        going, _ = messages.hand_over(tx, ids, "w", rate_per_s=10)
+        due = clock() + timedelta(minutes=1)
+        messages.settle(
+            tx, [messages.Settled(h.id, h.attempt_id, "queued", reason="unreachable", due_at=due) for h in going]
+        )
+    well, sentence = said(db)["queue"]
+    assert not well
+    assert "2 messages for simulator, the oldest since 2026-11-03 10:00 UTC, could not be handed over" in sentence
+
+
+def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: Any) -> None:
+    with db.transaction() as tx:
+        messages.queue(tx, "233244123456", "Hello", "notice", gateway="gone")
+    assert said(db)["queue"][0]
+    clock.advance(minutes=3)
+    well, sentence = said(db)["queue"]
+    assert not well
+    assert "1 message for gone, the oldest since 2026-11-03 10:00 UTC, are due and none leaves" in sentence
+
+
+def test_a_long_queue_that_moves_is_well(db: Database, clock: Any) -> None:
+    with db.transaction() as tx:
+        for n in range(5):
+            messages.queue(tx, f"23324412345{n}", "Hello", "notice")
+    clock.advance(minutes=10)
+    with db.transaction() as tx:
+        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+    assert said(db)["queue"][0]
+
+
+def test_the_doctor_says_how_many_are_in_doubt_and_since_when(db: Database, clock: Any) -> None:
+    assert said(db)["unknown"] == (True, "no message is in doubt")
+    with db.transaction() as tx:
+        messages.queue(tx, "233244123456", "Hello", "notice")
+        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+    clock.advance(minutes=5)
+    with db.transaction() as tx:
+        messages.end_leases(tx)
+    well, sentence = said(db)["unknown"]
+    assert not well
+    assert sentence.startswith("1 message may or may not have been sent, the oldest since 2026-11-03 10:05 UTC")

@@ -1,0 +1,47 @@
+"""A command line on a database of its own."""
+
+import contextlib
+
+import pytest
+from sqlalchemy import event
+
+from bot.cli import main
+from storage import migrate
+from storage.database import Database
+
+
+@pytest.fixture
+def jumbe(tmp_path, monkeypatch, capsys):
+    """Run a command on a database of its own; returns exit status, what it printed, and what it complained of."""
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/desk.db")
+    monkeypatch.chdir(tmp_path)
+    db = Database(f"sqlite:///{tmp_path}/desk.db")
+    migrate.upgrade(db)
+    db.close()
+
+    def run(*words):
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def statements_of():
+    """What goes to the engine: `with statements_of(db) as ran`; an executemany is one."""
+
+    @contextlib.contextmanager
+    def counting(db):
+        ran = []
+
+        def note(_connection, _cursor, statement, *_more):
+            ran.append(statement)
+
+        event.listen(db.engine, "before_cursor_execute", note)
+        try:
+            yield ran
+        finally:
+            event.remove(db.engine, "before_cursor_execute", note)
+
+    return counting
