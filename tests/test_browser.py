@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import threading
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-from bot import phones, webhooks
-from bot.gateways.simulator import Simulator
-from bot.worker import Worker
-from storage import contacts, groups, messages, migrate, people
+from storage import contacts, groups, messages, people, segments
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
+from tests.rehearsal import CHROMIUM, QUIET, Rehearsal, prepared, running
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-         "--disable-component-update", "--disable-default-apps", "--disable-sync", "--no-first-run",
-         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # fmt: skip
 OPERATOR = Actor("cli")
 LEAD, SUPERVISOR, AMA, YAW, AMINA = "233200000001", "233200000002", "233200000011", "233200000012", "201000000013"
 RULES = Rules(name="Ward Three", hold_s=0, hours=None, default_gateway="simulator", gateways=frozenset({"simulator"}))
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script> & <b>bold</b>"
-
-
-class Silent(WSGIRequestHandler):
-    """The server of a test writes no line a request."""
-
-    def log(self, *_: Any) -> None:
-        pass
-
-
-@dataclass
-class Rehearsal:
-    """A rehearsal that runs: the web process in one thread, the worker in another, each with its own database."""
-
-    url: str
-    db: Database
 
 
 def populate(db: Database) -> None:
@@ -62,38 +38,17 @@ def populate(db: Database) -> None:
         groups.add(tx, anc.id, contacts.save(tx, wanted, by=OPERATOR), by=OPERATOR)
 
 
-@pytest.fixture
-def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
-    address = f"sqlite:///{tmp_path / 'rehearsal.db'}"
-    seen, served, worked = (Database(address, RULES) for _ in range(3))
-    migrate.upgrade(seen, rehearsal=True)
-    populate(seen)
-    app = Flask(__name__, static_folder=None)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
-    url = f"http://127.0.0.1:{server.server_port}"
-    book = tmp_path / "phones.db"
-    web, sending = (Simulator(book=book, public_url=url, receipts_after_s=0.1) for _ in range(2))
-    app.register_blueprint(webhooks.blueprint(served, {web.name: web}, url))
-    app.register_blueprint(phones.blueprint(served, web))
+@pytest.fixture(scope="module")
+def programme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programme on the phones, made once and copied for each test."""
+    return prepared(tmp_path_factory.mktemp("programme") / "rehearsal.db", RULES, populate)
 
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    worker = Worker(worked, {sending.name: sending}, url)
-    threads = [
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}),
-        threading.Thread(target=loop.run_until_complete, args=(worker.run(stop),)),
-    ]
-    for thread in threads:
-        thread.start()
-    yield Rehearsal(url, seen)
-    loop.call_soon_threadsafe(stop.set)
-    threads[1].join(30)
-    loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()
-    server.shutdown()
-    threads[0].join(30)
-    server.server_close()
-    for db in (seen, served, worked):
-        db.close()
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, programme: Path) -> Iterator[Rehearsal]:
+    shutil.copy(programme, tmp_path)
+    with running(tmp_path, RULES, populate) as runs:
+        yield runs
 
 
 @dataclass
@@ -115,9 +70,17 @@ class Browser:
     def texts(self, name: str) -> Any:
         return self.phone(name).get_by_role("listitem")
 
+    def add(self, asked: str, name: str) -> None:
+        """Take a phone out by the sheet, with the keyboard."""
+        self.page.get_by_role("button", name="Phone", exact=True).click()
+        self.page.get_by_role("searchbox").fill(asked)
+        self.page.locator("#found").get_by_role("button", name=name).wait_for()
+        self.page.get_by_role("searchbox").press("Enter")
 
-@pytest.fixture
-def browser(rehearsal: Rehearsal) -> Iterator[Browser]:
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for all; each test has a window of its own, that remembers nothing of another's."""
     if not CHROMIUM.exists():
         told = f"there is no Chromium at {CHROMIUM}: the virtual phones were not tried in a browser"
         pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
@@ -125,17 +88,26 @@ def browser(rehearsal: Rehearsal) -> Iterator[Browser]:
 
     expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        page = chromium.new_page(viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Africa/Accra")
-        faults: list[str] = []
-        asked: list[str] = []
-        page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{rehearsal.url}/phones")
-        page.get_by_role("heading", name="Esi Mensah").wait_for()
-        yield Browser(page, faults, asked)
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def browser(rehearsal: Rehearsal, chromium: Any) -> Iterator[Browser]:
+    window = chromium.new_context(
+        viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Africa/Accra", reduced_motion="reduce"
+    )
+    page = window.new_page()
+    faults: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{rehearsal.url}/phones")
+    page.get_by_role("heading", name="Esi Mensah").wait_for()
+    yield Browser(page, faults, asked)
+    window.close()
     assert faults == []
     assert {re.sub(r"(://[^/]*).*", r"\1", url) for url in asked} <= {rehearsal.url, "data:,"}
 
@@ -242,3 +214,186 @@ def test_it_fits_a_small_screen(browser: Browser, rehearsal: Rehearsal, tmp_path
     browser.page.screenshot(path=tmp_path / "narrow.png")
     browser.page.emulate_media(color_scheme="dark")
     browser.page.screenshot(path=tmp_path / "narrow-dark.png")
+
+
+# The network misbehaves
+
+
+def test_faults_are_switched_on_the_page_seen_in_a_bar_and_ended_by_one_button(
+    browser: Browser, rehearsal: Rehearsal
+) -> None:
+    from playwright.sync_api import expect
+
+    bar = browser.page.locator(".faulty")
+    expect(bar).to_be_hidden()
+    browser.page.get_by_role("button", name="Network", exact=True).click()
+    panel = browser.page.get_by_role("region", name="The simulated network")
+    panel.get_by_label("Phones out of reach").select_option("all")
+    expect(bar).to_contain_text("100 % of phones out of reach")
+    panel.get_by_label("Delay").focus()
+    panel.get_by_label("Delay").press("ArrowRight")
+    expect(bar).to_contain_text("texts take 1 s")
+
+    say(rehearsal.db, AMA, "Nobody reads this")
+    failing = browser.texts("Ama Owusu").last
+    expect(failing).to_contain_text("undelivered: the phone was off or out of reach (gateway 30003)")
+    browser.type_on("Yaw Darko", "hello")
+    expect(browser.texts("Yaw Darko").last).to_contain_text("on its way to us")
+    expect(browser.texts("Yaw Darko").first).to_contain_text("in the inbox")
+
+    bar.get_by_role("button", name="Back to normal").click()
+    expect(bar).to_be_hidden()
+    expect(panel.get_by_label("Phones out of reach")).to_have_value("0")
+    expect(panel.get_by_label("Delay")).to_have_value("0")
+    say(rehearsal.db, AMA, "This one arrives")
+    expect(browser.texts("Ama Owusu").last).to_contain_text("delivered")
+
+
+# Cards and added phones
+
+
+def test_a_card_shows_groups_and_changes_when_the_phone_says_stop(browser: Browser) -> None:
+    from playwright.sync_api import expect
+
+    browser.phone("Ama Owusu").get_by_role("button", name="Card of Ama Owusu").click()
+    card = browser.phone("Ama Owusu").get_by_role("complementary")
+    expect(card).to_contain_text(re.compile("Groups.*anc"))
+    expect(card).to_contain_text("two-way: this case owns the number")
+    expect(card).to_contain_text("it never said stop")
+    browser.type_on("Ama Owusu", "STOP")
+    expect(card).to_contain_text("said STOP: gets nothing until it says START")
+    browser.phone("Esi Mensah").get_by_role("button", name="Card of Esi Mensah").click()
+    expect(browser.phone("Esi Mensah").get_by_role("complementary")).to_contain_text(re.compile("Role.*lead"))
+
+
+def test_a_phone_is_added_for_a_case_and_for_a_stranger_kept_over_a_reload_and_closed(
+    browser: Browser, rehearsal: Rehearsal
+) -> None:
+    from playwright.sync_api import expect
+
+    with rehearsal.db.transaction() as tx:
+        wanted = [
+            Wanted(None, {"external_id": f"q-{n}", "name": f"Case {n}", "contact_phone_number": f"2332100{n:05}"})
+            for n in range(60)
+        ]
+        contacts.save(tx, wanted, by=OPERATOR)
+    browser.add("q-59", "Case 59")
+    expect(browser.phone("Case 59")).to_be_visible()
+    expect(browser.phone("Case 59").get_by_role("textbox")).to_be_focused()
+    browser.add("+44 7700 900123", "A stranger")
+    stranger = "+447700900123"
+    browser.type_on(stranger, "Who are you?")
+    expect(browser.texts(stranger).first).to_contain_text("kept; from a stranger")
+    expect(browser.texts(stranger).last).to_contain_text("delivered")
+    browser.page.reload()
+    expect(browser.phone("Case 59")).to_be_visible()
+    browser.phone(stranger).get_by_role("button", name="Close the phone").click()
+    expect(browser.phone(stranger)).to_have_count(0)
+    browser.page.reload()
+    expect(browser.phone("Case 59")).to_be_visible()
+    expect(browser.phone(stranger)).to_have_count(0)
+
+
+def test_a_text_to_a_magic_number_shows_the_reason_of_the_gateway(browser: Browser) -> None:
+    from playwright.sync_api import expect
+
+    browser.page.get_by_role("button", name="Phone", exact=True).click()
+    browser.page.get_by_role("button", name="+15005550009").click()
+    browser.type_on("+15005550009", "help")
+    expect(browser.texts("+15005550009").last).to_contain_text(
+        "refused: the number is not a mobile phone (gateway 21614)"
+    )
+
+
+# How it is read and used
+
+
+def test_a_text_that_is_read_from_the_right_begins_on_the_right(browser: Browser, rehearsal: Rehearsal) -> None:
+    from playwright.sync_api import expect
+
+    say(rehearsal.db, AMA, "\u05e9\u05dc\u05d5\u05dd, Ama")
+    body = browser.texts("Ama Owusu").last.locator(".body")
+    expect(body).to_have_css("direction", "rtl")
+    expect(body).to_have_css("text-align", "start")
+    expect(browser.texts("Ama Owusu").last).to_contain_text("Unicode: \u201c\u05e9\u201d")
+    browser.type_on("Ama Owusu", "Thank you")
+    expect(browser.texts("Ama Owusu").last.locator(".body")).to_have_css("direction", "ltr")
+
+
+COUNTED = (
+    "", "a", "a" * 160, "a" * 161, "a" * 306, "a" * 307, "\u20ac" * 80, "\u20ac" * 81, "a" * 152 + "\u20ac" + "a" * 160,
+    "\u0219", "x\u0219" * 35, "x\u0219" * 36, "\U0001f44b" * 35, "\U0001f44b" * 36, "a" * 66 + "\U0001f44b" * 3, "\n^{}\u2019",
+    "".join(map(chr, range(0x20, 0x250))), *map(chr, range(1, 0x180)), *map(chr, range(0x390, 0x3c0)),
+)  # fmt: skip
+
+
+def test_what_is_typed_is_counted_as_the_gateway_counts_it(browser: Browser) -> None:
+    counted = browser.page.evaluate(
+        "async (texts) => { const { count } = await import('/phones/static/segments.js'); return texts.map(count); }",
+        list(COUNTED),
+    )
+    right = [segments.count(text) for text in COUNTED]
+    assert [(c["units"], c["parts"], c["forcedBy"]) for c in counted] == [
+        (r.units, r.parts, r.forced_by) for r in right
+    ]
+    browser.phone("Ama Owusu").get_by_role("textbox").fill("my son\u2019s card")
+    assert "1 SMS \u00b7 Unicode because of \u201c\u2019\u201d" in browser.phone("Ama Owusu").inner_text()
+
+
+def test_everything_can_be_done_by_the_keyboard(browser: Browser) -> None:
+    from playwright.sync_api import expect
+
+    page = browser.page
+    page.keyboard.press("1")
+    expect(browser.phone("Esi Mensah").get_by_role("textbox")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(browser.phone("Kofi Boateng").get_by_role("textbox")).to_be_focused()
+    page.keyboard.type("groups")
+    page.keyboard.press("ArrowRight")  # a draft keeps its arrows
+    expect(browser.phone("Kofi Boateng").get_by_role("textbox")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(browser.texts("Kofi Boateng").last).to_contain_text("delivered")
+    page.keyboard.press("Escape")
+    expect(browser.phone("Kofi Boateng").get_by_role("log")).to_be_focused()
+    page.keyboard.press("i")
+    expect(browser.phone("Kofi Boateng").get_by_role("complementary")).to_contain_text("supervisor")
+    page.keyboard.press("a")
+    expect(page.get_by_role("dialog", name="Add a phone")).to_be_visible()
+    page.keyboard.type("ama")
+    expect(page.locator("#found").get_by_role("button")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Add a phone")).to_be_hidden()
+    page.keyboard.press("n")
+    expect(page.get_by_label("Gateway")).to_be_focused()
+
+
+def test_the_palette_is_the_systems_until_one_is_chosen_and_stays_chosen(browser: Browser) -> None:
+    from playwright.sync_api import expect
+
+    page, body = browser.page, browser.page.locator("body")
+    light, dark = "rgb(244, 242, 237)", "rgb(16, 19, 18)"
+    expect(body).to_have_css("background-color", light)
+    page.emulate_media(color_scheme="dark")
+    expect(body).to_have_css("background-color", dark)
+    page.get_by_role("button", name="Theme").click()
+    expect(body).to_have_css("background-color", light)
+    page.reload()
+    expect(body).to_have_css("background-color", light)
+
+
+def test_a_narrow_screen_shows_one_phone_and_switches_to_another(browser: Browser, rehearsal: Rehearsal) -> None:
+    from playwright.sync_api import expect
+
+    browser.page.set_viewport_size({"width": 390, "height": 844})
+    expect(browser.page.locator(".phone:visible")).to_have_count(1)
+    say(rehearsal.db, YAW, "Please come on Monday")
+    switcher = browser.page.get_by_role("group", name="Which phones to show")
+    expect(switcher.get_by_role("button", name="Yaw Darko").get_by_label("1 unread")).to_be_visible()
+    expect(browser.page).to_have_title("(1) Virtual phones \u00b7 Ward Three")
+    switcher.get_by_role("button", name="Yaw Darko").click()
+    expect(browser.page.locator(".phone:visible")).to_have_count(1)
+    expect(browser.texts("Yaw Darko").last).to_contain_text("Please come on Monday")
+    expect(browser.page).to_have_title("Virtual phones \u00b7 Ward Three")
+    browser.phone("Yaw Darko").get_by_role("button", name="Card of Yaw Darko").click()
+    expect(browser.phone("Yaw Darko").get_by_role("complementary")).to_be_visible()
+    assert browser.page.evaluate("document.documentElement.scrollWidth") == 390

@@ -130,7 +130,11 @@ def worker() -> None:
 @click.command()
 def run() -> None:
     """Serve for real: web and worker together, each ended if the other ends."""
-    settings, _, _ = _ready_to_serve()
+    from bot.worker import only_one
+
+    settings, db, _ = _ready_to_serve()
+    with only_one(db.file):  # said now, rather than by a worker that ends a moment after its start
+        _claim_port("127.0.0.1", settings.port)
     click.echo(f"serving {settings.own_url}; stop with Ctrl-C")
     raise SystemExit(_together(os.environ))
 
@@ -184,7 +188,12 @@ def _together(env: Mapping[str, str], ready: str | None = None) -> int:
         while all(child.poll() is None for child in children.values()):
             time.sleep(0.2)
         ended = next(name for name, child in children.items() if child.poll() is not None)
-        click.echo(f"jumbe: {ended} ended, so the other is stopped too", err=True)
+        again = "demo" if ready else "run"
+        click.echo(
+            f"jumbe: {ended} ended, so the other is stopped too. Start again by the same command"
+            f" ('make {again}' or 'jumbe {again}'): it goes on where it was",
+            err=True,
+        )
         return 1
     except KeyboardInterrupt:
         click.echo("stopping ...")

@@ -11,6 +11,9 @@ network, in a process of their own time.
 
 The book is not a copy of our messages: it is what the handsets show.  A code that is masked in our database stands
 there in its digits, and a text sent twice would stand there twice.
+
+The book also keeps what both processes must agree on: the faults that somebody switched on (`faults.py`), the phones
+that were taken out for a number of no case, and the texts that are still on their way to us.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -48,6 +51,8 @@ from bot.gateways.base import (
     Unknown,
     Unreadable,
 )
+from bot.gateways.faults import GATEWAY, UNREACHABLE_PHONE, Faults
+from bot.gateways.faults import read as read_faults
 
 OUR_NUMBER: Final = "15005550006"
 """The number that the handsets write to; in Twilio's test credentials it is the one good sender."""
@@ -70,10 +75,13 @@ SIGNATURE: Final = "x-simulator-signature"
 RECEIPT_TRIES: Final = 5
 LARGEST_BODY: Final = 64 * 1024
 BUSY_TIMEOUT_S: Final = 5.0
+MOST_LOST: Final = 500
+"""Texts that were lost on the way to us and are still shown on their handsets."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ID = re.compile("SIM[0-9a-f]{32}")
 _PHONE = re.compile("[0-9]{1,15}")
+_CODE = re.compile("[0-9]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,18 @@ class Text:
     at: datetime
     message_id: int
     attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A text typed on a handset that has not come to us: `due_at` is when it does, None for one that is lost."""
+
+    request: Request
+    gateway_id: str
+    phone: str
+    body: str
+    at: datetime
+    due_at: datetime | None
 
 
 class Network:
@@ -124,15 +144,91 @@ class Network:
             book.execute("COMMIT")
 
     def handset(self, phone: str) -> list[Text]:
-        """Every text that a handset has got, oldest first."""
+        """Every text that a handset has got by now, oldest first."""
+        now = datetime.now(UTC)
         with self._open() as book:
-            return [_text(row) for row in book.execute(_ON_A_HANDSET, (phone,))]
+            booked = [_text(row) for row in book.execute(_ON_A_HANDSET, (phone,))]
+        return sorted((text for text in booked if text.at <= now), key=lambda text: text.at)
 
     def arrived(self, attempt_ids: Iterable[str]) -> dict[str, Text]:
-        """Of these attempts the ones that reached a handset, with what it shows; in one question."""
-        wanted = json.dumps(list(attempt_ids))
+        """Of these attempts the ones that reached a handset by now, with what it shows; in one question."""
+        now, wanted = datetime.now(UTC), json.dumps(list(attempt_ids))
         with self._open() as book:
-            return {text.attempt_id: text for text in map(_text, book.execute(_OF_ATTEMPTS, (wanted,)))}
+            booked = map(_text, book.execute(_OF_ATTEMPTS, (wanted,)))
+            return {text.attempt_id: text for text in booked if text.at <= now}
+
+    # -- what the page sets --------------------------------------------------------------------------------------------
+
+    def faults(self) -> Faults:
+        """What goes wrong now; nothing where nobody ever said so, or where the book is of another release."""
+        with self._open() as book:
+            row = book.execute("SELECT told FROM faults").fetchone()
+        read = read_faults(json.loads(row[0])) if row else Faults()
+        return read if isinstance(read, Faults) else Faults()
+
+    def set_faults(self, faults: Faults) -> None:
+        """From now on, and in every process, this goes wrong."""
+        with self._open() as book:
+            told = json.dumps(asdict(faults))
+            book.execute(
+                "INSERT INTO faults (id, told) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET told = ?", (told,) * 2
+            )
+
+    def take_out(self, phone: str) -> None:
+        """Put a phone on the page that is not there by itself; again changes nothing."""
+        with self._open() as book:
+            book.execute("INSERT OR IGNORE INTO taken_out (phone) VALUES (?)", (phone,))
+
+    def put_away(self, phone: str) -> None:
+        """Take a phone off the page again; its texts stay."""
+        with self._open() as book:
+            book.execute("DELETE FROM taken_out WHERE phone = ?", (phone,))
+
+    def taken_out(self) -> list[str]:
+        """The numbers of the phones that somebody took out, in that order."""
+        with self._open() as book:
+            return [str(phone) for (phone,) in book.execute("SELECT phone FROM taken_out ORDER BY n")]
+
+    # -- on the way to us ----------------------------------------------------------------------------------------------
+
+    def send_off(self, request: Request, *, lost: bool, in_s: float) -> None:
+        """Keep a typed text that comes to us later, or never."""
+        said, now = json.loads(request.body), datetime.now(UTC)
+        due = None if lost else (now + timedelta(seconds=in_s)).isoformat()
+        row = (
+            said["id"],
+            said["from"],
+            said["text"],
+            now.isoformat(),
+            due,
+            request.url,
+            json.dumps(dict(request.headers)),
+        )
+        with self._open() as book:
+            book.execute(
+                "INSERT INTO typed (gateway_id, phone, body, at, due_at, url, headers, raw) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, request.body),
+            )
+            book.execute(
+                "DELETE FROM typed WHERE due_at IS NULL AND n <= (SELECT max(n) FROM typed) - ?",
+                (MOST_LOST,),
+            )
+
+    def under_way(self) -> list[Typed]:
+        """The typed texts that have not come to us, lost ones too, oldest first."""
+        with self._open() as book:
+            return [_typed(row) for row in book.execute(_UNDER_WAY)]
+
+    def came(self, gateway_id: str) -> None:
+        """A typed text has come to us."""
+        with self._open() as book:
+            book.execute("DELETE FROM typed WHERE gateway_id = ?", (gateway_id,))
+
+    def count_typed(self) -> int:
+        """The number of a text that is typed now, by which the faults are drawn; each one gets its own."""
+        with self._open() as book:
+            counted = "INSERT INTO typing (id, n) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = n + 1 RETURNING n"
+            return int(book.execute(counted).fetchone()[0])
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -159,7 +255,13 @@ _BOOK = (
     " body TEXT NOT NULL, at TEXT NOT NULL, message_id INTEGER NOT NULL, attempt_id TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS texts_by_phone ON texts (phone)",
     "CREATE INDEX IF NOT EXISTS texts_by_attempt ON texts (attempt_id)",
+    "CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY CHECK (id = 1), told TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS taken_out (n INTEGER PRIMARY KEY, phone TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS typing (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS typed (n INTEGER PRIMARY KEY, gateway_id TEXT NOT NULL UNIQUE, phone TEXT NOT NULL,"
+    " body TEXT NOT NULL, at TEXT NOT NULL, due_at TEXT, url TEXT NOT NULL, headers TEXT NOT NULL, raw BLOB NOT NULL)",
 )
+_UNDER_WAY = "SELECT gateway_id, phone, body, at, due_at, url, headers, raw FROM typed ORDER BY n"
 _ON_A_HANDSET = "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts WHERE phone = ? ORDER BY n"
 _OF_ATTEMPTS = (
     "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts"
@@ -170,6 +272,14 @@ _OF_ATTEMPTS = (
 def _text(row: tuple[Any, ...]) -> Text:
     gateway_id, phone, body, at, message_id, attempt_id = row
     return Text(gateway_id, phone, body, datetime.fromisoformat(at), message_id, attempt_id)
+
+
+def _typed(row: tuple[Any, ...]) -> Typed:
+    gateway_id, phone, body, at, due_at, url, headers, raw = row
+    due = datetime.fromisoformat(due_at) if due_at else None
+    return Typed(
+        Request("POST", url, json.loads(headers), bytes(raw)), gateway_id, phone, body, datetime.fromisoformat(at), due
+    )
 
 
 class Simulator:
@@ -232,28 +342,45 @@ class Simulator:
         word = said.get("state", "")
         if word not in RECEIPT_STATES:
             raise Unreadable("the request has no state that this network knows")
-        return [Receipt(message_id, _gateway_id(said), RECEIPT_STATES[word], word, raw=said)]
+        code = said.get("code") or None
+        if code is not None and not _CODE.fullmatch(code):
+            raise Unreadable("the request has a code that this network does not know")
+        return [Receipt(message_id, _gateway_id(said), RECEIPT_STATES[word], word, code, raw=said)]
 
     def reply(self) -> Reply:
         """A short yes."""
         return Reply("ok", "text/plain")
 
     async def send(self, outgoing: Outgoing) -> SendResult:
-        """Put the text on a virtual handset, or refuse it; receipts follow by themselves."""
+        """Put the text on a virtual handset, or refuse it; receipts follow by themselves.
+
+        What the faults say happens here: the answer is lost after the text was taken, as it is in the world.
+        """
+        try:
+            # In a thread: another process may hold the book, and the worker's other messages do not wait for that.
+            faults = await asyncio.to_thread(self.network.faults)
+        except (sqlite3.Error, ConnectionError):
+            return NotSent("unreachable", "the book of the simulated network could not be opened")
+        if (refusal := GATEWAY[faults.gateway][1]) is not None:
+            return refusal
         if outgoing.to in MAGIC_RECIPIENTS:
             return NotSent(*MAGIC_RECIPIENTS[outgoing.to])
         gateway_id = "SIM" + secrets.token_hex(16)
-        text = Text(gateway_id, outgoing.to, outgoing.text, datetime.now(UTC), outgoing.id, outgoing.attempt_id)
+        in_s = faults.on_its_way_s(outgoing.id)
+        at = datetime.now(UTC) + timedelta(seconds=in_s)
+        text = Text(gateway_id, outgoing.to, outgoing.text, at, outgoing.id, outgoing.attempt_id)
         try:
-            # In a thread: another process may hold the book, and the worker's other messages do not wait for that.
-            await asyncio.to_thread(self.network.deliver, text)
+            if not faults.strikes("lost_texts", outgoing.id) and not faults.strikes("undelivered", outgoing.id):
+                await asyncio.to_thread(self.network.deliver, text)
         except UnicodeEncodeError:  # a lone surrogate: half of a character
             return NotSent("message", "the text holds a broken character that cannot be sent")
         except ConnectionError:
             return NotSent("unreachable", "the book of the simulated network could not be opened")
         except sqlite3.Error:
             return Unknown("the book of the simulated network could not be written to its end")
-        self._promise_receipts(outgoing, gateway_id)
+        self._promise_receipts(outgoing, gateway_id, faults, in_s)
+        if faults.strikes("lost_answers", outgoing.id):
+            return Unknown("the answer of the simulated network was lost")
         return Accepted(gateway_id)
 
     async def close(self) -> None:
@@ -272,8 +399,9 @@ class Simulator:
         return self._signed(f"{self._public_url}/in/{self.name}", said)
 
     def receipt(self, url: str, gateway_id: str, state: ReceiptState) -> Request:
-        """The signed request by which this network says what became of a text."""
-        return self._signed(url, {"id": gateway_id, "state": state})
+        """The signed request by which this network says what became of a text; a failure carries Twilio's code."""
+        code = {"code": UNREACHABLE_PHONE} if state == "undelivered" else {}
+        return self._signed(url, {"id": gateway_id, "state": state, **code})
 
     def _signed(self, url: str, said: Mapping[str, str]) -> Request:
         body = json.dumps(said).encode("ascii")
@@ -283,23 +411,24 @@ class Simulator:
     def _sign(self, url: str, body: bytes) -> str:
         return hmac.new(self.network.secret, url.encode() + body, hashlib.sha256).hexdigest()
 
-    def _promise_receipts(self, outgoing: Outgoing, gateway_id: str) -> None:
+    def _promise_receipts(self, outgoing: Outgoing, gateway_id: str, faults: Faults, arrives_in_s: float) -> None:
         # Whatever address it is given, the simulator calls nobody but this machine.
         if self._receipts_after_s is None or not _is_here(outgoing.callback_url):
             return
-        task = asyncio.create_task(self._give_receipts(outgoing.callback_url, gateway_id, self._receipts_after_s))
+        coming = faults.receipts(outgoing.id, arrives_in_s, self._receipts_after_s)
+        task = asyncio.create_task(self._give_receipts(outgoing.callback_url, gateway_id, coming))
         self._receipts.add(task)
         task.add_done_callback(self._receipts.discard)
 
-    async def _give_receipts(self, url: str, gateway_id: str, after_s: float) -> None:
-        states: tuple[ReceiptState, ...] = ("sent", "delivered")
-        for state in states:
-            await asyncio.sleep(after_s)
+    async def _give_receipts(self, url: str, gateway_id: str, coming: list[tuple[float, ReceiptState]]) -> None:
+        began = asyncio.get_running_loop().time()
+        for in_s, state in coming:
+            await asyncio.sleep(max(0.0, began + in_s - asyncio.get_running_loop().time()))
             try:
                 request = await asyncio.to_thread(self.receipt, url, gateway_id, state)
             except (sqlite3.Error, ConnectionError):
                 return
-            await self._post(request, after_s)
+            await self._post(request, self._receipts_after_s or 0.0)
 
     async def _post(self, request: Request, after_s: float) -> None:
         """Post a receipt; a web process that is down, or says that it cannot keep it now, is asked a few times more."""

@@ -2,48 +2,43 @@
 
 Whoever types on a handset speaks as that person, a lead too.  So the page exists only on a database stamped as a
 rehearsal, and answers only this machine: a loopback peer that no proxy speaks for, under a loopback name (another
-name that resolves to this machine is an attack, *DNS rebinding*), and a text only from the page itself.
+name that resolves to this machine is an attack, *DNS rebinding*), and a change only from the page itself.
 
-What is typed goes the way of every text: a signed request of the simulator, taken by `webhooks.take_inbound`.
-A handset shows what the simulator's book says it got.
+What is typed goes the way of every text (`air.py`): a signed request of the simulator, taken by
+`webhooks.take_inbound`.  A handset shows what the simulator's book says it got (`handsets.py`), a card what the store
+knows of its number (`cards.py`).  The page also switches the faults of the simulated network.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import sqlite3
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, render_template
 from flask import request as flask_request
-from sqlalchemy import Row
 
-from bot import webhooks
+from bot.gateways import faults as faulty
+from bot.gateways.faults import Faults
 from bot.gateways.simulator import Simulator
-from bot.gateways.simulator import Text as Arrived
-from bot.replies import sentences
-from storage import contacts, messages, people
-from storage.database import Database, Transaction, is_rehearsal
+from bot.phones import finding
+from bot.phones.air import Air
+from bot.phones.handsets import MAGIC, MOST_PHONES, MOST_TAKEN_OUT, Phone, direction, handsets, shown
+from storage import messages, phones
+from storage.console import sentence
+from storage.database import Database, is_rehearsal
+from storage.errors import Problem
 
-MOST_PHONES = 40
-TEXTS_A_PHONE = 60
+__all__ = ["MOST_PHONES", "MOST_TAKEN_OUT", "Phone", "blueprint", "direction", "handsets", "shown"]
+
 LONGEST_TEXT = 1600
 LARGEST_BODY = 32 * 1024  # 1600 characters outside the basic plane, written as JSON escapes, are 19,200 bytes
+MOST_CARDS = 12
+LONGEST_NUMBER = 40
 
-TAKEN_FOR: Mapping[str | None, str] = {
-    "command": "read as a command",
-    "inbox": "in the inbox",
-    "stranger": "kept; from a stranger",
-    "stop": "read as STOP",
-    "start": "read as START",
-    "help": "read as HELP",
-}
-NOT_HANDLED = {"received": "kept, and tried again", "set_aside": "kept, and set aside for a person"}
-
-_RIGHT_TO_LEFT = frozenset({"ar", "arc", "ckb", "dv", "fa", "he", "iw", "nqo", "ps", "sd", "syr", "ug", "ur", "yi"})
 _PROXIED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip")
 _SECURITY = {
     # The page asks nobody but this process for anything.  `data:` is its empty icon.
@@ -61,23 +56,13 @@ _SECURITY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Phone:
-    """One handset: whose it is, and as what they are shown."""
-
-    phone: str
-    kind: str
-    name: str
-    label: str
-    language: str
-
-
 def blueprint(db: Database, simulator: Simulator) -> Blueprint:
-    """The page, what it asks for every 700 ms, and where it posts a text."""
+    """The page, what it asks for every 700 ms, and where it posts what is typed and switched."""
     pages = Blueprint(
         "phones", __name__, template_folder="templates", static_folder="static", static_url_path="/phones/static"
     )
     stamped: list[bool] = []
+    air = Air(db, simulator)
 
     @pages.before_request
     def _only_rehearsals_and_only_here() -> Response | None:
@@ -96,106 +81,123 @@ def blueprint(db: Database, simulator: Simulator) -> Blueprint:
 
     @pages.get("/phones")
     def page() -> str:
-        return render_template("phones.html", programme=db.rules.name, longest=LONGEST_TEXT)
+        gateway = {name: told for name, (told, _) in faulty.GATEWAY.items()}
+        return render_template(
+            "phones.html", programme=db.rules.name, longest=LONGEST_TEXT, magic=MAGIC, gateway=gateway,
+            longest_delay=int(faulty.LONGEST_DELAY_S),
+        )  # fmt: skip
 
     @pages.get("/phones/threads")
     def threads() -> Response:
-        return jsonify(phones=shown(db, simulator))
+        cards = flask_request.args.get("cards", "").split(",")[:MOST_CARDS]
+        air.carry(simulator.network.under_way())
+        told = shown(db, simulator, with_cards=cards, only=flask_request.args.get("only"))
+        return jsonify(phones=told, network=_told(simulator.network.faults()))
+
+    @pages.get("/phones/find")
+    def find() -> Response:
+        asked = flask_request.args.get("q", "")
+        with db.reading() as tx:
+            return jsonify(found=finding.find(tx, "".join(c for c in asked if c.isprintable())))
 
     @pages.post("/phones/text")
-    def text() -> Response | tuple[Response, int]:
-        typed = _read(_raw())
-        if isinstance(typed, str):
-            return _refuse(400, typed)
-        phone, body = typed
+    def text() -> Response:
+        phone, body = _text_in(_posted())
         with db.reading() as tx:
-            known = any(handset.phone == phone for handset in handsets(tx))
+            known = any(handset.phone == phone for handset in handsets(tx, simulator.network.taken_out()))
         if not known:
-            return _refuse(400, "there is no such phone on this page")
-        code = webhooks.take_inbound(db, simulator, simulator.originate(phone, body))
-        return jsonify(status=code), code
+            raise _Wrong("there is no such phone on this page")
+        return _said(air.send(phone, body))
+
+    @pages.post("/phones/faults")
+    def faults() -> Response:
+        asked = faulty.read(_posted())
+        if isinstance(asked, str):
+            raise _Wrong(asked)
+        before = simulator.network.faults()
+        simulator.network.set_faults(asked)
+        if before.gateway != asked.gateway == "up":
+            with db.transaction() as tx:  # a gateway that refuses our number is paused for minutes
+                messages.resume(tx)
+        return _said(200, network=_told(asked))
+
+    @pages.post("/phones/take-out")
+    def take_out() -> Response:
+        phone = _number_in(_posted(), db.rules.country)
+        with db.reading() as tx:
+            here = any(handset.phone == phone for handset in handsets(tx))
+        taken_out = simulator.network.taken_out()
+        if not here and phone not in taken_out:
+            if len(taken_out) >= MOST_TAKEN_OUT:
+                raise _Wrong(f"{MOST_TAKEN_OUT} phones were added already: close one first")
+            simulator.network.take_out(phone)
+        return _said(200, phone=phone)
+
+    @pages.post("/phones/put-away")
+    def put_away() -> Response:
+        phone = _number_in(_posted(), db.rules.country)
+        simulator.network.put_away(phone)
+        return _said(200, phone=phone)
+
+    @pages.errorhandler(_Wrong)
+    def _wrong(wrong: _Wrong) -> Response:
+        return _refuse(400, str(wrong))
+
+    @pages.errorhandler(ConnectionError)
+    @pages.errorhandler(sqlite3.Error)
+    def _no_book(_fault: Exception) -> Response:
+        return _refuse(503, "the book of the simulated network cannot be opened")
 
     return pages
 
 
-# -- what is shown -----------------------------------------------------------------------------------------------------
+# -- what is asked -----------------------------------------------------------------------------------------------------
 
 
-def handsets(tx: Transaction) -> list[Phone]:
-    """One phone for each number: of people, leads first, then of cases, oldest first; at most MOST_PHONES."""
-    staff = sorted(people.list_all(tx), key=lambda p: p.role != "lead")
-    found = {p.phone: Phone(p.phone, "person", p.name, p.role, p.language_code or tx.rules.language) for p in staff}
-    for number, sharing in contacts.by_number(tx, at_most=MOST_PHONES).items():
-        names = " & ".join(case.name or case.external_id or case.case_id for case in sharing)
-        if number in found:
-            person = found[number]
-            found[number] = Phone(number, person.kind, f"{person.name} & {names}", person.label, person.language)
-            continue
-        in_groups = sorted({short for case in sharing for short in case.groups.split() if short})
-        language = next((case.language_code for case in sharing if case.language_code), tx.rules.language)
-        found[number] = Phone(number, "case", names, ", ".join(in_groups) or "in no group", language)
-    return list(found.values())[:MOST_PHONES]
+class _Wrong(Exception):
+    """A request that cannot be done as it stands; the sentence says why."""
 
 
-def shown(db: Database, simulator: Simulator) -> list[dict[str, Any]]:
-    """Every handset with its thread, as the page draws it."""
-    with db.reading() as tx:
-        phones = handsets(tx)
-        threads = messages.threads(tx, [p.phone for p in phones], at_most=TEXTS_A_PHONE)
-        # Asked inside the reading, which is one moment: a text that is in the book only now is shown next time.
-        arrived = simulator.network.arrived(
-            row.attempt_id for thread in threads.values() for row in thread if row.attempt_id
-        )
-        language = tx.rules.language
-    return [
-        {
-            "phone": p.phone,
-            "kind": p.kind,
-            "name": p.name,
-            "label": p.label,
-            "language": p.language,
-            "direction": direction(p.language),
-            "texts": _thread(threads[p.phone], arrived, language),
-        }
-        for p in phones
-    ]
+def _posted() -> Any:
+    """The JSON value of the request."""
+    if (flask_request.content_length or 0) > LARGEST_BODY:
+        raise _Wrong(f"a text has at most {LONGEST_TEXT} characters")
+    try:
+        return json.loads(flask_request.get_data())
+    except (ValueError, RecursionError):
+        raise _Wrong("the request is not JSON") from None
 
 
-def direction(language: str) -> str:
-    """How a language is written: `rtl` or `ltr`.  A script named in the code wins over the language's usual one."""
-    parts = language.replace("_", "-").casefold().split("-")
-    scripts = {part for part in parts[1:] if len(part) == 4 and part.isalpha()}
-    if scripts:
-        return "rtl" if scripts & {"arab", "hebr", "syrc", "thaa", "nkoo", "adlm"} else "ltr"
-    return "rtl" if parts[0] in _RIGHT_TO_LEFT else "ltr"
+def _text_in(said: Any) -> tuple[str, str]:
+    """The phone and what was typed on it."""
+    phone, body = (said.get("phone"), said.get("body")) if isinstance(said, dict) else (None, None)
+    if not isinstance(phone, str) or not isinstance(body, str):
+        raise _Wrong("the request needs a phone and a body, both texts")
+    if (why_not := _fault_of(body)) is not None:
+        raise _Wrong(why_not)
+    return phone, body
 
 
-def _thread(rows: Iterable[Row[Any]], arrived: Mapping[str, Arrived], language: str) -> list[dict[str, Any]]:
-    """A thread in the order of the handset: a text stands where it came, not where it was queued."""
-    in_order = sorted(rows, key=lambda row: (row.handed_over_at or row.created_at, row.id))
-    return [_text(row, arrived.get(row.attempt_id or ""), language) for row in in_order]
+def _number_in(said: Any, country: str | None) -> str:
+    """The digits of the phone that is named, in whatever form it was typed."""
+    typed = said.get("phone") if isinstance(said, dict) else None
+    if not isinstance(typed, str) or len(typed) > LONGEST_NUMBER or not typed.isprintable():
+        raise _Wrong("the request needs a phone, as a text")
+    try:
+        return phones.read(typed, country=country).digits
+    except Problem as problem:
+        raise _Wrong(sentence(problem)) from None
 
 
-def _text(row: Row[Any], arrived: Arrived | None, language: str) -> dict[str, Any]:
-    said, reason = _said(row, language)
-    return {
-        "id": row.id,
-        "from_phone": row.direction == "in",
-        "body": arrived.body if arrived is not None and arrived.phone == row.phone else row.body,
-        "at": (row.handed_over_at or row.created_at).isoformat(),
-        "state": row.state,
-        "said": said,
-        "reason": reason,
-        "segments": row.segments,
-    }
+def _said(code: int, **more: Any) -> Response:
+    response = jsonify(status=code, **more)
+    response.status_code = code
+    return response
 
 
-def _said(row: Row[Any], language: str) -> tuple[str, str]:
-    """A text's state in plain words with its reason, and the reason alone."""
-    if row.direction == "in":
-        return TAKEN_FOR.get(row.handled_as, "handled") if row.state == "handled" else NOT_HANDLED[row.state], ""
-    reason = sentences(language).reason(row.reason, row.code) if row.reason else ""
-    return messages.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
+def _told(faults: Faults) -> dict[str, Any]:
+    """The faults as the page shows them."""
+    return {"faults": asdict(faults), "words": faults.in_words(), "normal": not faults.any}
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------
@@ -235,27 +237,6 @@ def _is_loopback(address: str) -> bool:
         return False
     mapped = getattr(read, "ipv4_mapped", None)
     return (mapped or read).is_loopback
-
-
-def _raw() -> bytes | None:
-    """The body of the request; None if it is larger than any text can be."""
-    if (flask_request.content_length or 0) > LARGEST_BODY:
-        return None
-    return flask_request.get_data()
-
-
-def _read(raw: bytes | None) -> tuple[str, str] | str:
-    """The phone and what was typed on it, or the sentence that says what is wrong."""
-    if raw is None:
-        return f"a text has at most {LONGEST_TEXT} characters"
-    try:
-        said = json.loads(raw)
-    except (ValueError, RecursionError):
-        return "the request is not JSON"
-    phone, body = (said.get("phone"), said.get("body")) if isinstance(said, dict) else (None, None)
-    if not isinstance(phone, str) or not isinstance(body, str):
-        return "the request needs a phone and a body, both texts"
-    return _fault_of(body) or (phone, body)
 
 
 def _fault_of(body: str) -> str | None:

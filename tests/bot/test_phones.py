@@ -6,6 +6,8 @@ import asyncio
 import json
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -372,3 +374,221 @@ def test_no_socket_is_opened_by_the_page(client: FlaskClient, monkeypatch: pytes
     monkeypatch.setattr(socket, "socket", None)
     assert type_on(client, LEAD, "menu") == 200
     assert client.get(THREADS).status_code == 200
+
+
+# Added phones, and whom they are for
+
+TAKE_OUT, PUT_AWAY, FAULTS = "/phones/take-out", "/phones/put-away", "/phones/faults"
+STRANGER, LATE = "447700900123", "233210000059"
+RAW = (
+    b"", b"{", b"[]", b"null", b"5", b'"a"', b"[" * 20_000, b"\xff\xfe", b"1" * 5_000, b'{"phone": 5}', b'{"phone": "\\ud800"}',
+    b'{"phone": "' + b"1" * 5_000 + b'"}', b'{"phone": ""}', b'{"phone": "abc"}', b'{"delay_s": 1e999}', b'{"seed": -1}',
+    b'{"phone": {"phone": 1}, "delay_s": [], "gateway": {}}', b"{" + b" " * 40_000 + b"}", b'{"gateway": "\\u0000"}',
+)  # fmt: skip
+
+
+def many(db: Database) -> None:
+    with db.transaction() as tx:
+        wanted = [case(f"Case {n}", f"2332100{n:05}", external_id=f"q-{n}", language_code="sw") for n in range(60)]
+        contacts.save(tx, wanted, by=OPERATOR)
+
+
+def found(client: FlaskClient, asked: str) -> list[tuple[str | None, str]]:
+    answer = client.get("/phones/find", query_string={"q": asked})
+    assert answer.status_code == 200
+    return [(one["phone"], one["name"]) for one in answer.get_json()["found"]]
+
+
+def test_a_case_is_found_by_name_id_and_number_and_a_number_of_nobody_is_a_strangers(
+    client: FlaskClient, db: Database
+) -> None:
+    many(db)
+    assert found(client, "ama") == [(AMA, "Ama")]
+    assert found(client, "AMINA") == [(AMINA, "Amina")]
+    assert found(client, "Esi") == [(LEAD, "Esi")]
+    assert found(client, "q-59") == [(LATE, "Case 59")]
+    assert found(client, "+233 210 000 059") == [(LATE, "Case 59")]
+    assert found(client, "abena") == [(None, "Abena")]
+    assert found(client, "+44 7700 900123") == [(STRANGER, "A stranger")]
+    assert found(client, "nobody is called so") == []
+    assert 0 < len(found(client, "")) <= 8
+
+
+@pytest.mark.parametrize(
+    "asked", ["%", "_", "\\", "'", "\0", "a\nb", "\u202e", "a" * 5_000, "\ud83d".encode("utf-8", "surrogatepass")]
+)
+def test_a_hostile_question_finds_nobody_and_breaks_nothing(client: FlaskClient, asked: Any) -> None:
+    assert client.get("/phones/find", query_string={"q": asked}).status_code == 200
+
+
+def test_a_phone_is_taken_out_stays_on_every_look_may_text_and_is_put_away(
+    client: FlaskClient, db: Database, simulator: Simulator
+) -> None:
+    many(db)
+    assert LATE not in threads(client)
+    assert type_on(client, LATE, "hello") == 400
+    for phone, said in ((LATE, "+233 21 000 0059"), (STRANGER, "00447700900123")):
+        assert client.post(TAKE_OUT, json={"phone": said}).get_json() == {"status": 200, "phone": phone}
+    shown = threads(client)
+    assert (shown[LATE]["name"], shown[LATE]["kind"], shown[LATE]["taken_out"]) == ("Case 59", "case", True)
+    assert (shown[STRANGER]["name"], shown[STRANGER]["kind"]) == ("Stranger", "stranger")
+    assert type_on(client, STRANGER, "Who are you?") == 200
+    send_all(db, simulator)
+    assert next(text["said"] for text in threads(client)[STRANGER]["texts"]) == "kept; from a stranger"
+    assert client.post(PUT_AWAY, json={"phone": STRANGER}).status_code == 200
+    assert STRANGER not in threads(client)
+
+
+def test_a_phone_that_is_there_by_itself_is_not_added(client: FlaskClient, simulator: Simulator) -> None:
+    assert client.post(TAKE_OUT, json={"phone": f"+{AMA}"}).get_json()["phone"] == AMA
+    assert simulator.network.taken_out() == []
+
+
+def test_no_more_phones_are_added_than_a_page_can_hold(client: FlaskClient) -> None:
+    codes = [
+        client.post(TAKE_OUT, json={"phone": f"44770090{n:04}"}).status_code for n in range(phones.MOST_TAKEN_OUT + 1)
+    ]
+    assert codes == [200] * phones.MOST_TAKEN_OUT + [400]
+
+
+# Cards
+
+
+def card(client: FlaskClient, phone: str) -> str:
+    (told,) = client.get(THREADS, query_string={"cards": phone, "only": phone}).get_json()["phones"]
+    lines = [f"{line['word']}: {line['said']}" for section in told["card"] for line in section["lines"]]
+    return "\n".join([f"{section['title']} ({section['about']})" for section in told["card"]] + lines)
+
+
+def test_a_card_says_who_owns_the_number_who_waits_groups_language_and_consent(
+    client: FlaskClient, db: Database, simulator: Simulator
+) -> None:
+    told = card(client, SHARED)
+    for line in ("Replies: two-way: this case owns the number", "Replies: one-way: Yaw owns the number", "Waiting: Efua",
+                 "Verified: yes", "Groups: anc", "Groups: none", "it never said stop"):  # fmt: skip
+        assert line in told
+    assert "Language: Arabic (ar)" in card(client, AMINA)
+    type_on(client, AMA, "STOP")
+    told = card(client, AMA)
+    assert "Now: said STOP: gets nothing until it says START" in told
+    assert "Its words: “STOP”" in told
+    type_on(client, AMA, "START")
+    assert "Now: said START: may be texted" in card(client, AMA)
+
+
+def test_a_card_says_that_a_phone_which_may_have_meant_stop_is_held(client: FlaskClient) -> None:
+    type_on(client, AMA, "please stop texting me")
+    assert "Now: may have meant stop: asked, and held until it answers" in card(client, AMA)
+    assert threads(client)[AMA]["texts"][0]["said"] == "may mean stop: asked, and held until it answers"
+
+
+def test_the_card_of_a_person_shows_the_role_and_the_groups(client: FlaskClient) -> None:
+    assert "Groups: anc" in card(client, SUPERVISOR)
+    assert "Role: lead" in card(client, LEAD)
+    assert "Groups: every group" in card(client, LEAD)
+
+
+def test_only_the_cards_that_are_asked_for_are_told(client: FlaskClient) -> None:
+    told = client.get(THREADS, query_string={"cards": f"{AMA},nonsense,{'9' * 3000}"}).get_json()["phones"]
+    assert [one["phone"] for one in told if "card" in one] == [AMA]
+
+
+# Faults
+
+
+def switch(client: FlaskClient, **faults: Any) -> Any:
+    answer = client.post(FAULTS, json=faults)
+    assert answer.status_code == 200
+    return answer.get_json()["network"]
+
+
+def test_faults_are_switched_shown_and_ended(client: FlaskClient, simulator: Simulator) -> None:
+    assert client.get(THREADS).get_json()["network"]["normal"] is True
+    assert switch(client, delay_s=5, twice=True)["words"] == ["texts take 5 s", "everything told twice"]
+    assert client.get(THREADS).get_json()["network"]["normal"] is False
+    assert simulator.network.faults().delay_s == 5
+    assert switch(client)["normal"] is True
+
+
+def test_a_typed_text_that_is_lost_stands_on_its_handset_and_never_comes(client: FlaskClient, db: Database) -> None:
+    switch(client, lost_texts=100)
+    assert type_on(client, AMA, "hello") == 200
+    (text,) = threads(client)[AMA]["texts"]
+    assert (text["state"], text["said"]) == ("lost", "lost on the way: it never came to us")
+    with db.reading() as tx:
+        assert messages.list_all(tx) == []
+
+
+def test_a_typed_text_that_is_told_twice_is_acted_on_once(client: FlaskClient, db: Database) -> None:
+    switch(client, twice=True)
+    assert type_on(client, LEAD, "groups") == 200
+    with db.reading() as tx:
+        assert len(messages.list_all(tx)) == 2  # the text and its answer
+
+
+def test_a_typed_text_that_is_late_is_seen_on_its_way_and_comes(client: FlaskClient, db: Database) -> None:
+    switch(client, delay_s=0.4)
+    type_on(client, AMA, "hello")
+    assert [text["state"] for text in threads(client)[AMA]["texts"]] == ["on_its_way"]
+    until = time.monotonic() + 10
+    while (states := [text["state"] for text in threads(client)[AMA]["texts"]])[0] != "handled":
+        assert time.monotonic() < until, states
+        time.sleep(0.05)
+    while any(thread.name == "air" for thread in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert len(states) == 1
+
+
+def test_a_gateway_that_refused_our_number_is_asked_again_at_once_when_all_is_normal(
+    client: FlaskClient, db: Database, simulator: Simulator
+) -> None:
+    switch(client, gateway="foreign_sender")
+    with db.transaction() as tx:
+        messages.queue(tx, AMA, "hello", "text")
+    send_all(db, simulator)
+    with db.reading() as tx:
+        assert [row.name for row in messages.paused(tx)] == ["simulator"]
+    switch(client)
+    with db.reading() as tx:
+        assert messages.paused(tx) == []
+
+
+@pytest.mark.parametrize("path", [TAKE_OUT, PUT_AWAY, FAULTS])
+def test_nonsense_is_refused_everywhere_and_never_a_fault_of_ours(client: FlaskClient, path: str) -> None:
+    for raw in RAW:
+        answer = client.post(path, data=raw, content_type="application/json")
+        assert answer.status_code == 400, raw[:40]
+        assert "\n" not in answer.get_json()["problem"]
+    assert client.get(THREADS).get_json()["network"]["normal"] is True
+
+
+@pytest.mark.parametrize("path", [TAKE_OUT, PUT_AWAY, FAULTS])
+def test_another_page_switches_nothing(client: FlaskClient, path: str) -> None:
+    body = json.dumps({"phone": STRANGER} if path != FAULTS else {"gateway": "down"})
+    for headers in (
+        {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}, {"Origin": "null"},
+        {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"}, {"X-Forwarded-For": "127.0.0.1"},
+    ):  # fmt: skip
+        told = {"Content-Type": "application/json", **headers}
+        assert client.post(path, data=body, headers=told).status_code == 403, headers
+    assert client.get(THREADS).get_json()["network"]["normal"] is True
+    assert STRANGER not in threads(client)
+
+
+@pytest.mark.parametrize("path", [TAKE_OUT, PUT_AWAY, FAULTS, "/phones/text"])
+def test_nothing_is_switched_by_a_link(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 405
+
+
+def test_without_the_book_of_the_network_everything_is_a_sentence_and_no_fault_of_ours(
+    db: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    client = app(db, Simulator(book=tmp_path / "file" / "phones.db", public_url=PUBLIC)).test_client()
+    assert client.get(THREADS).status_code == 503
+    for path, said in ((TEXT, {"phone": LEAD, "body": "menu"}), (TAKE_OUT, {"phone": STRANGER}), (FAULTS, {})):
+        answer = client.post(path, json=said)
+        assert answer.status_code == 503
+        assert answer.get_json()["problem"] == "the book of the simulated network cannot be opened"

@@ -1,0 +1,120 @@
+"""The rules of `jumbe chat`: a phone of a rehearsal that runs, in a terminal; and of a demo whose worker dies."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from tests.processes import ROOT, bare_environment, children, free_port, until
+from tests.rehearsal import Silent
+
+LEAD = "15550100001"
+
+
+@dataclass
+class Demo:
+    """A demo that runs: web and worker as processes of their own."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def chat(self, phone: str, lines: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bot", "chat", "--as", phone],
+            env=bare_environment() | {"PORT": str(port or self.port)}, cwd=ROOT, input=lines, capture_output=True,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    port, log = free_port(), folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bot", "demo"],
+            env=bare_environment() | {"PORT": str(port), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: "/phones" in log.read_text(), 30, log.read_text, 0.1)
+        yield Demo(port, process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def test_lines_of_a_pipe_are_sent_one_by_one_and_their_answers_printed_with_states(demo: Demo) -> None:
+    done = demo.chat("+1 (555) 010-0001", "groups\n\nwho anc\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [line[9:] if line[:2].isdigit() else line.strip() for line in done.stdout.splitlines()]
+    asked, answered = said.index("-> groups"), next(n for n, line in enumerate(said) if line.startswith("<- 3 in all"))
+    assert asked < answered < said.index("-> who anc")
+    assert "read as a command" in said
+    assert "delivered" in said[answered:]
+
+
+def test_a_text_that_fails_says_why_in_words(demo: Demo) -> None:
+    done = demo.chat("15005550009", "help\n")
+    assert done.returncode == 0
+    assert "xx Demo clinic" in done.stdout
+    assert "failed: the number is not a mobile phone (gateway 21614)" in done.stdout
+
+
+def test_no_lines_at_all_end_at_once(demo: Demo) -> None:
+    done = demo.chat(LEAD, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_number_that_is_none_and_a_port_where_nothing_runs_are_one_sentence_each(demo: Demo) -> None:
+    for phone, port in (("abc", None), ("15", None), (LEAD, free_port())):
+        done = demo.chat(phone, "menu\n", port)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert "Traceback" not in done.stderr
+    assert "start 'jumbe demo' first" in done.stderr
+
+
+def test_what_is_no_rehearsal_has_no_phones_to_chat_from(demo: Demo) -> None:
+    server = make_server("127.0.0.1", 0, Flask(__name__, static_folder=None), request_handler=Silent)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        done = demo.chat(LEAD, "menu\n", server.server_port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert done.returncode == 2
+    assert "is no rehearsal" in done.stderr
+
+
+def test_a_text_too_long_is_refused_in_a_sentence(demo: Demo) -> None:
+    done = demo.chat(LEAD, "a" * 1601 + "\n")
+    assert done.returncode == 2
+    assert "at most 1600 characters" in done.stderr
+
+
+def test_a_demo_whose_worker_dies_says_how_to_start_again(demo: Demo) -> None:
+    """The last of this page: it ends the demo."""
+    worker = next(
+        pid for pid in children(demo.process.pid) if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    )
+    os.kill(worker, signal.SIGKILL)
+    assert demo.process.wait(30) == 1
+    last = demo.log.read_text().splitlines()[-1]
+    assert last.startswith("jumbe: worker ended, so the other is stopped too. Start again by the same command")
+    with pytest.raises(OSError):
+        http.client.HTTPConnection("127.0.0.1", demo.port, timeout=2).request("GET", "/healthz")
