@@ -18,7 +18,7 @@ from sqlalchemy import Row
 from bot.commands.dispatch import answer, is_exact, person_shown, storable
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import consent, contacts, messages, operations, optwords, people, questions
+from storage import consent, contacts, doubts, messages, operations, optwords, people, questions
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database, Lost, Transaction
@@ -101,7 +101,7 @@ def _consent_in(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
     if question is not None and question.kind == "stop" and (digit := key(row.body).strip(" .!")) in ("1", "2"):
         return "stop" if digit == "1" else "start"
     may_ask = word is None and people.by_phone(tx, row.phone) is None and consent.may_text(tx, row.phone)
-    return "doubt" if may_ask and optwords.is_doubtful(row.body) else None
+    return "doubt" if may_ask and doubts.is_doubtful(row.body) else None
 
 
 def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | None:

@@ -36,7 +36,7 @@ def find(call: Call, words: str) -> Answer:
     return call.say(("find", {"count": count, "people": shown}))
 
 
-@command("move <who> <phone>", right="change", risk="takes", examples=["move p-104 15557654321"])
+@command("move <who> <phone>", right="change", risk="code", examples=["move p-104 15557654321"])
 def move(call: Call, who: str, phone: str) -> Answer:
     """A case's new number: it changes when the new phone says yes."""
     case = case_of(call, who)

@@ -29,7 +29,7 @@ from storage.identifiers import read as read_identifier
 LOOKUPS_AN_HOUR = 20
 """People whom nobody knows that one phone may name in an hour, before its looking up is paused."""
 
-Risk = Literal["reads", "small", "takes", "sends", "part", "stops", "confirms"]
+Risk = Literal["reads", "small", "takes", "code", "sends", "part", "stops", "confirms"]
 
 _HOLE = re.compile(r"<(\w+)(\.\.\.)?(\?)?>")
 _DIGITS = re.compile(r"(?<!\d)(?:\d{10}|\d{6})(?!\d)")
@@ -102,6 +102,7 @@ _RISKS = {
     "reads": "at once",
     "small": "at once up to ten, with undo",
     "takes": "at once up to ten, with undo; never guessed",
+    "code": "preview and code; never guessed",
     "sends": "preview and code; one person: at once from a fresh phone",
     "part": "previewed again, with a new code",
     "stops": "at once",

@@ -92,7 +92,7 @@ def rename(call: Call, group: str, name: str) -> Answer:
     return call.say(("renamed", {"group": row.short, "name": Words(name), "number": number}))
 
 
-@command("delete <group>", right="change", risk="takes", examples=["delete anc"])
+@command("delete <group>", right="change", risk="code", examples=["delete anc"])
 def delete(call: Call, group: str) -> Answer:
     """Delete a group, after a code; says what stops with it, and a lead can undo it for 24 hours."""
     row = group_of(call, group)

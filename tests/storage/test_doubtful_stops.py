@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import optwords
+from storage import doubts, optwords
 
 DOUBTFUL = {
     "en": """
@@ -591,14 +591,14 @@ def test_the_corpus_is_as_large_as_it_says() -> None:
 
 def test_who_asks_to_be_left_alone_is_stopped_or_asked_back() -> None:
     asked = texts(*EVERY_DOUBTFUL)
-    missed = [text for text in asked if optwords.read(text) != "stop" and not optwords.is_doubtful(text)]
+    missed = [text for text in asked if optwords.read(text) != "stop" and not doubts.is_doubtful(text)]
     print(f"{len(missed)} of {len(asked)} missed:", *missed, sep="\n")
     assert len(missed) <= 0.01 * len(asked)
 
 
 def test_who_answers_asks_or_greets_is_not_asked_back() -> None:
     said = texts(*EVERY_ORDINARY)
-    alarms = [text for text in said if optwords.is_doubtful(text)]
+    alarms = [text for text in said if doubts.is_doubtful(text)]
     print(f"{len(alarms)} of {len(said)} taken for doubtful:", *alarms, sep="\n")
     assert len(alarms) <= 0.005 * len(said)
 
@@ -619,14 +619,14 @@ def test_what_the_plain_words_decide_is_as_it_was() -> None:
 )
 def test_what_is_decided_is_not_doubtful(text: str) -> None:
     assert optwords.read(text) is not None
-    assert not optwords.is_doubtful(text)
+    assert not doubts.is_doubtful(text)
 
 
 @pytest.mark.parametrize(
     "text", ["Hello nurse\nplease stop texting me", "I am fine.\r\nNo more messages", "1\u2028wrong number"]
 )
 def test_one_line_that_asks_makes_the_text_doubtful(text: str) -> None:
-    assert optwords.is_doubtful(text)
+    assert doubts.is_doubtful(text)
 
 
 @pytest.mark.parametrize(
@@ -634,28 +634,28 @@ def test_one_line_that_asks_makes_the_text_doubtful(text: str) -> None:
     ["ＰＬＥＡＳＥ ＳＴＯＰ", "рlеаѕе ѕtор", "please st\u200bop", "«stop» please", "please stóp", "p l e a s e stop"],
 )
 def test_dress_hides_no_doubt(text: str) -> None:
-    assert optwords.is_doubtful(text)
+    assert doubts.is_doubtful(text)
 
 
 @pytest.mark.parametrize(
     "words", ["unstoppable texting", "context", "bus stop. text me", "stopwatch messages", "endless sms"]
 )
 def test_a_part_of_a_word_is_no_word(words: str) -> None:
-    assert not optwords.is_doubtful(words)
+    assert not doubts.is_doubtful(words)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=80) | st.sampled_from(texts(*EVERY_DOUBTFUL, *EVERY_ORDINARY)))
 def test_any_text_can_be_looked_at_and_what_is_decided_is_never_doubtful(text: str) -> None:
     decided = optwords.read(text) is not None
-    assert optwords.is_doubtful(text) in ({False} if decided else {False, True})
+    assert doubts.is_doubtful(text) in ({False} if decided else {False, True})
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(texts(DOUBTFUL)), st.sampled_from(texts(ORDINARY)))
 def test_an_ordinary_line_around_it_hides_no_doubt(asks: str, says: str) -> None:
     text = f"{says}\n{asks}"
-    assert optwords.read(text) == "stop" or optwords.is_doubtful(text) or optwords.read(asks) == "stop"
+    assert optwords.read(text) == "stop" or doubts.is_doubtful(text) or optwords.read(asks) == "stop"
 
 
 @pytest.mark.parametrize(
@@ -665,7 +665,7 @@ def test_an_ordinary_line_around_it_hides_no_doubt(asks: str, says: str) -> None
 def test_a_text_twice_as_long_is_twice_the_work(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in the words taken and the places compared, since a clock would fail on a busy machine."""
     steps = 0
-    clauses, near = optwords._clauses, optwords._near
+    clauses, near = doubts._clauses, doubts._near
 
     class Counted(list[str]):
         def __getitem__(self, place):
@@ -679,13 +679,13 @@ def test_a_text_twice_as_long_is_twice_the_work(word: str, monkeypatch: pytest.M
         steps += len(before) + len(behind)
         return near(before, behind, *rest)
 
-    monkeypatch.setattr(optwords, "_clauses", lambda line: map(Counted, clauses(line)))
-    monkeypatch.setattr(optwords, "_near", count_near)
+    monkeypatch.setattr(doubts, "_clauses", lambda line: map(Counted, clauses(line)))
+    monkeypatch.setattr(doubts, "_near", count_near)
 
     def work(size: int) -> int:
         nonlocal steps
         steps = 0
-        optwords.is_doubtful((word * size)[:size] + " zzz")
+        doubts.is_doubtful((word * size)[:size] + " zzz")
         return steps
 
     assert work(8_000) <= 2.2 * work(4_000) + 200
