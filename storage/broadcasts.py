@@ -35,7 +35,6 @@ from sqlalchemy import (
 
 from storage import audience, audit, consent, operations, optwords, schedules, segments, templates
 from storage.audit import Actor, Change
-from storage.cautions import found_in as words_to_look_at
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
 from storage.messages import ARRIVED, KINDS, OPEN
@@ -175,11 +174,6 @@ def amend(
         tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(send_at=request["send_at"]))
     operations.change_request(tx, number, request)
     _freeze(tx, number)
-
-
-def cautions(tx: Transaction, number: int) -> list[str]:
-    """The words of a broadcast that a careful person would look at twice, as they are written in it."""
-    return words_to_look_at(_texts(tx, number).values(), tx.rules.health_words)
 
 
 def twin(tx: Transaction, number: int, since: datetime) -> Row[Any] | None:

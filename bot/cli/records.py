@@ -14,6 +14,7 @@ from storage import groups as g
 from storage import messages as m
 from storage import operations as o
 from storage import people as p
+from storage.cautions import found_in
 from storage.console import CLI, as_json, open_database, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
@@ -129,6 +130,8 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
     if not json_:
         click.echo(f"{number}: {preview.recipients} people, {preview.parts} SMS each; skipped: {skipped}")
         click.echo(f'"{preview.samples[0]}"')
+    if found := found_in([text], db.rules.health_words):
+        click.echo(f"Look twice: it says {', '.join(found)}, which others may read or a network act on.", err=True)
     if not preview.recipients or not (yes or click.confirm("Send?")):
         with db.transaction() as tx:
             b.drop(tx, number)

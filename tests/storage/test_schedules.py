@@ -256,3 +256,27 @@ def test_the_nearest_zone_is_suggested_first(typed: str, zone: str) -> None:
 
 def test_nothing_is_suggested_for_what_is_like_no_zone() -> None:
     assert schedules.nearest_zones("qqqq") == []
+
+
+# -- a time that each zone reads ---------------------------------------------------------------------------------------
+
+
+def test_a_time_is_the_moment_at_which_a_zones_own_clock_shows_it():
+    wall = datetime.fromisoformat("2026-11-06T09:00")
+    assert schedules.instant(wall, "Africa/Accra") == datetime(2026, 11, 6, 9, tzinfo=UTC)
+    assert schedules.instant(wall, "America/New_York") == datetime(2026, 11, 6, 14, tzinfo=UTC)
+
+
+def test_an_hour_that_is_skipped_counts_as_the_one_after_and_of_one_that_comes_twice_it_is_the_first():
+    assert schedules.instant(datetime.fromisoformat("2026-03-08T02:30"), "America/New_York") == datetime(
+        2026, 3, 8, 7, 30, tzinfo=UTC
+    )
+    assert schedules.instant(datetime.fromisoformat("2026-11-01T01:30"), "America/New_York") == datetime(
+        2026, 11, 1, 5, 30, tzinfo=UTC
+    )
+
+
+def test_hours_that_cross_midnight_hold_the_night():
+    night, day = Hours(time(22), time(6)), Hours(time(9), time(20))
+    assert [night.holds(time(h)) for h in (21, 22, 0, 5, 6)] == [False, True, True, True, False]
+    assert [day.holds(time(h)) for h in (8, 9, 19, 20)] == [False, True, True, False]
