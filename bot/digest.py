@@ -6,6 +6,7 @@ the audit log: whoever keeps it can show later that the log was not cut (`jumbe 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,7 @@ from storage import audit, broadcasts, consent, groups, messages, operations, pe
 from storage.database import Database, Transaction
 
 EVERY = timedelta(hours=1)
-KINDS = ("tell", "ask", "delete")
+VERBS = ("broadcasts.launch", "groups.delete")
 HEAD = 12
 """Digits of the head: enough to find the line by, short enough to be copied."""
 
@@ -28,44 +29,68 @@ def tell_leads(db: Database) -> bool:
         if not _is_time(tx):
             return False
     with db.transaction() as tx:
-        since = operations.digested_at(tx)
-        if not _is_time(tx) or not operations.mark_digested(tx, since):
+        # The log is written one line at a time, so no line comes in before one that was told of.
+        tx.alone("audit")
+        before, head = operations.digested(tx), audit.head(tx)
+        if not _is_time(tx) or not operations.mark_digested(tx, before, head.id if head is not None else 0):
             return False
-        return since is not None and _tell(tx, since, operations.decided_since(tx, KINDS, since))
+        if before.digested_through is None or head is None:
+            return False
+        lines = audit.list_since(tx, before.digested_through, VERBS)
+        return _tell(tx, before.digested_at, head.hash[:HEAD], [_Act.of(tx, line) for line in lines])
 
 
 def _is_time(tx: Transaction) -> bool:
-    since = operations.digested_at(tx)
+    since = operations.digested(tx).digested_at
     if not tx.rules.digest or (since is not None and tx.now < since + EVERY):
         return False
     return schedules.next_allowed(tx.now, (tx.rules.time_zone,), tx.rules.hours) <= tx.now
 
 
-def _tell(tx: Transaction, since: datetime, done: list[Row[Any]]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """One thing that was done: who asked for it, what, to which groups, the number to ask by."""
+
+    person_id: int | None
+    verb: str
+    group: str
+    count: int
+    number: int | None
+
+    @classmethod
+    def of(cls, tx: Transaction, line: Row[Any]) -> _Act:
+        if line.verb == "groups.delete":
+            return cls(
+                line.person_id,
+                "delete",
+                groups.short_of(tx, line.subject_id),
+                0,
+                operations.of_group(tx, "delete", line.subject_id),
+            )
+        asked = operations.operation(tx, line.subject_id)
+        shorts = ", ".join(group.short for group in broadcasts.groups_of(tx, line.subject_id))
+        sendable = broadcasts.broadcast(tx, line.subject_id).sendable
+        return cls(asked.person_id if asked is not None else None, "tell", shorts, sendable, line.subject_id)
+
+
+def _tell(tx: Transaction, since: datetime, head: str, done: list[_Act]) -> bool:
     told_any = False
-    head = audit.head(tx)
     for lead in people.leads(tx):
-        of_others = [row for row in done if row.person_id != lead.id]
+        of_others = [act for act in done if act.person_id != lead.id]
         if of_others and consent.may_text(tx, lead.phone):
             told = sentences(lead.language_code or tx.rules.language)
             values = {
                 "time": f"{since.astimezone(ZoneInfo(tx.rules.time_zone)):%H:%M}",
-                "did": names(_shown(tx, told, row) for row in of_others),
-                "head": head[1][:HEAD] if head is not None else "-",
+                "did": names(_shown(tx, told, act) for act in of_others),
+                "head": head,
             }
             messages.queue(tx, lead.phone, told.say(("digest", values)), "notice", person_id=lead.id)
             told_any = True
     return told_any
 
 
-def _shown(tx: Transaction, told: Sentences, row: Row[Any]) -> str:
+def _shown(tx: Transaction, told: Sentences, act: _Act) -> str:
     """One act: who, what, for whom, and the number to ask by."""
-    shorts = [group.short for group in broadcasts.groups_of(tx, row.id)] if row.kind != "delete" else []
-    if row.kind == "delete" and row.group_id is not None:
-        shorts = [groups.short_of(tx, row.group_id)]
-    values = {
-        "person": shorten(people.named(tx, row.person_id), 20),
-        "group": ", ".join(shorts) or told.say(("one-person", {})),
-        "number": row.id,
-    }
-    return told.say((f"digest-{'delete' if row.kind == 'delete' else 'tell'}", values))
+    whom = act.group or told.say(("one-person", {}) if act.count == 1 else ("people", {"count": act.count}))
+    values = {"person": shorten(people.named(tx, act.person_id), 20), "group": whom, "number": act.number}
+    return told.sentences[f"digest-{act.verb}"].format_map(values)

@@ -1,7 +1,7 @@
 """One inbound text and its effects, in one transaction.
 
-The order is fixed: stop and start words; a code; a supervisor's command (exact words only while a question is open on
-that phone); the question that is open on this phone; help; else the inbox, and the supervisors who care for that case.
+The order is fixed: the answer to the question that is open on this phone; stop and start words; a code; a supervisor's
+command (exact words only while a question is open on that phone); help; else the inbox, and the supervisors who care for that case.
 Consent is heard outside the savepoint, in order of receipt.  A fault in the handling rolls back to
 the savepoint: the text stays recorded, the worker tries it again, and after three tries it is set aside and shown.
 """
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 STRANGER_HEARS_AGAIN = timedelta(days=1)
 HELP_A_DAY = 3
+LOOKED_AT = 1000
+"""Letters of a text in which a request to be left alone is looked for: it stands at the beginning, and every letter costs."""
+
 SAME_REFUSALS, ANSWERS = 5, 60
 """To one phone in ten minutes."""
 
@@ -95,13 +98,31 @@ def _hear_consent(tx: Transaction, row: Row[Any]) -> None:
 def _consent_in(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
     """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP."""
     word = _opt_word(tx, row, row.told)
+    last = consent.newest(tx, row.phone)
+    if last == "doubt" and (meant := _meant_in_doubt(tx, row)) is not None:
+        return meant
     if word in ("stop", "start"):
         return word  # type: ignore[return-value]
-    question = questions.open_on(tx, row.phone)
-    if question is not None and question.kind == "stop" and (digit := key(row.body).strip(" .!")) in ("1", "2"):
-        return "stop" if digit == "1" else "start"
-    may_ask = word is None and people.by_phone(tx, row.phone) is None and consent.may_text(tx, row.phone)
-    return "doubt" if may_ask and doubts.is_doubtful(row.body) else None
+    may_ask = word is None and last not in consent.HOLDING and people.by_phone(tx, row.phone) is None
+    return "doubt" if may_ask and doubts.is_doubtful(row.body[:LOOKED_AT]) else None
+
+
+def _meant_in_doubt(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
+    """The answer to `do you want no more texts?`: 1 and any yes stop, 2 goes on; a bare no could mean either.
+
+    Nothing else is sent to a number in doubt, so it can answer nothing else, however late it comes.  A network that takes
+    YES for START does not know what was asked.
+    """
+    said = key(row.body[:20]).strip(" .!")
+    if said == "2":
+        return "start"
+    return "stop" if _told(tx, row).answer(said) == "yes" else None
+
+
+def _told(tx: Transaction, row: Row[Any]) -> Sentences:
+    """The sentences in the language of whoever texts."""
+    known = people.by_phone(tx, row.phone) or contacts.by_phone(tx, row.phone)
+    return sentences((known.language_code if known is not None else None) or tx.rules.language)
 
 
 def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | None:
@@ -116,22 +137,25 @@ def _handle(tx: Transaction, row: Row[Any], opt_out: str | None, *, answered: bo
     told = sentences((known.language_code if known is not None else None) or tx.rules.language)
     # As it was heard when it came: a text that is tried again later must not be read by what happened since.
     heard = consent.heard_in(tx, row.phone, row.id)
-    question = questions.open_on(tx, row.phone)
+    question = _question_to(tx, row)
     answering = (question is not None or _is_answering(tx, row, case)) and not (
         person is not None and is_exact(tx, person, row.body)
     )
-    if question is not None and answering and (meant := _answer_to(question, told, row.body)) is not None:
+    meant = told.answer(key(row.body).strip(" .!?")) if question is not None else None
+    if question is not None and answering and meant is not None:
         taken_for = _answered(tx, row, question, told, meant)
     elif heard in ("stop", "start"):
-        taken_for = _confirm_consent(tx, row, told, heard, question, answered=answered)
+        taken_for = _confirm_consent(tx, row, told, heard, answered=answered)
     elif heard == "doubt":
         taken_for = _ask_back(tx, row, case, told)
+    elif consent.newest(tx, row.phone) == "doubt" and told.answer(key(row.body).strip(" .!?")) is not None:
+        taken_for = _ask_back(tx, row, None, told)
     elif person is not None and not answering:
         taken_for = _command(tx, row, person)
     elif _opt_word(tx, row, opt_out) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
-    elif question is not None and question.kind in ("invite", "move") and not (case is not None and case.two_way):
-        taken_for = _say_again(tx, row, told)
+    elif question is not None and not (case is not None and case.two_way):
+        taken_for = _say_again(tx, row, question, told)
     else:
         taken_for = _inbox(tx, row, case, told, person)
     messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
@@ -141,18 +165,30 @@ def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool
     """Whether plain words from this phone answer the programme: the last text that it got was one to its case."""
     if case is None or not case.two_way:
         return False
-    newest = messages.newest_to(tx, row.phone)
+    newest = messages.newest_to(tx, row.phone, row.created_at)
     return newest is not None and newest.kind in ("text", "broadcast")
 
 
-def _answer_to(question: Row[Any], told: Sentences, body: str) -> str | None:
-    """`yes` or `no` where the question is whose phone this is; whether somebody meant STOP is heard as consent."""
-    return told.answer(key(body).strip(" .!?")) if question.kind in ("invite", "move") else None
+def _question_to(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
+    """The question that a text can answer: its own text is the last one that the phone had got when this one came."""
+    question = questions.open_on(tx, row.phone)
+    if question is None:
+        return None
+    newest = messages.newest_to(tx, row.phone, row.created_at)
+    return question if newest is not None and newest.id == question.message_id else None
 
 
 def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences, meant: str) -> str:
-    """A phone said whose it is: a yes makes it the case's own, proved by the reply; whoever asked is told."""
-    questions.close(tx, question.id, meant)
+    """A phone said whose it is: a yes makes it the case's own, proved by the reply; whoever asked is told.
+
+    Not if the case was closed or got another number since it was asked for: what stands there now is newer.
+    """
+    operation = operations.operation(tx, question.operation_id)
+    case = contacts.contact(tx, question.case_id)
+    stands = operation is not None and case.contact_phone_number == operation.request["instead_of"]
+    if meant == "yes" and (case.status == "closed" or not stands):
+        meant = "stale"
+    questions.close(tx, question.id, None if meant == "stale" else meant)
     if meant == "yes":
         values: dict[str, Any] = {"contact_phone_number_is_verified": True}
         if question.kind == "move":
@@ -160,7 +196,14 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
             values["number_warning"] = None
         by = Actor("sms", None, f"message {row.id}")
         contacts.save(tx, [Wanted(question.case_id, values)], verb=f"cases.{question.kind}", by=by)
-    messages.queue(tx, row.phone, told.say((f"phone-{meant}", {})), "reply", reply_to=row.id, case_id=question.case_id)
+    messages.queue(
+        tx,
+        row.phone,
+        told.say((f"phone-{'yes' if meant == 'yes' else 'no'}", {})),
+        "reply",
+        reply_to=row.id,
+        case_id=question.case_id,
+    )
     _tell_asker(tx, row, question, meant)
     return "answer"
 
@@ -172,44 +215,44 @@ def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) 
         return
     case = contacts.contact(tx, question.case_id)
     values = {"number": operation.id, "person": Words(person_shown(case)), "phone": row.phone}
-    word = "asked-no"
+    word = "asked-stale" if meant == "stale" else "asked-no"
     if meant == "yes":
         word = "invited-waits" if not case.two_way else "moved" if question.kind == "move" else "invited"
     text = sentences(asker.language_code or tx.rules.language).say((word, values))
     messages.queue(tx, asker.phone, text, "notice", person_id=asker.id, reply_to=row.id)
 
 
-def _say_again(tx: Transaction, row: Row[Any], told: Sentences) -> str:
+def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences) -> str:
     """Neither yes nor no: the question is put once more, a few times a day; the text itself is kept in the inbox."""
     if messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
-        messages.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
+        again = messages.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
+        questions.ask_again(tx, question.id, again)
     return "inbox"
 
 
 def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences) -> str:
     """What may mean STOP is asked back once; nothing else is sent meanwhile, and staff read the words themselves."""
     text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
-    messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
-    questions.ask(tx, row.phone, "stop", case_id=case.id if case else None)
+    asked = messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
+    if consent.newest(tx, row.phone) == "doubt" and _is_a_phone(row.phone) and asked < HELP_A_DAY:
+        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
     if case is not None and case.two_way:
         _forward(tx, row, case)
     return "doubt"
 
 
-def _confirm_consent(
-    tx: Transaction, row: Row[Any], told: Sentences, word: str, question: Row[Any] | None, *, answered: bool
-) -> str:
+def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
     """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
-    asked = question is not None and question.kind == "stop"
-    if question is not None and (asked or word == "stop"):
-        questions.close(tx, question.id, "yes" if asked == (word == "stop") else "no")
+    if word == "stop" and (question := questions.open_on(tx, row.phone)) is not None:
+        questions.close(tx, question.id, "no")
     events = consent.history(tx, row.phone)
     changed = [
         e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind
     ]
     if changed and changed[-1].message_id == row.id:
         if not answered:
-            sentence = "kept-confirmed" if asked and word == "start" else f"{word}-confirmed"
+            kept = word == "start" and len(events) > 1 and events[-2].kind == "doubt"
+            sentence = "kept-confirmed" if kept else f"{word}-confirmed"
             text = told.say((sentence, {"programme": Words(tx.rules.name)}))
             messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
         if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
@@ -227,13 +270,13 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
         messages.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
         )  # fmt: skip
-    return "command"
+    return "unheard" if given.refused and sent >= ANSWERS else "command"
 
 
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
-    if messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
-        text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
+    text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
+    if messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
         messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
 
@@ -250,12 +293,16 @@ def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentence
         return "inbox"
     if (
         consent.may_text(tx, row.phone)
-        and row.phone.isdigit()
-        and len(row.phone) > 6
+        and _is_a_phone(row.phone)
         and messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
     ):
         messages.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
     return "inbox" if case is not None else "stranger"
+
+
+def _is_a_phone(sender: str) -> bool:
+    """Not a short code or a sender with a name: nobody reads an answer there, and two machines may never stop."""
+    return sender.isdigit() and len(sender) > 6
 
 
 def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:

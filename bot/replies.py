@@ -22,6 +22,8 @@ from typing import Any
 from storage import segments
 
 BUDGET = 160
+READABLE = 24
+"""Letters of a quotation that are worth more than words which can be spared."""
 TODAY, TOMORROW = -1, -2
 FOLDER = Path(__file__).parent / "locales"
 
@@ -65,9 +67,13 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """Words that are left out where all that can be cut is cut and it still does not fit; the last one goes first."""
+    """Words that are left out where all that can be cut is cut and it still does not fit; the last one goes first.
+
+    A `cheap` one goes before a quotation is cut to a stump that nobody can check.
+    """
 
     text: str
+    cheap: bool = False
 
     def cut(self, keep: int) -> str:
         """All of it, or nothing."""
@@ -199,16 +205,24 @@ def _longest(
     parts: tuple[tuple[str, Mapping[str, Any]], ...], lengths: Mapping[tuple[int, str], int]
 ) -> tuple[int, str] | None:
     """Which value to cut next: the one that takes most room and still has something to give; a list's last name at last."""
-    room, spare, last = {}, None, {}
+    room, stumps, spares, last = {}, {}, [], {}
     for (n, name), keep in lengths.items():
         value = parts[n][1][name]
         if isinstance(value, Spare):
-            spare = (n, name) if keep else spare
+            spares += [(n, name)] if keep else []
+        elif isinstance(value, Quote) and 8 < keep <= READABLE:
+            stumps[n, name] = len(value.cut(keep))
         elif keep > (1 if isinstance(value, Names) else 8):
             room[n, name] = len(value.cut(keep))
         elif keep and isinstance(value, Names):
             last[n, name] = len(value.cut(keep))
-    return spare if spare and not room else max(room or last, key=(room or last).__getitem__, default=None)
+    if room:
+        return max(room, key=room.__getitem__)
+    cheap = [where for where in spares if parts[where[0]][1][where[1]].cheap]
+    if cheap or (spares and not stumps):
+        return (cheap or spares)[-1]
+    rest = stumps or last
+    return max(rest, key=rest.__getitem__, default=None)
 
 
 @cache

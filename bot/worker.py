@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from bot import digest, inbox
+from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from storage import broadcasts, messages, workers
 from storage.audit import Actor
@@ -180,8 +181,12 @@ class Worker:
 
     def _expand(self) -> bool:
         with self.db.reading() as tx:
-            if not broadcasts.is_expanding(tx):
+            due = broadcasts.whose_hour_has_come(tx)
+            if not due and not broadcasts.is_expanding(tx):
                 return False
+        for number in due:
+            with self.db.transaction() as tx:
+                begin(tx, number)
         with self.db.transaction() as tx:
             return broadcasts.expand_next(tx)
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
@@ -201,6 +201,12 @@ def list_last(tx: Transaction, at_most: int | None = None) -> list[Row[Any]]:
     """The newest lines, newest first, each with the `person` who acted."""
     query = select(audit, people.c.name.label("person")).outerjoin(people, people.c.id == audit.c.person_id)
     return list(tx.execute(query.order_by(audit.c.id.desc()).limit(at_most)))
+
+
+def list_since(tx: Transaction, line: int, verbs: Sequence[str]) -> list[Row[Any]]:
+    """The lines after one whose verb is among these, oldest first."""
+    query = select(audit).where(audit.c.id > line, audit.c.verb.in_(verbs))
+    return list(tx.execute(query.order_by(audit.c.id)))
 
 
 def _head_shape(noted: str) -> str:

@@ -1,14 +1,15 @@
 """A text to groups and single cases: preview, launch, expand, halt, progress.
 
 A broadcast holds its words per language and its recipients from the preview on: of a group it takes the memberships
-that stood then, so a later member is never added, and one who was taken out since is skipped (`audience.py`).
+that stood then, so a later member is never added, and one who was taken out since is skipped (`audience.py`).  One that
+has its hour is a rule, and takes those who are in when that hour comes.
 Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
 recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -153,7 +154,8 @@ def amend(
 
     `text` is a language and its words, added or put in place of those it has; `send_at` is a wall-clock time without a
     zone, which each recipient's own zone reads.  A code sent for it before confirms nothing any more.  Raises the
-    Problems of `draft`, and `broadcast-decided` if it does not wait any more.
+    Problems of `draft`, `broadcast-decided` if it does not wait any more, and `time-past` if that time is over where some
+    of the recipients are.
     """
     operation, row = operations.operation(tx, number), broadcast(tx, number)
     if operation is None or operation.state != "waiting" or row.state != "previewed":
@@ -170,6 +172,8 @@ def amend(
         )
         tx.execute(insert(broadcast_texts), {"broadcast_id": number, "language": language, "text": body})
     if send_at is not None:
+        if (zone := past_in(tx, number, send_at)) is not None:
+            raise Problem("time-past", time=f"{send_at:%H:%M}", zone=zone)
         request["send_at"] = send_at.isoformat(timespec="minutes")
         tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(send_at=request["send_at"]))
     operations.change_request(tx, number, request)
@@ -269,8 +273,41 @@ def first_leaves(tx: Transaction, number: int, *, hold_s: int) -> datetime:
     send_at = broadcast(tx, number).send_at
     if send_at is None:
         return held_until
-    zones = {tx.rules.time_zone, *_zones_in_use(tx)}
+    zones = _zones_of(tx, number) or {tx.rules.time_zone}
     return max(held_until, min(schedules.instant(datetime.fromisoformat(send_at), zone) for zone in zones))
+
+
+def past_in(tx: Transaction, number: int, send_at: datetime) -> str | None:
+    """A zone of some recipients in which this wall-clock time is over; None if it is still to come for all."""
+    return next((zone for zone in sorted(_zones_of(tx, number)) if schedules.instant(send_at, zone) < tx.now), None)
+
+
+def count_readers(tx: Transaction, number: int, language: str) -> int:
+    """How many recipients would read a text in this language, if there were one."""
+    whom = audience.of(number)
+    code = func.lower(func.coalesce(cases.c.language_code, ""))
+    reads = or_(code == language.lower(), code.like(f"{language.lower()}-%"))
+    return int(tx.scalar(select(func.count()).select_from(cases).join(whom, whom.c.case_id == cases.c.id).where(reads)))
+
+
+def whose_hour_has_come(tx: Transaction) -> list[int]:
+    """The launched broadcasts with an hour of their own that has come and that have not begun."""
+    query = select(broadcasts.c.id).where(
+        broadcasts.c.state == "expanding", broadcasts.c.hold_until <= tx.now, _waits_for_its_hour()
+    )
+    return list(tx.execute(query.order_by(broadcasts.c.id)).scalars())
+
+
+def begin(tx: Transaction, number: int) -> Row[Any]:
+    """The hour of a broadcast has come: what was confirmed is a rule, so it is for those who are in its groups now."""
+    _freeze(tx, number)
+    return broadcast(tx, number)
+
+
+def hold_back(tx: Transaction, number: int) -> None:
+    """Put a broadcast that was about to begin back to where it waits to be confirmed; its hour is over."""
+    waits = {"state": "previewed", "send_at": None, "launched_at": None, "hold_until": None, "expires_at": None}
+    tx.execute(update(broadcasts).where(broadcasts.c.id == number, broadcasts.c.state == "expanding").values(waits))
 
 
 def drop(tx: Transaction, number: int) -> None:
@@ -322,9 +359,6 @@ def expand_next(tx: Transaction) -> bool:
     row = tx.execute(_unexpanded(tx).with_for_update(skip_locked=True)).first()
     if row is None:
         return False
-    if row.send_at is not None and row.state == "expanding" and row.expanded_through == 0:
-        # What was confirmed is a rule, so it is for those who are in the group when its hour comes.
-        _freeze(tx, row.id)
     first = tx.scalar(select(func.min(audience.of(row.id, after=row.expanded_through).c.case_id)))
     if first is None:
         after: dict[str, Any] = {"expanded_at": tx.now, "state": "halted" if row.state == "halted" else "sending"}
@@ -337,9 +371,16 @@ def expand_next(tx: Transaction) -> bool:
 
 def _unexpanded(tx: Transaction) -> Select[Any]:
     launched = and_(broadcasts.c.launched_at.is_not(None), broadcasts.c.expanded_at.is_(None))
-    its_hour = or_(broadcasts.c.send_at.is_(None), broadcasts.c.hold_until <= tx.now)
-    waiting = and_(launched, or_(broadcasts.c.state == "halted", and_(broadcasts.c.state == "expanding", its_hour)))
+    going = and_(broadcasts.c.state == "expanding", ~_waits_for_its_hour())
+    waiting = and_(launched, or_(broadcasts.c.state == "halted", going))
     return select(broadcasts).where(waiting).order_by(broadcasts.c.id).limit(1)
+
+
+def _waits_for_its_hour() -> ColumnElement[bool]:
+    """A broadcast with an hour of its own has not begun before its recipients are frozen at that hour."""
+    whom = broadcast_audience.alias("frozen")
+    begun = exists().where(whom.c.broadcast_id == broadcasts.c.id, whom.c.frozen_at >= broadcasts.c.hold_until)
+    return and_(broadcasts.c.send_at.is_not(None), ~begun)
 
 
 def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
@@ -352,7 +393,7 @@ def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
         literal("out"), part.c.phone, part.c.body, literal(row.kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
         part.c.gateway, part.c.case_id, literal(row.id), part.c.language, literal(kind.priority),
-        *_due(tx, row, part.c.time_zone), literal(tx.now, Moment()),
+        *_due(tx, row, part.c.time_zone, _zones_of(tx, row.id, after=after, upto=upto)), literal(tx.now, Moment()),
     ).where(part.c.case_id.is_not(None))
     columns = [
         "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
@@ -518,11 +559,12 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
         consent_events.c.kind == "start",
         consent_events.c.at > frozen_at,
     )
+    said = consent.said_last(cases.c.contact_phone_number)
     reason = case(
         (whom.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
-        (consent.is_stopped(cases.c.contact_phone_number), "stopped"),
+        (said.in_(consent.HOLDING), case((said == "doubt", "doubt"), else_="stopped")),
         (_has_no_gateway(tx, cases), "gateway-unknown"),
         (or_(cases.c.modified_at > frozen_at, said_start), "changed"),
         (func.trim(body) == "", "text-blank"),
@@ -583,7 +625,9 @@ def _body(words: str) -> ColumnElement[str]:
     return body
 
 
-def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> tuple[ColumnElement[datetime], ...]:
+def _due(
+    tx: Transaction, row: Row[Any], zone: ColumnElement[Any], zones: Iterable[str]
+) -> tuple[ColumnElement[datetime], ...]:
     """When each recipient's message may leave and when it dies, by the recipient's own zone.
 
     After the hold, or at the broadcast's time as that zone's clock shows it, in the hours of the day.  A case without a
@@ -597,7 +641,7 @@ def _due(tx: Transaction, row: Row[Any], zone: ColumnElement[Any]) -> tuple[Colu
         return held_until if at is None else max(held_until, schedules.instant(at, name))
 
     base = leaves(tx.rules.time_zone)
-    waves = {name: leaves(name) for name in _zones_in_use(tx)} if tx.rules.hours is not None or at is not None else {}
+    waves = {name: leaves(name) for name in zones} if tx.rules.hours is not None or at is not None else {}
     due = [(zone == name, schedules.next_allowed(from_, (name,), tx.rules.hours)) for name, from_ in waves.items()]
     life = timedelta(hours=tx.rules.expiry_h)
     dies = [(zone == name, from_ + life) for name, from_ in waves.items()]
@@ -609,9 +653,11 @@ def _moment(waves: Sequence[tuple[ColumnElement[bool], datetime]], base: datetim
     return case(*((zone, literal(at, Moment())) for zone, at in waves), else_=otherwise) if waves else otherwise
 
 
-def _zones_in_use(tx: Transaction) -> list[str]:
-    named = tx.execute(select(cases.c.time_zone).distinct().where(cases.c.time_zone.is_not(None))).scalars()
-    return [name for name in named if schedules.valid_zone(name)]
+def _zones_of(tx: Transaction, number: int, *, after: int | None = None, upto: int | None = None) -> set[str]:
+    """The zones by which recipients go: their own, or the programme's."""
+    whom = audience.of(number, after=after, upto=upto)
+    named = tx.execute(select(cases.c.time_zone).distinct().join(whom, whom.c.case_id == cases.c.id)).scalars()
+    return {name if name and schedules.valid_zone(name) else tx.rules.time_zone for name in named}
 
 
 def _count(tx: Transaction, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Six digits that confirm an operation.
+"""The digits that confirm an operation.
 
 Caller id is not proof; a code sent to the registered number is.  The digits are stored nowhere: they are derived from the
 database's own secret and a nonce, and put into the text only when it is handed to the gateway.  So the same question can
@@ -79,6 +79,12 @@ def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     secret = secret_of(tx)
     rows = tx.execute(select(codes).where(codes.c.person_id == person).order_by(codes.c.id.desc()).limit(50))
     return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce, row.length), typed)), None)
+
+
+def count_confirmed(tx: Transaction, operation: int) -> int:
+    """How many people have confirmed an operation by their codes."""
+    spent = (codes.c.operation_id == operation, codes.c.used_at.is_not(None))
+    return int(tx.scalar(select(func.count()).select_from(codes).where(*spent)))
 
 
 def spend(tx: Transaction, code: int) -> bool:

@@ -18,12 +18,17 @@ from storage.database import Transaction
 from storage.schema import consent_events
 
 Kind = Literal["stop", "start", "doubt"]
-_HOLDING = ("stop", "doubt")
+HOLDING = ("stop", "doubt")
 
 
 def is_stopped(phone: ColumnElement[Any]) -> ColumnElement[bool]:
     """An SQL condition: the number in this column said stop, or may have, and no start came after it."""
-    newest = (
+    return func.coalesce(said_last(phone), "start").in_(HOLDING)
+
+
+def said_last(phone: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The newest event of the number in this column, in SQL: stop, start or doubt; NULL if there is none."""
+    return (
         select(consent_events.c.kind)
         .where(consent_events.c.phone == phone)
         .order_by(consent_events.c.id.desc())
@@ -31,12 +36,11 @@ def is_stopped(phone: ColumnElement[Any]) -> ColumnElement[bool]:
         .correlate_except(consent_events)
         .scalar_subquery()
     )
-    return func.coalesce(newest, "start").in_(_HOLDING)
 
 
 def may_text(tx: Transaction, phone: str) -> bool:
     """Whether this number may be texted now."""
-    return newest(tx, phone) not in _HOLDING
+    return newest(tx, phone) not in HOLDING
 
 
 def newest(tx: Transaction, phone: str) -> Kind | None:

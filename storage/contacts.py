@@ -161,7 +161,7 @@ def search(
 ) -> tuple[int, list[Row[Any]]]:
     """The cases whose name has all of these words, or whose id or number has them: how many, and the first few.
 
-    Without capitals and accents; of a number the last four digits are enough.  `group_ids` keeps to the members of some
+    Without capitals and accents; a number whole, or by its last four digits.  `group_ids` keeps to the members of some
     groups.  Open cases come first, then by name.
     """
     keys = [key.strip("\"'.,:;!?()*#") for key in searched(words).split()]
@@ -173,8 +173,10 @@ def search(
     fits = [named, cases.c.case_id_key == whole, cases.c.external_id_key == whole]
     number = whole.lstrip("+")
     if number.isdigit() and len(number) >= _DIGITS:
-        fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
-        if (read := phones.find(whole, country=tx.rules.country)) is not None:
+        if len(number) == _DIGITS:
+            # The end of a number, and no longer piece of it: digit by digit a masked number could be asked out.
+            fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
+        elif (read := phones.find(whole, country=tx.rules.country)) is not None:
             fits.append(cases.c.contact_phone_number == read.digits)
     query = select(cases).where(or_(*fits))
     if group_ids is not None:
@@ -219,6 +221,12 @@ def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
         .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
         .limit(1)
     ).first()
+
+
+def on_phone(tx: Transaction, phone: str) -> list[Row[Any]]:
+    """Every open case with this number, its owner first."""
+    same = (cases.c.contact_phone_number == phone, cases.c.status == "open")
+    return list(tx.execute(select(cases).where(*same).order_by(cases.c.two_way.desc(), cases.c.id)))
 
 
 def standing(tx: Transaction, case: Row[Any]) -> Standing:

@@ -105,6 +105,8 @@ LEASE = timedelta(seconds=120)
 """Well beyond the longest call to a gateway (30 s): what is still `sending` when it ends has lost its answer."""
 
 EXPIRE_AT_ONCE = 1000
+LOOK_AGAIN = timedelta(minutes=5)
+"""Until a text is looked at again that waits for the answer of its phone."""
 RETRY_INBOUND = timedelta(seconds=30)
 MAX_TRIES = 3
 
@@ -272,12 +274,19 @@ def queue(
     return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
 
 
-def newest_to(tx: Transaction, phone: str) -> Row[Any] | None:
-    """The newest message that went, or may have gone, to a number; None if none did."""
+def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
+    """The message that a number got last before a moment, or may have got; None if none.
+
+    Answers to STOP, START and HELP do not count: they end no conversation.
+    """
     query = select(messages).where(
-        messages.c.phone == phone, messages.c.direction == "out", messages.c.state.in_((*ARRIVED, "unknown", "sending"))
+        messages.c.phone == phone,
+        messages.c.direction == "out",
+        messages.c.kind != "consent",
+        messages.c.state.in_((*ARRIVED, "unknown", "sending")),
+        messages.c.handed_over_at <= before,
     )
-    return tx.execute(query.order_by(messages.c.id.desc()).limit(1)).first()
+    return tx.execute(query.order_by(messages.c.handed_over_at.desc(), messages.c.id.desc()).limit(1)).first()
 
 
 def is_due(tx: Transaction, gateway: str) -> bool:
@@ -509,7 +518,7 @@ def is_ours(tx: Transaction, *, gateway: str, message_id: int, gateway_id: str) 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
     """A gateway says that this recipient opted out there: the same as STOP."""
     phone = tx.scalar(select(messages.c.phone).where(messages.c.id == message_id))
-    if phone is not None and consent.may_text(tx, phone):
+    if phone is not None and consent.newest(tx, phone) != "stop":
         consent.hear(tx, phone, "stop", words="(told by the gateway)", message_id=message_id, by=by)
 
 
@@ -626,7 +635,7 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
     query = (
         select(
             messages,
-            consent.is_stopped(messages.c.phone).label("stopped"),
+            consent.said_last(messages.c.phone).label("said"),
             and_(
                 messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)
             ).label("left"),
@@ -683,8 +692,11 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     if row.nonce is not None and row.created_at < row.code_expires_at - codes.LIFE:
         # The code was issued anew since for other words, and must not leave under the old ones.
         return {"state": "cancelled", "reason": "replaced"}
-    if kind.needs_consent and row.stopped:
+    if kind.needs_consent and row.said == "stop":
         return {"state": "withheld", "reason": "stopped"}
+    if kind.needs_consent and row.said == "doubt":
+        # It waits for the answer to our question, and dies with its own time if none comes.
+        return {"state": "queued", "due_at": tx.now + LOOK_AGAIN, "reason": "doubt"}
     if row.left or row.changed:
         # Taken out of the group, or another number, since it was queued: the old number may be a stranger's by now.
         return {"state": "withheld", "reason": "left" if row.left else "changed"}

@@ -6,7 +6,7 @@ The number is what a person texts: `halt 42`, `no 42`, `undo 58`.  A broadcast's
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -114,32 +114,29 @@ def with_same_words(tx: Transaction, person: int, words: str, *, kind: str | Non
     return tx.execute(query.order_by(operations.c.id.desc()).limit(1)).first()
 
 
+def of_group(tx: Transaction, kind: str, group_id: int) -> int | None:
+    """The number of the newest operation of a kind on a group that was done; None if there is none."""
+    done = (operations.c.kind == kind, operations.c.group_id == group_id, operations.c.state.in_(("done", "undone")))
+    number: int | None = tx.scalar(select(func.max(operations.c.id)).where(*done))
+    return number
+
+
 def count(tx: Transaction, person: int, kind: str, since: datetime) -> int:
     """How many operations of a kind a person had done since then."""
     done = (operations.c.person_id == person, operations.c.kind == kind, operations.c.state == "done")
     return int(tx.scalar(select(func.count()).select_from(operations).where(*done, operations.c.decided_at >= since)))
 
 
-def decided_since(tx: Transaction, kinds: Sequence[str], since: datetime) -> list[Row[Any]]:
-    """The operations of these kinds that were confirmed or done since then, oldest first."""
-    done = (
-        operations.c.kind.in_(kinds),
-        operations.c.state.in_(("done", "seconding")),
-        operations.c.decided_at > since,
-    )
-    return list(tx.execute(select(operations).where(*done).order_by(operations.c.decided_at, operations.c.id)))
+def digested(tx: Transaction) -> Row[Any]:
+    """When the leads were last told what others did (`digested_at`), and through which line (`digested_through`)."""
+    return tx.execute(select(programme.c.digested_at, programme.c.digested_through)).one()
 
 
-def digested_at(tx: Transaction) -> datetime | None:
-    """Up to when the leads were told what others did; None if they never were."""
-    at: datetime | None = tx.scalar(select(programme.c.digested_at))
-    return at
-
-
-def mark_digested(tx: Transaction, since: datetime | None) -> bool:
-    """Note that they were told up to now; False if somebody else told them meanwhile."""
-    same = programme.c.digested_at.is_not_distinct_from(since)
-    return tx.execute(update(programme).where(same).values(digested_at=tx.now)).rowcount > 0
+def mark_digested(tx: Transaction, before: Row[Any], through: int) -> bool:
+    """Note that they were told up to this line of the log; False if somebody else told them meanwhile."""
+    same = programme.c.digested_at.is_not_distinct_from(before.digested_at)
+    told = update(programme).where(same).values(digested_at=tx.now, digested_through=through)
+    return tx.execute(told).rowcount > 0
 
 
 def keep_undo(tx: Transaction, number: int, undoes: Mapping[str, Any]) -> None:
@@ -148,8 +145,9 @@ def keep_undo(tx: Transaction, number: int, undoes: Mapping[str, Any]) -> None:
 
 
 def change_request(tx: Transaction, number: int, request: Mapping[str, Any]) -> None:
-    """Give an operation that waits another request: a code that was sent for the old one confirms nothing any more."""
-    tx.execute(update(operations).where(operations.c.id == number).values(request=dict(request)))
+    """Give an operation that waits another request, and fifteen minutes more: a code for the old one confirms nothing."""
+    changed = {"request": dict(request), "expires_at": tx.now + codes.LIFE}
+    tx.execute(update(operations).where(operations.c.id == number).values(changed))
 
 
 def answered(tx: Transaction, number: int, answer: str) -> None:
@@ -179,29 +177,32 @@ def expire(tx: Transaction) -> int:
 
 
 def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
-    """Count a wrong code against the newest operation that this person holds a code for, somebody else's as well.
+    """Count a wrong code against every operation that this person holds a code for, somebody else's as well.
 
-    After three the operation ends.  Returns it as it now is; raises Problem `code-none-waiting` if nothing waits, and
-    then the try is counted all the same.
+    It may have been meant for any of them, and many open at once must not make a guess likelier.  After three an
+    operation ends; but once the codes of this number are long no guess can hit, and so none ends anything.  Returns the
+    newest operation as it now is; raises Problem `code-none-waiting` if nothing waits, and `code-long` once codes are long.
     """
+    long_already = code_length(tx, person) == codes.LONG
     tries.note(tx, person, "code")
-    held = (
-        select(operations)
-        .join(codes_table, codes_table.c.operation_id == operations.c.id)
-        .where(
-            codes_table.c.person_id == person,
-            codes_table.c.used_at.is_(None),
-            codes_table.c.expires_at > tx.now,
-            operations.c.state.in_(("waiting", "seconding")),
-        )
+    if long_already:
+        raise Problem("code-long")
+    held = select(codes_table.c.operation_id).where(
+        codes_table.c.person_id == person, codes_table.c.used_at.is_(None), codes_table.c.expires_at > tx.now
     )
-    row = tx.execute(held.order_by(codes_table.c.id.desc()).limit(1)).first()
-    if row is None:
+    charged = (
+        update(operations)
+        .where(operations.c.id.in_(held), operations.c.state.in_(("waiting", "seconding")))
+        .values(wrong_tries=operations.c.wrong_tries + 1)
+        .returning(operations.c.id, operations.c.wrong_tries)
+    )
+    rows = sorted(tx.execute(charged).all(), key=lambda row: row.id)
+    if not rows:
         raise Problem("code-none-waiting")
-    tx.execute(update(operations).where(operations.c.id == row.id).values(wrong_tries=row.wrong_tries + 1))
-    if row.wrong_tries + 1 >= WRONG_TRIES:
-        decide(tx, row.id, "refused", by=by)
-    return tx.execute(select(operations).where(operations.c.id == row.id)).one()
+    for row in rows:
+        if row.wrong_tries >= WRONG_TRIES:
+            decide(tx, row.id, "refused", by=by)
+    return tx.execute(select(operations).where(operations.c.id == rows[-1].id)).one()
 
 
 def _insert(

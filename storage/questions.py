@@ -1,7 +1,7 @@
 """What a phone was asked and has not answered yet: one question at a time, newer ones in place of older ones.
 
-`stop`: a text that may mean STOP is asked back about, once.  `invite`: is this your phone?  `move`: the same, of a new
-number, before a case is given it.  What an answer brings about is the business of whoever asked.
+`invite`: is this your phone?  `move`: the same, of a new number, before a case is given it.  Only what comes right after
+the text that asks can answer it.  What an answer brings about is the business of whoever asked.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sqlalchemy import Row, insert, select, update
 from storage.database import Transaction
 from storage.schema import questions
 
-Kind = Literal["stop", "invite", "move"]
+Kind = Literal["invite", "move"]
 LIFE = timedelta(days=7)
 
 
-def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int | None = None, operation_id: int | None = None) -> int:
+def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: int, message_id: int) -> int:
     """Open a question to a phone for seven days, in place of any other; returns its row id."""
     tx.execute(
         update(questions).where(questions.c.phone == phone, questions.c.closed_at.is_(None)).values(closed_at=tx.now)
@@ -28,6 +28,7 @@ def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int | None = None, 
         "kind": kind,
         "case_id": case_id,
         "operation_id": operation_id,
+        "message_id": message_id,
         "asked_at": tx.now,
         "expires_at": tx.now + LIFE,
     }
@@ -40,6 +41,11 @@ def open_on(tx: Transaction, phone: str) -> Row[Any] | None:
         questions.c.phone == phone, questions.c.closed_at.is_(None), questions.c.expires_at > tx.now
     )
     return tx.execute(query).first()
+
+
+def ask_again(tx: Transaction, question: int, message_id: int) -> None:
+    """Note the text by which a question was put once more."""
+    tx.execute(update(questions).where(questions.c.id == question).values(message_id=message_id))
 
 
 def close(tx: Transaction, question: int, answer: str | None) -> None:

@@ -41,7 +41,7 @@ OUT_STATES = (
 OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refused", "undone")
 BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
 CONSENT_KINDS = ("stop", "start", "doubt")
-QUESTION_KINDS = ("stop", "invite", "move")
+QUESTION_KINDS = ("invite", "move")
 ROLES = ("lead", "supervisor", "helper", "viewer")
 
 
@@ -85,7 +85,8 @@ programme = Table(
     Column("rehearsal", Boolean, nullable=False, comment="a rehearsal database never meets a real gateway"),
     Column("secret", LargeBinary, nullable=False, comment="derives the six-digit codes; never leaves the database"),
     Column("created_at", Moment, nullable=False),
-    Column("digested_at", Moment, comment="up to when the leads were told what others did"),
+    Column("digested_at", Moment, comment="when the leads were last told what others did"),
+    Column("digested_through", Integer, comment="the last line of the audit log that they were told of"),
     CheckConstraint("id = 1", name="one_programme"),
     comment="The one row that stamps this database.",
 )
@@ -265,7 +266,7 @@ codes = Table(
     Column("used_at", Moment),
     Index("one_code_per_person_and_operation", "operation_id", "person_id", unique=True),
     Index("codes_by_person", "person_id", "used_at"),
-    comment="Six digits that confirm an operation, sent only to the registered number.",
+    comment="Digits that confirm an operation, sent only to the registered number.",
 )
 
 broadcasts = Table(
@@ -300,7 +301,7 @@ broadcast_audience = Table(
     Column("frozen_at", Moment, nullable=False, comment="who was taken out since is skipped, and shown"),
     CheckConstraint("(group_id is null) <> (case_id is null)", name="group_or_case"),
     Index("audience_by_broadcast", "broadcast_id"),
-    comment="Whom a broadcast was previewed for; a later member is never added.",
+    comment="Whom a broadcast is for: of a group, who was in it at the preview, or at its hour if it has one.",
 )
 
 broadcast_texts = Table(
@@ -421,9 +422,10 @@ questions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("phone", Text, nullable=False),
-    Column("kind", Text, nullable=False, comment="stop: do you want no texts?  invite, move: is this your phone?"),
+    Column("kind", Text, nullable=False, comment="invite, move: is this your phone?"),
     Column("case_id", ForeignKey("cases.id")),
     Column("operation_id", ForeignKey("operations.id"), comment="the operation that asks"),
+    Column("message_id", ForeignKey("messages.id"), comment="the text that asks: only what comes after it can answer"),
     Column("asked_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("closed_at", Moment),

@@ -60,7 +60,7 @@ from storage.database import Database
 from storage.rules import Rules
 from storage.schedules import Hours
 from tests.stub_twilio import StubTwilio
-from tests.world import TEST, World
+from tests.world import TEST, World, broken_line
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "a token of ours"
 PUBLIC = "https://sms.example.org"
@@ -220,8 +220,7 @@ class Stage:
 
     def _has_number(self, name: str, phone: str) -> None:
         with self.db.transaction() as tx:
-            case = contacts.find_one(tx, self.phones[name])
-            contacts.save(tx, [Wanted(case.id, {"contact_phone_number": phone})], by=TEST)
+            contacts.save(tx, [Wanted(self.ids[name], {"contact_phone_number": phone})], by=TEST)
         self.phones[name] = phone
 
     def _gateway_answers(self, name: str, mode: str) -> None:
@@ -399,7 +398,7 @@ class Stage:
                 yield f"an answer to staff is no single plain text ({size}): {entry['body']}"
         yield from (f"Twilio would complain: {fault}" for fault in self.stub.spec_faults)
         with self.db.reading() as tx:
-            broken = audit.first_broken(tx)
+            broken = broken_line(tx)
             if broken is not None:
                 yield f"the audit chain is broken at {broken}"
             yield from _codes_written_down(tx)

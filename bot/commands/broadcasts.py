@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import Answer, Call, command, id_shown, number_of, person_shown
+from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
 from storage import broadcasts, cautions, codes, consent, contacts, messages, operations, people, schedules
@@ -79,6 +79,8 @@ def at(call: Call, number: str, when: Sequence[str]) -> Answer:
     """Let what waits for an ok go at a time, by each person's own clock."""
     row = _waiting(call, number)
     send_at = _time_meant(call, when)
+    if row.request.get("send_at") == send_at.isoformat(timespec="minutes"):
+        return kept_answer(call, row)
     broadcasts.amend(call.tx, row.id, send_at=send_at)
     return _ask_anew(call, row)
 
@@ -89,6 +91,10 @@ def also(call: Call, number: str, language: str, text: str) -> Answer:
     row = _waiting(call, number)
     if not _LANGUAGE.fullmatch(language):
         raise Problem("language-shape", typed=language)
+    if language not in row.request["texts"] and not broadcasts.count_readers(call.tx, row.id, language):
+        raise Problem("language-nobody", typed=language, number=row.id)
+    if row.request["texts"].get(language) == text:
+        return kept_answer(call, row)
     if twice := _look_twice(call, text):
         return twice
     broadcasts.amend(call.tx, row.id, text=(language, text))
@@ -119,7 +125,7 @@ def _time_meant(call: Call, words: Sequence[str]) -> datetime:
     Raises Problem `time-shape`, or `time-quiet` where nobody may be texted at that time.
     """
     today = call.tx.now.astimezone(ZoneInfo(call.tx.rules.time_zone)).replace(tzinfo=None)
-    *days, clock = words
+    *days, clock = words if _CLOCK.fullmatch(words[-1]) else [*words[1:], words[0]]
     found = _CLOCK.fullmatch(clock)
     day = call.sentences.day(days[0]) if days else None
     if found is None or len(days) > 1 or (days and day is None):
@@ -172,12 +178,35 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
     return answer
 
 
+def refuse_if_late(call: Call, number: int) -> None:
+    """Raises Problem `time-past` where the time of a broadcast is over for some by now: asked before a code is spent."""
+    row = broadcasts.broadcast(call.tx, number)
+    if row.state == "previewed" and row.send_at is not None:
+        at = datetime.fromisoformat(row.send_at)
+        if (zone := broadcasts.past_in(call.tx, number, at)) is not None:
+            raise Problem("time-past", time=f"{at:%H:%M}", zone=zone)
+
+
+def begin(tx: Transaction, number: int) -> None:
+    """The hour of a broadcast has come: it begins, or waits for a second lead if its group has grown beyond one ok."""
+    row = broadcasts.begin(tx, number)
+    if row.sendable <= tx.rules.second_person_above or codes.count_confirmed(tx, number) > 1:
+        return
+    operation = operations.operation(tx, number)
+    assert operation is not None
+    broadcasts.hold_back(tx, number)
+    operations.decide(tx, number, "seconding", by=Actor("worker"))
+    asked = ask_leads(tx, number, by=Actor("worker", operation.person_id))
+    values = {"number": number, "count": row.sendable, "leads": names(asked)}
+    _notify(tx, operation.person_id, lambda _: ("needs-second" if asked else "needs-second-none", values))
+
+
 def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     """Somebody would get it who was not shown so: what was confirmed is not what would be sent."""
     _drop(call, operation.id)
     if operation.person_id != call.person.id:
         told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
-        _notify_asker(call, operation, lambda _: told)
+        _notify(call.tx, operation.person_id, lambda _: told)
         return call.say(told)
     number = broadcasts.draft_again(call.tx, operation.id, message_id=call.message_id, by=call.by)
     asked_again = replace(call, words=operation.words, guess="")
@@ -189,7 +218,7 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
 def going(call: Call, number: int) -> Answer:
     """Launch a confirmed broadcast and say so."""
     row = broadcasts.broadcast(call.tx, number)
-    hold_s = 0 if row.kind == "text" else call.tx.rules.hold_s
+    hold_s = 0 if row.kind == "text" and row.send_at is None else call.tx.rules.hold_s
     operations.decide(call.tx, number, "done", by=call.by)
     broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
     values = {
@@ -253,7 +282,8 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
-    if call.guess or not codes.is_fresh(call.tx, call.person.id):
+    careful = bool(cautions.found_in([text], call.tx.rules.health_words))
+    if careful or call.guess or not codes.is_fresh(call.tx, call.person.id):
         return _ask(call, number)
     going(call, number)
     leaves = _leaves(call, case)
@@ -345,7 +375,7 @@ def _ask(call: Call, number: int, *, language: str | None = None) -> Answer:
         "twin": Spare(_twin_shown(call, number)),
         "text": Quote(preview.samples[0]),
         "code": codes.mask(operations.code_length(call.tx, call.person.id)),
-        "life": Spare(told["good-for"]),
+        "life": Spare(told["good-for"], cheap=True),
     }
     key, whom = _whom_asked(call, operation)
     code_id = operations.issue_code(call.tx, number, call.person.id)
@@ -386,8 +416,7 @@ def _same_words(call: Call) -> Answer | None:
     if same is None or same.kind != "tell":
         return None
     if same.state == "waiting" and same.answer:
-        code = next((c for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == same.id), None)
-        return Answer(same.answer, code.id if code is not None else None)
+        return kept_answer(call, same)
     # After a halt the same words are a new wish.
     running = broadcasts.broadcast(call.tx, same.id).state in ("expanding", "sending", "done")
     if same.state == "seconding" or (same.state == "done" and running):
@@ -436,9 +465,9 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
 
 
 def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
-    _notify_asker(
-        call,
-        operation,
+    _notify(
+        call.tx,
+        operation.person_id,
         lambda told: (
             "second-given",
             {
@@ -450,9 +479,9 @@ def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
     )
 
 
-def _notify_asker(call: Call, operation: Row[Any], saying: Callable[[Sentences], tuple[str, dict[str, Any]]]) -> None:
-    """Tell whoever asked, in their language, what a second person's ok came to."""
-    asker = people.by_id(call.tx, operation.person_id)
-    if asker is not None and consent.may_text(call.tx, asker.phone):
-        told = sentences(asker.language_code or call.tx.rules.language)
-        messages.queue(call.tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)
+def _notify(tx: Transaction, person_id: int | None, saying: Callable[[Sentences], tuple[str, dict[str, Any]]]) -> None:
+    """Tell somebody, in their language, what became of what they asked for."""
+    asker = people.by_id(tx, person_id)
+    if asker is not None and consent.may_text(tx, asker.phone):
+        told = sentences(asker.language_code or tx.rules.language)
+        messages.queue(tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.broadcasts import may_text_single
-from bot.commands.dispatch import Answer, Call, case_of, command, may_look_up, not_found, person_shown
+from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
-from bot.replies import Words, names, sentences
+from bot.replies import Spare, Words, names, sentences, shorten
 from storage import codes, consent, contacts, messages, operations, people, phones, questions
 from storage.errors import Problem
 
@@ -40,19 +40,24 @@ def find(call: Call, words: str) -> Answer:
 def move(call: Call, who: str, phone: str) -> Answer:
     """A case's new number: it changes when the new phone says yes."""
     case = case_of(call, who)
-    number = phones.find(phone, country=call.tx.rules.country)
-    if number is None:
-        raise Problem("number-shape", typed=phone)
-    if again := waiting_already(call):
+    try:
+        number = phones.read(phone, country=call.tx.rules.country, strict=call.tx.rules.strict_numbers)
+    except Problem:
+        raise Problem("number-shape", typed=phone) from None
+    if again := waiting_already(call) or _asked_already(call, case, "move", number.digits):
         return again
     if number.digits == case.contact_phone_number:
         return call.say(("move-same", {"person": Words(person_shown(case)), "phone": number.digits}))
-    if case.status == "closed":
-        return call.say(
-            ("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason("closed")})
-        )
-    request = {"case": case.id, "phone": number.digits}
-    values = {"person": Words(person_shown(case)), "phone": number.digits}
+    others = [other for other in contacts.on_phone(call.tx, number.digits) if is_seen(call, other)]
+    knows = people.may(call.person, "lead") or bool(others)
+    reason = "closed" if case.status == "closed" else _cannot_ask(call, number.digits, case) if knows else None
+    if reason:
+        return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
+    request = {"case": case.id, "phone": number.digits, "instead_of": case.contact_phone_number}
+    unsure = call.sentences.sentences["number-unsure"] if "number-unknown-range" in number.warnings else ""
+    if others:
+        unsure = call.sentences.sentences["number-shared"].format(person=shorten(person_shown(others[0]), 24))
+    values = {"person": Words(person_shown(case)), "phone": number.digits, "unsure": Spare(unsure)}
     return ask_with_code(call, "move", request, "ask-move", values)
 
 
@@ -61,14 +66,14 @@ def invite(call: Call, who: str) -> Answer:
     """Ask a case whether its phone may answer us; a yes makes it two-way."""
     case = case_of(call, who)
     shown = Words(person_shown(case))
-    if again := waiting_already(call):
+    if again := waiting_already(call) or _asked_already(call, case, "invite", case.contact_phone_number):
         return again
     if case.two_way:
         return call.say(("invite-already", {"person": shown}))
     if reason := _cannot_ask(call, case.contact_phone_number, case):
         return call.say(("ask-cannot", {"person": shown, "reason": call.sentences.reason(reason)}))
     may_text_single(call)
-    request = {"case": case.id, "phone": case.contact_phone_number}
+    request = {"case": case.id, "phone": case.contact_phone_number, "instead_of": case.contact_phone_number}
     if call.guess or not codes.is_fresh(call.tx, call.person.id):
         return ask_with_code(call, "invite", request, "ask-invite", {"person": shown})
     number = operations.note(
@@ -80,7 +85,12 @@ def invite(call: Call, who: str) -> Answer:
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: ask the phone."""
     case = contacts.contact(call.tx, int(operation.request["case"]))
-    if operation.kind == "invite" and (reason := _cannot_ask(call, operation.request["phone"], case)):
+    reason = "closed" if case.status == "closed" else None
+    if operation.kind == "invite":
+        reason = reason or _cannot_ask(call, operation.request["phone"], case)
+    if case.contact_phone_number != operation.request["instead_of"]:
+        reason = "changed"
+    if reason:
         operations.decide(call.tx, operation.id, "dropped", by=call.by)
         return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
     operations.decide(call.tx, operation.id, "done", by=call.by)
@@ -95,7 +105,8 @@ def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
     case = contacts.contact(call.tx, int(operation.request["case"]))
     question = questions.asked_by(call.tx, operation.id)
     answer = question.answer if question is not None else None
-    over = operation.decided_at < call.tx.now - questions.LIFE
+    closed = question is not None and question.closed_at is not None
+    over = closed or operation.decided_at < call.tx.now - questions.LIFE
     word = {"yes": "asked-yes", "no": "asked-no"}.get(answer or "", "asked-over" if over else "asked-open")
     return call.say((word, {"number": operation.id, "person": Words(person_shown(case))}))
 
@@ -109,21 +120,50 @@ def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> A
     case = contacts.contact(call.tx, int(request["case"]))
     phone = request["phone"]
     asked = questions.open_on(call.tx, phone)
-    if asked is None or (asked.kind != "stop" and asked.case_id == case.id):
-        questions.ask(call.tx, phone, "move" if kind == "move" else "invite", case_id=case.id, operation_id=number)
+    if asked is None or asked.case_id == case.id:
         told = sentences(case.language_code or call.tx.rules.language)
         text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
-        messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+        message_id = messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+        questions.ask(
+            call.tx,
+            phone,
+            "move" if kind == "move" else "invite",
+            case_id=case.id,
+            operation_id=number,
+            message_id=message_id,
+        )
     return call.say(("phone-asked", {"number": number, "person": Words(person_shown(case))}))
 
 
+def withdraw(call: Call, operation: Row[Any]) -> bool:
+    """Let whatever the phone answers change nothing any more; False if it was never asked or has answered."""
+    question = questions.asked_by(call.tx, operation.id)
+    if operation.state != "done" or (question is not None and question.closed_at is not None):
+        return False
+    if question is not None:
+        questions.close(call.tx, question.id, None)
+    operations.decide(call.tx, operation.id, "dropped", by=call.by)
+    return True
+
+
+def _asked_already(call: Call, case: Row[Any], kind: str, phone: str | None) -> Answer | None:
+    """A phone is asked the same once: also where two people have the idea, or a network brings one text twice."""
+    asked = questions.open_on(call.tx, phone) if phone is not None else None
+    if asked is None or asked.kind != kind or asked.case_id != case.id:
+        return None
+    return call.say(("asked-open", {"number": asked.operation_id, "person": Words(person_shown(case))}))
+
+
 def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
-    """Why a case's own phone cannot be asked, as a reason; None if it can."""
+    """Why a phone of which this person may know cannot be asked for a case, as a reason; None if it can."""
     if case.status == "closed":
         return "closed"
     if phone is None:
         return "no-number"
-    return None if consent.may_text(call.tx, phone) else "stopped"
+    if not consent.may_text(call.tx, phone):
+        return "doubt" if consent.newest(call.tx, phone) == "doubt" else "stopped"
+    asked = questions.open_on(call.tx, phone)
+    return "asked-already" if asked is not None and asked.case_id != case.id else None
 
 
 def _shown(call: Call, case: Row[Any]) -> str:

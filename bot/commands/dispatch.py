@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import codes, consent, contacts, groups, people, tries
+from storage import codes, consent, contacts, groups, operations, optwords, people, tries
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
@@ -171,8 +171,8 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
     raw = text.split()
     words = [clean(word) for word in raw]
     if not any(words):
-        raise Problem("verb-unknown", typed='""')
-    if _is_code("".join(words)):
+        return COMMANDS["menu"].run(call)
+    if _is_code(call, "".join(words)):
         words, raw, text = ["ok", "".join(words)], ["ok", *raw], f"ok {text}"
     if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
         words[0], words[1] = words[1], words[0]
@@ -205,11 +205,16 @@ def is_exact(tx: Transaction, person: Row[Any], text: str) -> bool:
     if not any(words):
         return False
     after_group = len(words) > 1 and _group(call, words[0]) is not None and _verb(call, words[1]) is not None
-    return _is_code("".join(words)) or _verb(call, words[0]) is not None or after_group
+    return _is_code(call, "".join(words)) or _verb(call, words[0]) is not None or after_group
 
 
-def _is_code(digits: str) -> bool:
-    return digits.isascii() and digits.isdigit() and len(digits) in (codes.SHORT, codes.LONG)
+def _is_code(call: Call, digits: str) -> bool:
+    """Whether digits alone are a code; ten of them only where codes are long, for they may be a phone number."""
+    if not (digits.isascii() and digits.isdigit()):
+        return False
+    return len(digits) == codes.SHORT or (
+        len(digits) == codes.LONG and operations.code_length(call.tx, call.person.id) == codes.LONG
+    )
 
 
 def _explain(call: Call, problem: Problem) -> Answer:
@@ -260,7 +265,7 @@ def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
     without a verb.
     """
     exact = _verb(call, words[0])
-    if words[0] in ("help", "info"):
+    if optwords.read(words[0]) == "help":
         exact = COMMANDS["menu"]
     if words[0] == "remove" and len(words) == 1:
         exact = None
@@ -361,7 +366,7 @@ def case_of(call: Call, word: str) -> Row[Any]:
             contacts.find_one(call.tx, word)  # says what is near
         raise Problem("case-unknown", typed=word)
     if len(seen) > 1:
-        raise Problem("case-ambiguous", typed=word, candidates=", ".join(case.case_id for case in seen))
+        raise Problem("case-ambiguous", typed=word, candidates=", ".join(map(person_shown, seen)))
     return seen[0]
 
 
@@ -390,8 +395,21 @@ def may_look_up(call: Call) -> None:
 
 
 def not_found(call: Call, times: int) -> None:
-    """Count people who were named and not found."""
-    tries.note(call.tx, call.person.id, "lookup", times)
+    """Count people who were named and not found; raises Problem `lookups-paused` if one text names too many of them."""
+    tries.note(call.tx, call.person.id, "lookup", min(times, LOOKUPS_AN_HOUR + 1))
+    if times > 1:
+        may_look_up(call)
+
+
+def kept_answer(call: Call, operation: Row[Any]) -> Answer:
+    """What was answered when this was asked, with its code: with a longer one, if guesses have come near it since."""
+    code = next((c for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == operation.id), None)
+    length = operations.code_length(call.tx, call.person.id)
+    if code is None or code.length >= length:
+        return Answer(operation.answer, code.id if code is not None else None)
+    text = operation.answer.replace(codes.mask(code.length), codes.mask(length))
+    operations.answered(call.tx, operation.id, text)
+    return Answer(text, operations.issue_code(call.tx, operation.id, call.person.id))
 
 
 def number_of(word: str) -> int | None:

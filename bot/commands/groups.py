@@ -14,6 +14,7 @@ from bot.commands.dispatch import (
     group_of,
     in_order,
     is_seen,
+    kept_answer,
     listed,
     may_look_up,
     not_found,
@@ -107,7 +108,7 @@ def delete(call: Call, group: str) -> Answer:
     values = {
         "number": number,
         "group": row.short,
-        "people": call.sentences.say(("people", {"count": row.members})),
+        "people": call.sentences.say(("one-person", {}) if row.members == 1 else ("people", {"count": row.members})),
         "stops": stops,
         "life": Spare(call.sentences.sentences["good-for"]),
         "code": mask_for(call),
@@ -287,7 +288,7 @@ def waiting_already(call: Call) -> Answer | None:
     """The same words within ten minutes get the same question and code while it waits."""
     same = operations.with_same_words(call.tx, call.person.id, call.words)
     if same is not None and same.state == "waiting" and same.answer and same.expires_at > call.tx.now:
-        return Answer(same.answer, _code_of(call, same.id))
+        return kept_answer(call, same)
     return None
 
 
@@ -308,10 +309,6 @@ def ask_with_code(call: Call, kind: str, request: dict[str, Any], key: str, valu
 def mask_for(call: Call) -> str:
     """What stands for the digits of this person's next code."""
     return codes.mask(operations.code_length(call.tx, call.person.id))
-
-
-def _code_of(call: Call, number: int) -> int | None:
-    return next((c.id for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == number), None)
 
 
 def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], words: str | None = None) -> int:

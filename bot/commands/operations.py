@@ -14,7 +14,7 @@ from bot.commands import cases as asking
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
-from bot.replies import Words, names, sentences
+from bot.replies import Words, names, sentences, shorten
 from storage import broadcasts, codes, consent, contacts, groups, messages, operations, people
 from storage.errors import Problem
 from storage.messages import OPEN
@@ -28,6 +28,9 @@ def ok(call: Call, code: str) -> Answer:
     if not digits.isdigit() or len(digits) not in (codes.SHORT, codes.LONG):
         raise Problem("code-shape")
     found = codes.matching(call.tx, call.person.id, digits)
+    if found is not None and found.used_at is None and found.length < operations.code_length(call.tx, call.person.id):
+        # Guesses may have come near it: what was asked before is asked again, with a longer one.
+        raise Problem("code-long")
     if found is None:
         return _wrong(call)
     row = operations.operation(call.tx, found.operation_id)
@@ -40,6 +43,8 @@ def ok(call: Call, code: str) -> Answer:
         return call.say(("code-expired", {"number": row.id}))
     if found.digest != operations.digest_of(row) or not _still_may(call, row):
         raise Problem("number-unknown", number=row.id)
+    if row.kind == "tell":
+        telling.refuse_if_late(call, row.id)
     if not codes.spend(call.tx, found.id):
         return _again(call, row)
     if row.kind == "tell":
@@ -55,6 +60,8 @@ def no(call: Call, number: str) -> Answer:
     """Drop what waits for an ok; bare where only one waits."""
     waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
     if number_of(number) is not None:
+        if (asked := _question(call, number)) is not None and asking.withdraw(call, asked):
+            return call.say(("asked-dropped", {"number": asked.id}))
         waiting = [row for row in waiting if row.id == number_of(number)]
         if not waiting:
             raise Problem("number-unknown", number=number)
@@ -71,6 +78,8 @@ def no(call: Call, number: str) -> Answer:
 def halt(call: Call, number: str) -> Answer:
     """Stop what has not left yet; bare where only one runs."""
     if number_of(number) is not None:
+        if _question(call, number) is not None:
+            return no(call, number)
         row = _broadcast(call, number)
     else:
         mine = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
@@ -78,6 +87,8 @@ def halt(call: Call, number: str) -> Answer:
             # Lean towards stopping: who says halt may mean what waits for an ok.
             waits = operations.waiting_of(call.tx, call.person.id) or _seconding(call)
             return no(call, "") if waits else call.say(("halt-none", {}))
+        # What waits for its hour can still be stopped in peace; what leaves now cannot.
+        mine = [b for b in mine if not _waits(call, b)] or mine
         if len(mine) > 1:
             numbers = names(b.id for b in mine)
             return call.say(("halt-several", {"count": len(mine), "numbers": numbers, "first": mine[0].id}))
@@ -143,10 +154,15 @@ def check(call: Call, number: str, who: str) -> Answer:
     return call.say(("check", values))
 
 
+def _waits(call: Call, row: Row[Any]) -> bool:
+    """Whether a confirmed broadcast waits for an hour of its own."""
+    return row.state == "expanding" and row.send_at is not None and row.hold_until > call.tx.now
+
+
 def _state_shown(call: Call, row: Row[Any]) -> str:
     """Where a broadcast is; of one that waits for its time, when that is."""
     told = call.sentences.sentences
-    if row.state == "expanding" and row.send_at and row.hold_until > call.tx.now:
+    if _waits(call, row):
         return told["state-scheduled"].format(time=call.sentences.day_and_time(row.send_at))
     return told[f"state-{row.state}"]
 
@@ -156,8 +172,10 @@ def undo(call: Call, number: str) -> Answer:
     """Take back one's own small operation within 24 hours; a lead anybody's."""
     asked = number_of(number)
     row = operations.operation(call.tx, asked) if asked is not None else None
-    if row is None or row.state != "done" or not row.undoes or not _may_undo(call, row):
+    if row is None or row.state not in ("done", "undone") or not row.undoes or not _may_undo(call, row):
         raise Problem("undo-unknown", number=number)
+    if row.state == "undone":
+        return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if "deleted" in row.undoes:
         return _bring_back(call, row)
     group = next((g for g in call.groups if g.id == row.group_id), None)
@@ -294,7 +312,12 @@ def _check_all(call: Call) -> Answer:
 def _shown(call: Call, number: int) -> str:
     """What a broadcast was for: its groups, or its one person."""
     shorts = [g.short for g in broadcasts.groups_of(call.tx, number)]
-    return ", ".join(shorts) or "1"
+    operation = operations.operation(call.tx, number)
+    if shorts or operation is None:
+        return ", ".join(shorts)
+    if operation.request.get("fixes"):
+        return f"{call.sentences.verb('fix')} {operation.request['fixes']}"
+    return shorten(person_shown(contacts.contact(call.tx, int(operation.request["cases"][0]))), 24)
 
 
 def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
@@ -302,6 +325,11 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     message = broadcasts.message_to(call.tx, row.id, case.id)
     who, number = Words(person_shown(case)), row.id
     if message is None:
+        if _waits(call, row) and set(contacts.groups_of(call.tx, case.id)) & {
+            g.short for g in broadcasts.groups_of(call.tx, number)
+        }:
+            reason = call.sentences.reason("scheduled")
+            return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
         if row.state in ("previewed", "expanding") and broadcasts.is_for(call.tx, number, case.id):
             reason = call.sentences.reason("previewed" if row.state == "previewed" else "queued")
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))

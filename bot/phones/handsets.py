@@ -23,6 +23,7 @@ TEXTS_A_PHONE = 60
 
 TAKEN_FOR: Mapping[str | None, str] = {
     "command": "read as a command",
+    "unheard": "not heard: too many texts",
     "inbox": "in the inbox",
     "stranger": "kept; from a stranger",
     "stop": "read as STOP",

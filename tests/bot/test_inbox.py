@@ -22,7 +22,7 @@ from storage import audit, consent, groups, messages, people, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.stub_twilio import StubTwilio, new_sid
-from tests.world import TEST, World
+from tests.world import TEST, World, broken_line
 
 ACCOUNT, TOKEN, PUBLIC = "AC" + "7" * 32, "a token", "https://sms.example.org"
 LENA, SAMUEL, AMA, KOFI = "233244000901", "233244000902", "233244000101", "233244000102"
@@ -99,7 +99,7 @@ def test_a_text_that_the_gateway_delivers_twenty_times_has_one_effect(app: Flask
     assert answers(db, SAMUEL) == ["anc: 1 in (now 2). To take back: undo 1"]
     with db.reading() as tx:
         assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 2
-        assert audit.first_broken(tx) is None
+        assert broken_line(tx) is None
 
 
 def test_the_same_words_under_another_id_are_another_text(app: Flask, db: Database) -> None:
@@ -163,7 +163,7 @@ def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
     with db.reading() as tx:
         assert messages.list_all(tx, state="set_aside") == [row]
         assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 1
-        assert audit.first_broken(tx) is None
+        assert broken_line(tx) is None
 
 
 def test_the_fault_of_one_text_costs_no_other_text_anything(app: Flask, db: Database) -> None:
@@ -213,6 +213,51 @@ def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: F
     run(db, "DROP TRIGGER gives_up")
     assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert [row.state for row in inbound(db)] == ["handled"]
+
+
+def test_a_doubt_that_is_tried_again_after_a_stop_asks_nothing(app: Flask, db: Database, clock: Any) -> None:
+    run(db, NO_CONFIRMING)
+    say(app, AMA, "please stop texting me")
+    run(db, "DROP TRIGGER no_confirming")
+    say(app, AMA, "Stop!")
+    clock.advance(seconds=31)
+    work(db)
+    assert {row.state for row in inbound(db)} == {"handled"}
+    assert [a.split(":")[1][:26] for a in answers(db, AMA)] == [" you will get no more texts"[:26]]
+    say(app, AMA, "2")
+    with db.reading() as tx:
+        assert consent.newest(tx, AMA) == "stop"
+
+
+@pytest.mark.parametrize(("said", "heard"), [("1", "stop"), ("Yes!", "stop"), ("YES", "stop"), ("2", "start")])
+def test_a_number_in_doubt_answers_our_question(app: Flask, db: Database, said: str, heard: str) -> None:
+    say(app, AMA, "please stop texting me")
+    say(app, AMA, said)
+    with db.reading() as tx:
+        assert consent.newest(tx, AMA) == heard
+
+
+def test_a_bare_no_is_asked_again_for_it_can_mean_either(app: Flask, db: Database) -> None:
+    say(app, AMA, "please stop texting me")
+    for _ in range(4):
+        say(app, AMA, "no")
+    with db.reading() as tx:
+        assert consent.newest(tx, AMA) == "doubt"
+    assert sum("Reply 1 to stop" in answer for answer in answers(db, AMA)) == 3
+
+
+def test_what_a_machine_with_a_name_says_is_held_and_not_asked_about(app: Flask, db: Database) -> None:
+    for sender in ("VODAFONE", "12345"):
+        say(app, sender, "please stop texting me")
+        assert answers(db, sender) == []
+        with db.reading() as tx:
+            assert not consent.may_text(tx, sender)
+
+
+def test_help_is_answered_while_a_number_is_in_doubt(app: Flask, db: Database) -> None:
+    say(app, AMA, "please stop texting me")
+    say(app, AMA, "help!")
+    assert "our staff will read it" in answers(db, AMA)[-1]
 
 
 def test_a_text_that_is_tried_again_is_read_as_the_gateway_said_it_was(app: Flask, db: Database, clock: Any) -> None:
@@ -281,7 +326,8 @@ def opted_out_receipt(app: Flask, db: Database, sid: str, of: str) -> None:
     """A text to Kofi that Twilio knows as `sid`, and a receipt at its address for the text `of`."""
     with db.transaction() as tx:
         number = messages.queue(tx, KOFI, "Hello", "notice")
-        tx.execute(schema.messages.update().values(state="accepted", attempts=1, gateway_id=sid))
+        sent = schema.messages.update().where(schema.messages.c.id == number)
+        tx.execute(sent.values(state="accepted", attempts=1, gateway_id=sid))
     form = STUB.receipt_form(of, KOFI, "undelivered", 21610)
     assert post(app, form, f"/status/twilio/{number}") == 200
 
@@ -291,6 +337,14 @@ def test_a_receipt_that_says_opted_out_is_a_stop(app: Flask, db: Database) -> No
     opted_out_receipt(app, db, sid, sid)
     with db.reading() as tx:
         assert not consent.may_text(tx, KOFI)
+
+
+def test_a_receipt_that_says_opted_out_ends_a_doubt(app: Flask, db: Database) -> None:
+    say(app, KOFI, "please stop texting me")
+    sid = new_sid()
+    opted_out_receipt(app, db, sid, sid)
+    with db.reading() as tx:
+        assert consent.newest(tx, KOFI) == "stop"
 
 
 def test_a_receipt_of_another_message_stops_nobody(app: Flask, db: Database) -> None:

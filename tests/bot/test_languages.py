@@ -134,6 +134,8 @@ def longest(said: Sentences) -> dict[str, Any]:
         "text": Quote("Clinic closed Friday, come on Monday. " * 40),
         "time": time,
         "total": 12345,
+        "unsure": Spare(told["number-shared"].format(person="Mama Nakalembe Wanjiku...")),
+        "zone": "America/Argentina/ComodRivadavia",
         "twin": Spare(told["twin"].format(person="Mama Nakalembe Wa...", number=123456)),
         "typed": Words(shorten("233244123456233244123456233244123456233244123456", 40)),
         "unknown": 12345,

@@ -119,7 +119,8 @@ def _theirs(tx: Any, lena: Actor) -> None:
     stopped, open_ = contacts.save(tx, [case("stopped", STOPPED), case("asked", ASKED)], by=TEST)
     groups.add(tx, anc.id, [stopped, open_], by=TEST)
     consent.hear(tx, STOPPED, "stop", words="stop", message_id=None, by=TEST)
-    questions.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked)
+    asking = messages.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)
+    questions.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
     assert (numbers[0], asked) == (OWN_FILLER + 1, 27)
 
 

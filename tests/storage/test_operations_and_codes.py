@@ -172,13 +172,13 @@ def test_the_third_wrong_code_ends_the_operation(world, lead, asked):
             operations.wrong_try(tx, lead.id, by=TEST)
 
 
-def test_a_wrong_code_counts_against_the_newest_that_waits(world, lead):
+def test_a_wrong_code_counts_against_all_that_wait_so_that_many_make_no_guess_likelier(world, lead):
     with world.db.transaction() as tx:
         first, second = ask(tx, lead), ask(tx, lead)
         operations.issue_code(tx, first, lead.id)
         operations.issue_code(tx, second, lead.id)
         assert operations.wrong_try(tx, lead.id, by=TEST).id == second
-        assert operations.operation(tx, first).wrong_tries == 0
+        assert [operations.operation(tx, n).wrong_tries for n in (first, second)] == [1, 1]
 
 
 def test_a_wrong_code_of_a_second_person_counts_against_what_they_were_asked_for(world, lead, asked):

@@ -23,17 +23,21 @@ def upgrade() -> None:
             "kind",
             sa.Text(),
             nullable=False,
-            comment="stop: do you want no texts?  invite, move: is this your phone?",
+            comment="invite, move: is this your phone?",
         ),
         sa.Column("case_id", sa.Integer(), nullable=True),
         sa.Column("operation_id", sa.Integer(), nullable=True, comment="the operation that asks"),
+        sa.Column(
+            "message_id", sa.Integer(), nullable=True, comment="the text that asks: only what comes after it can answer"
+        ),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True, comment="yes, no, or blank where it ran out or was replaced"),
-        sa.CheckConstraint("kind IN ('stop', 'invite', 'move')", name="question_kind"),
+        sa.CheckConstraint("kind IN ('invite', 'move')", name="question_kind"),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_questions_case_id")),
         sa.ForeignKeyConstraint(["operation_id"], ["operations.id"], name=op.f("fk_questions_operation_id")),
+        sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_questions_message_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_questions")),
         comment="What a phone was asked and has not answered yet; one at a time.",
     )
@@ -76,7 +80,16 @@ def upgrade() -> None:
             "digested_at",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="up to when the leads were told what others did",
+            comment="when the leads were last told what others did",
+        ),
+    )
+    op.add_column(
+        "programme",
+        sa.Column(
+            "digested_through",
+            sa.Integer(),
+            nullable=True,
+            comment="the last line of the audit log that they were told of",
         ),
     )
     op.add_column(
@@ -135,9 +148,13 @@ def downgrade() -> None:
     with op.batch_alter_table("consent_events") as table:
         table.drop_constraint("consent_kind", type_="check")
         table.create_check_constraint("consent_kind", "kind IN ('stop', 'start')")
+    # Without its hour a text would go at once, in the night perhaps: it is stopped, and a person asks again.
+    op.execute("UPDATE broadcasts SET state = 'halted' WHERE send_at IS NOT NULL AND state = 'expanding'")
+    op.execute("UPDATE broadcasts SET state = 'dropped' WHERE send_at IS NOT NULL AND state = 'previewed'")
     op.drop_column("broadcasts", "send_at")
     op.drop_column("codes", "length")
     op.drop_column("cases", "name_key")
+    op.drop_column("programme", "digested_through")
     op.drop_column("programme", "digested_at")
     op.drop_table("attempts")
     op.drop_table("tries")
