@@ -17,6 +17,12 @@ from tests.storage.rows import sheet
 from tests.world import TEST, World
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request):
+    """Each rule of the store holds on both databases."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def new_db(empty_file: Path):
     """Make a database of its own, with its own clock: `with new_db() as db`."""
