@@ -66,8 +66,8 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def engine() -> str:
-    """`sqlite`, or `postgresql` where a test runs on both."""
-    return "sqlite"
+    """The database of a test: what TEST_ENGINE says, else `sqlite`; the tests of the store run on both."""
+    return os.environ.get("TEST_ENGINE", "sqlite")
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ own on loopback: nothing in between is ours to pretend.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -59,6 +61,7 @@ from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
 from storage.schedules import Hours
+from tests.postgres import empty
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World
 
@@ -455,8 +458,15 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="module")
-def kept_db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def kept_db(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Database]:
     """One engine for all stories, so that each statement is compiled once."""
+    if os.environ.get("TEST_ENGINE") == "postgresql":
+        with (
+            request.getfixturevalue("postgres").database() as address,
+            contextlib.closing(Database(address)) as kept,
+        ):
+            yield kept
+        return
     db = Database(f"sqlite:///{tmp_path_factory.mktemp('stories') / 'story.db'}")
     event.listen(db.engine, "connect", _trust_the_disk)
     yield db
@@ -465,11 +475,13 @@ def kept_db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @pytest.fixture
 def stage(kept_db: Database, empty_file: Path, clock: Any, stub: StubTwilio, runner: asyncio.Runner) -> Iterator[Stage]:
-    kept_db.engine.dispose()
-    assert kept_db.file is not None
-    for left in kept_db.file.parent.glob("story.db*"):
-        left.unlink()
-    shutil.copy(empty_file, kept_db.file)
+    if kept_db.file is None:
+        empty(kept_db)
+    else:
+        kept_db.engine.dispose()
+        for left in kept_db.file.parent.glob("story.db*"):
+            left.unlink()
+        shutil.copy(empty_file, kept_db.file)
     stub.book.clear()
     stub.modes_for.clear()
     stub.spec_faults.clear()

@@ -111,7 +111,14 @@ def upgrade() -> None:
     with op.batch_alter_table("consent_events") as table:
         table.drop_constraint("consent_kind", type_="check")
         table.create_check_constraint("consent_kind", "kind IN ('stop', 'start', 'doubt')")
+    _tell_of_consent("STOP, START and what may mean STOP, per number, in order of receipt; the last one holds.")
     _fill_name_keys()
+
+
+def _tell_of_consent(comment: str) -> None:
+    # SQLite keeps no comments.
+    if op.get_bind().dialect.supports_comments:
+        op.create_table_comment("consent_events", comment)
 
 
 def _fill_name_keys() -> None:
@@ -135,6 +142,7 @@ def downgrade() -> None:
     with op.batch_alter_table("consent_events") as table:
         table.drop_constraint("consent_kind", type_="check")
         table.create_check_constraint("consent_kind", "kind IN ('stop', 'start')")
+    _tell_of_consent("STOP and START per number, in order of receipt; the last one holds.")
     op.drop_column("broadcasts", "send_at")
     op.drop_column("codes", "length")
     op.drop_column("cases", "name_key")
