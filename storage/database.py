@@ -224,6 +224,13 @@ def is_rehearsal(tx: Transaction) -> bool:
     return bool(tx.scalar(select(schema.programme.c.rehearsal)))
 
 
+def server(tx: Transaction) -> tuple[str, bool]:
+    """Which PostgreSQL this is, and whether what it has committed survives a power cut."""
+    version = str(tx.scalar(text("SHOW server_version"))).split()[0]
+    synced = tx.scalar(text("SHOW fsync")) == "on" and tx.scalar(text("SHOW synchronous_commit")) != "off"
+    return version, synced
+
+
 def sqlite_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     """Whether this SQLite library is free of the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6)."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
