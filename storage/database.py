@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import QueuePool
 
 from storage import schema
@@ -165,7 +165,10 @@ class Database:
         meanwhile, and that write no audit line.  Raises Lost if the engine gave the transaction up before our commit.
         """
         with self.engine.connect().execution_options(jumbe_writes=True) as connection, connection.begin():
-            yield Transaction(connection, self.clock, self.rules, alone=TURN if in_turn else None)
+            try:
+                yield Transaction(connection, self.clock, self.rules, alone=TURN if in_turn else None)
+            except PendingRollbackError as fault:
+                raise Lost("the connection to the database was lost") from fault
             if self._was_given_up(connection):
                 raise Lost("the database gave this transaction up before it was committed")
 

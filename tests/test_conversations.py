@@ -49,7 +49,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, func, insert, select
 
 from bot.app import create_app
 from bot.commands.dispatch import COMMANDS
@@ -569,3 +569,5 @@ def _next_number(stage: Stage, number: int) -> None:
     row = {"id": number - 1, "kind": "new", "door": "test", "state": "done", "asked_at": stage.clock.now}
     with stage.db.transaction() as tx:
         tx.execute(insert(schema.operations), row)
+        if not tx.is_sqlite:
+            tx.scalar(select(func.setval(func.pg_get_serial_sequence("operations", "id"), number - 1)))
