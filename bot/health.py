@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage import audit, messages, workers
 from storage.console import verified
-from storage.database import Database, is_rehearsal, sqlite_is_safe
+from storage.database import Database, is_rehearsal, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
 LOW_DISK = 256 * 1024 * 1024
@@ -84,18 +84,21 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     yield "database", True, f"{db.shown} answers and has the schema of this release"
     with db.reading() as tx:
         states = messages.count_states(tx)
-        fresh = workers.is_fresh(tx)
+        fresh = workers.count_fresh(tx)
+        engine = None if db.is_sqlite else server(tx)
         kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
         paused = messages.paused(tx)
         waiting = messages.not_leaving(tx)
         doubt = messages.in_doubt(tx)
         found = audit.verify(tx)
+    if engine is not None:
+        version, synced = engine
+        lost = "fsync or synchronous_commit is off, so a power cut may take back what was acknowledged: turn them on"
+        told = "every commit is synced, and any number of workers may serve it" if synced else lost
+        yield "postgresql", synced, f"PostgreSQL {version}: {told}"
     yield "stamp", True, kind
-    yield (
-        "worker",
-        fresh,
-        "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'",
-    )
+    at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
+    yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
     yield _paused(paused)
     yield _leaving(waiting)
     told = (

@@ -91,7 +91,7 @@ def _guarded(gateway: Gateway, request: Request, act: Callable[[], object]) -> i
 
 
 def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
-    with db.transaction() as tx:
+    with db.transaction(in_turn=receipt.opted_out) as tx:
         moved = messages.receive_receipt(
             tx,
             gateway=gateway,

@@ -206,12 +206,12 @@ class Worker:
                     return [], 0
             # Where the gate turns many away, ten thousand that expired or meet the night would take hours by the rate.
             at_most = BATCH if name in self._turned_away else worth
-            with self.db.transaction() as tx:
+            with self.db.transaction(in_turn=False) as tx:
                 self._claimed[name] = messages.claim(tx, name, self.owner, at_most)
         going, rest = self._claimed[name][:free], self._claimed[name][free:]
         if not going:
             return [], 0
-        with self.db.transaction() as tx:
+        with self.db.transaction(in_turn=False) as tx:
             leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
             held = waiting + rest
             if waiting:
@@ -236,8 +236,9 @@ class Worker:
         paused = {
             gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES
         }
+        audited = paused or any(isinstance(result, NotSent) and result.scope == "opted_out" for _, _, result in batch)
         try:
-            with self.db.transaction() as tx:
+            with self.db.transaction(in_turn=bool(audited)) as tx:
                 messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])
                 for gateway, handed, result in batch:
                     if isinstance(result, NotSent):
@@ -264,7 +265,7 @@ class Worker:
     def _give_back(self) -> None:
         while self._record():
             pass
-        with self.db.transaction() as tx:
+        with self.db.transaction(in_turn=False) as tx:
             for ids in self._claimed.values():
                 messages.release(tx, ids, self.owner)
             workers.leave(tx, self.owner)

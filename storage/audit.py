@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Text, exists, insert, select, type_coerce
 
-from storage.database import Transaction, insert_many
+from storage.database import TURN, Transaction, insert_many
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, people
 
@@ -64,7 +64,7 @@ def record(
     by: Actor,
 ) -> int:
     """Write one line of the audit log and the changes under it; returns its id."""
-    tx.alone("audit")
+    tx.alone(TURN)
     rows = [
         {
             "position": n,

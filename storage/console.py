@@ -34,6 +34,8 @@ def open_database() -> Database:
     """The database that the environment names, checked; raises Misconfigured."""
     told = settings.read()
     db = Database(told.database_url, told.rules())
+    if (command := click.get_current_context(silent=True)) is not None:
+        command.call_on_close(db.close)
     db.check()
     return db
 

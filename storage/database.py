@@ -5,6 +5,10 @@ Everything that differs between SQLite and PostgreSQL is here.  Only `transactio
 On SQLite we send our own BEGIN.  With the driver's own transactions a RELEASE of a savepoint commits (tried, with the
 defaults and with `isolation_level="IMMEDIATE"`), and a transaction that reads first and writes later fails with
 "database is locked" however long it would wait.  So a writer says BEGIN IMMEDIATE at once and waits its turn.
+
+On PostgreSQL a writer waits its turn too, by an advisory lock, so that what a verb has looked at still holds when it
+writes, the audit log is one chain, and no two verbs wait for each other.  Only what is proved to be safe beside any other
+writer says `in_turn=False`: claiming, handing over, settling and receipts, so that several workers send at once.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import QueuePool
 
 from storage import schema
@@ -44,6 +48,14 @@ from storage.rules import Rules
 
 Clock = Callable[[], datetime]
 BUSY_TIMEOUT_MS = 5_000
+"""No lock, and no free connection, is waited for longer: a gateway gives a webhook some ten seconds."""
+
+CONNECT_S = 5
+STALLED_MS = 60_000
+"""A writer that says nothing for so long has lost its network: PostgreSQL lets go of what it holds."""
+
+TURN = "audit"
+"""The lock of those who write in turn."""
 
 
 def utc_now() -> datetime:
@@ -61,10 +73,14 @@ class Transaction:
     `now` stays the same from begin to commit, so that everything written together is dated together.
     """
 
-    def __init__(self, connection: Connection, now: datetime, rules: Rules) -> None:
+    def __init__(self, connection: Connection, clock: Clock, rules: Rules, *, alone: str | None = None) -> None:
         self.connection = connection
-        self.now = now
         self.rules = rules
+        self._held: set[str] = set()
+        if alone is not None:
+            self.alone(alone)
+        # Only now: who waited for the turn writes after those before it.
+        self.now = clock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -90,10 +106,12 @@ class Transaction:
     def alone(self, what: str) -> None:
         """Wait until no other transaction holds `what`, and hold it to the end.
 
-        SQLite has one writer anyhow; PostgreSQL takes an advisory lock.
+        SQLite has one writer anyhow; PostgreSQL takes an advisory lock.  The order is the turn first, or not at all:
+        who holds anything else and then waits for the turn may wait for ever.
         """
-        if not self.is_sqlite:
-            self.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))"), {"what": what})
+        if not self.is_sqlite and what not in self._held:
+            self.execute(_HOLD, {"what": what, "stalled": str(STALLED_MS)})
+            self._held.add(what)
 
     def temporary(self, table: Table) -> None:
         """Make `table` ready and empty for this transaction; other connections never see it."""
@@ -131,22 +149,33 @@ class Database:
     def reading(self) -> Iterator[Transaction]:
         """Look at one moment of the database; whatever is written here is rolled back."""
         with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ")
             connection.begin()
             try:
-                yield Transaction(connection, self.clock(), self.rules)
+                yield Transaction(connection, self.clock, self.rules)
             finally:
                 connection.rollback()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Change the database: all that is done inside, or nothing.
+    def transaction(self, *, in_turn: bool = True) -> Iterator[Transaction]:
+        """Change the database: all that is done inside, or nothing; one writer at a time.
 
-        Raises Lost if the engine gave the transaction up before our commit.
+        With `in_turn=False` PostgreSQL lets it run beside others: only for statements that hold whatever others write
+        meanwhile, and that write no audit line.  Raises Lost if the engine gave the transaction up before our commit.
         """
         with self.engine.connect().execution_options(jumbe_writes=True) as connection, connection.begin():
-            yield Transaction(connection, self.clock(), self.rules)
-            if self.is_sqlite and not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+            try:
+                yield Transaction(connection, self.clock, self.rules, alone=TURN if in_turn else None)
+            except PendingRollbackError as fault:
+                raise Lost("the connection to the database was lost") from fault
+            if self._was_given_up(connection):
                 raise Lost("the database gave this transaction up before it was committed")
+
+    def _was_given_up(self, connection: Connection) -> bool:
+        """Whether the engine has rolled back, or will: PostgreSQL takes a COMMIT after a failed statement for a ROLLBACK."""
+        driver: Any = connection.connection.dbapi_connection
+        return not driver.in_transaction if self.is_sqlite else driver.info.transaction_status.name == "INERROR"
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -198,6 +227,13 @@ def is_rehearsal(tx: Transaction) -> bool:
     return bool(tx.scalar(select(schema.programme.c.rehearsal)))
 
 
+def server(tx: Transaction) -> tuple[str, bool]:
+    """Which PostgreSQL this is, and whether what it has committed survives a power cut."""
+    version = str(tx.scalar(text("SHOW server_version"))).split()[0]
+    synced = tx.scalar(text("SHOW fsync")) == "on" and tx.scalar(text("SHOW synchronous_commit")) != "off"
+    return version, synced
+
+
 def sqlite_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     """Whether this SQLite library is free of the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6)."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
@@ -219,13 +255,34 @@ def _read_url(url: str) -> URL:
     return read
 
 
+_HOLD = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(:what, 0)),"
+    " set_config('idle_in_transaction_session_timeout', :stalled, true)"
+)
+
+
 def _postgresql_engine(url: URL) -> Engine:
+    """A pool of connections; none waits longer for a lock than SQLite does, and all tell the time in UTC."""
+    patience = {"connect_timeout": CONNECT_S, "application_name": "jumbe"}
     try:
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(
+            url,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_timeout=BUSY_TIMEOUT_MS / 1000,
+            connect_args={name: value for name, value in patience.items() if name not in url.query},
+        )
     except ModuleNotFoundError as error:
         raise Misconfigured(
-            ["DATABASE_URL is for PostgreSQL and its driver is not here: pip install 'psycopg[binary]'"]
+            ["DATABASE_URL is for PostgreSQL and its driver is not here: pip install 'jumbe[postgres]'"]
         ) from error
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}; SET TIME ZONE 'UTC'")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
+    Update,
     and_,
     bindparam,
     case,
@@ -297,8 +298,10 @@ def is_due(tx: Transaction, gateway: str) -> bool:
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
     """Take up to `at_most` due messages of a gateway under a lease; returns their ids in the order to be sent.
 
-    One statement for both databases.
+    One statement for both databases, and one claim at a time: two that do not see each other's could each take a message
+    to the same phone.
     """
+    tx.alone("claim")
     turn = _next_in_turn(tx, gateway).limit(at_most).with_for_update(skip_locked=True, of=messages)
     taken = (
         update(messages)
@@ -358,7 +361,7 @@ def hand_over(
     if going:
         tx.execute(
             update(messages)
-            .where(messages.c.id == bindparam("row"), messages.c.state == "claimed")
+            .where(messages.c.id == bindparam("row"), messages.c.state == "claimed", messages.c.lease_owner == owner)
             .values(
                 state="sending",
                 attempt_id=bindparam("attempt"),
@@ -459,12 +462,14 @@ def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[i
     if of_others_than is not None:
         held = messages.c.lease_owner != of_others_than
     free = {"lease_owner": None, "lease_until": None, "settled_at": tx.now}
-    back = tx.execute(update(messages).where(messages.c.state == "claimed", held).values(state="queued", **free))
-    doubtful = (
-        update(messages)
-        .where(messages.c.state == "sending", held)
-        .values(state="unknown", reason="process-died", **free)
-    )
+
+    def of_the_dead(state: str) -> Update:
+        # What its worker is writing down this instant is not of a dead one.
+        rows = select(messages.c.id).where(messages.c.state == state, held).with_for_update(skip_locked=True)
+        return update(messages).where(messages.c.id.in_(rows))
+
+    back = tx.execute(of_the_dead("claimed").values(state="queued", **free))
+    doubtful = of_the_dead("sending").values(state="unknown", reason="process-died", **free)
     return back.rowcount, tx.execute(doubtful).rowcount
 
 
@@ -656,6 +661,8 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
         .outerjoin(codes_table, codes_table.c.id == messages.c.code_id)
         .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
         .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
+        # Held to the end: a worker that was thought dead must not hand over what another one has claimed since.
+        .with_for_update(of=messages)
     )
     return list(tx.execute(query))
 
@@ -754,7 +761,9 @@ def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) 
     passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
     tokens = min(max(1.0, rate_per_s), row.tokens + passed * rate_per_s)
     granted = min(wanted, int(tokens))
-    tx.execute(update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=tx.now))
+    # Of two workers the one that began first may come second: its earlier time must not fill the bucket twice.
+    filled = max(tx.now, row.refilled_at)
+    tx.execute(update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=filled))
     return granted
 
 

@@ -29,6 +29,12 @@ def last_seen(tx: Transaction) -> datetime | None:
     return tx.execute(select(func.max(workers.c.seen_at))).scalar()
 
 
+def count_fresh(tx: Transaction) -> int:
+    """How many workers were heard of within twenty seconds."""
+    fresh = select(func.count()).select_from(workers).where(workers.c.seen_at > tx.now - FRESH)
+    return int(tx.scalar(fresh))
+
+
 def is_fresh(tx: Transaction) -> bool:
     """Whether a worker was heard of within twenty seconds."""
     seen = last_seen(tx)

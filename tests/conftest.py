@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import storage  # noqa: F401  chooses the SQLite library before any plugin can
 from storage import migrate
 from storage.database import Database
 from storage.rules import Rules
+from tests.postgres import Postgres
+from tests.postgres import running as postgres_running
 from tests.world import World
 
 for name in [n for n in os.environ if n.startswith(("JUMBE_", "TWILIO_", "DATABASE_URL", "PUBLIC_URL", "PORT"))]:
@@ -55,11 +58,33 @@ def rules() -> Rules:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with postgres_running() as server:
+        yield server
+
+
 @pytest.fixture
-def db(tmp_path: Path, empty_file: Path, rules: Rules, clock: Clock):
+def engine() -> str:
+    """The database of a test: what TEST_ENGINE says, else `sqlite`; the tests of the store run on both."""
+    return os.environ.get("TEST_ENGINE", "sqlite")
+
+
+@pytest.fixture
+def address(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an upgraded, empty database for this test alone."""
+    if engine == "postgresql":
+        with request.getfixturevalue("postgres").database() as made:
+            yield made
+        return
     path = tmp_path / "test.db"
-    shutil.copy(empty_file, path)
-    database = Database(f"sqlite:///{path}", rules, clock)
+    shutil.copy(request.getfixturevalue("empty_file"), path)
+    yield f"sqlite:///{path}"
+
+
+@pytest.fixture
+def db(address: str, rules: Rules, clock: Clock) -> Iterator[Database]:
+    database = Database(address, rules, clock)
     yield database
     database.close()
 

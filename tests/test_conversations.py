@@ -34,7 +34,9 @@ own on loopback: nothing in between is ours to pretend.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -47,7 +49,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, func, insert, select
 
 from bot.app import create_app
 from bot.commands.dispatch import COMMANDS
@@ -59,6 +61,7 @@ from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
 from storage.schedules import Hours
+from tests.postgres import empty
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World, broken_line
 
@@ -454,8 +457,15 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="module")
-def kept_db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def kept_db(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Database]:
     """One engine for all stories, so that each statement is compiled once."""
+    if os.environ.get("TEST_ENGINE") == "postgresql":
+        with (
+            request.getfixturevalue("postgres").database() as address,
+            contextlib.closing(Database(address)) as kept,
+        ):
+            yield kept
+        return
     db = Database(f"sqlite:///{tmp_path_factory.mktemp('stories') / 'story.db'}")
     event.listen(db.engine, "connect", _trust_the_disk)
     yield db
@@ -464,11 +474,13 @@ def kept_db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @pytest.fixture
 def stage(kept_db: Database, empty_file: Path, clock: Any, stub: StubTwilio, runner: asyncio.Runner) -> Iterator[Stage]:
-    kept_db.engine.dispose()
-    assert kept_db.file is not None
-    for left in kept_db.file.parent.glob("story.db*"):
-        left.unlink()
-    shutil.copy(empty_file, kept_db.file)
+    if kept_db.file is None:
+        empty(kept_db)
+    else:
+        kept_db.engine.dispose()
+        for left in kept_db.file.parent.glob("story.db*"):
+            left.unlink()
+        shutil.copy(empty_file, kept_db.file)
     stub.book.clear()
     stub.modes_for.clear()
     stub.spec_faults.clear()
@@ -556,3 +568,5 @@ def _next_number(stage: Stage, number: int) -> None:
     row = {"id": number - 1, "kind": "new", "door": "test", "state": "done", "asked_at": stage.clock.now}
     with stage.db.transaction() as tx:
         tx.execute(insert(schema.operations), row)
+        if not tx.is_sqlite:
+            tx.scalar(select(func.setval(func.pg_get_serial_sequence("operations", "id"), number - 1)))

@@ -26,6 +26,7 @@ from openpyxl import Workbook, load_workbook
 from bot.cli import processes
 from storage import messages, migrate
 from storage.database import Database
+from tests.postgres import Postgres
 from tests.processes import (
     ACCOUNT,
     ROOT,
@@ -457,6 +458,49 @@ def test_there_is_one_worker_on_a_file(make: MakeJumbe):
     survivor.terminate()
     assert survivor.wait(20) == 0
     assert jumbe.rows("SELECT 1 FROM workers WHERE owner LIKE :pid", pid=f"{survivor.pid}-%") == []
+
+
+@pytest.fixture
+def shared(postgres: Postgres) -> Iterator[str]:
+    """The address of a PostgreSQL database that several workers serve."""
+    with postgres.database() as address:
+        yield address
+
+
+def test_two_workers_share_a_broadcast_and_when_one_dies_nobody_gets_it_twice_or_is_lost_unseen(
+    shared: str, make: MakeJumbe, stub: SlowTwilio
+):
+    jumbe = make(DATABASE_URL=shared, TWILIO_RATE="40")
+    phones = numbers(60)
+    jumbe.fill("anc", phones)
+    number = jumbe.launch("anc", "Come to the clinic tomorrow morning")
+    stub.delay_s = 0.5
+    for name in ("one", "two"):
+        jumbe.spawn("worker", as_name=name)
+    for name in ("one", "two"):
+        jumbe.until(lambda name=name: jumbe.is_up(name), 20, f"worker {name} is up")
+    owners = "SELECT count(DISTINCT lease_owner) FROM messages WHERE state IN ('claimed', 'sending')"
+    jumbe.until(lambda: jumbe.one(owners) == 2, 20, "both have some", 0.01)
+    jumbe.until(lambda: len(stub.sent()) >= 5, 20, "some have left", 0.01)
+
+    dead = f"{jumbe.kill('one')}-%"
+    held = "SELECT id, state, attempt_id FROM messages WHERE lease_owner LIKE :dead ORDER BY id"
+    left = jumbe.rows(held, dead=dead)
+    others = "SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending') AND coalesce(lease_owner, '') NOT LIKE :dead"
+    jumbe.until(lambda: jumbe.one(others, dead=dead) == 0, 20, "the other has sent the rest", 0.1)
+    assert jumbe.rows(held, dead=dead) == left, "a lease that runs is nobody else's"
+    jumbe.change("UPDATE messages SET lease_until = now() WHERE lease_owner LIKE :dead", dead=dead)
+    jumbe.until_idle(20)
+
+    book = Counter(message["to"].removeprefix("+") for message in stub.sent())
+    assert max(book.values()) == 1, f"sent twice: {[phone for phone, n in book.items() if n > 1]}"
+    rows = jumbe.rows("SELECT phone, state FROM messages WHERE broadcast_id = :n", n=number)
+    assert sorted(row.phone for row in rows) == phones
+    unknown = {row.phone for row in rows if row.state == "unknown"}
+    assert unknown == {row.phone for row in rows if row.state != "accepted"}
+    assert len(unknown) == sum(row.state == "sending" for row in left)
+    assert set(phones) - set(book) <= unknown, "lost without a word"
+    assert jumbe.terminate("two", 20)[0] == 0
 
 
 # -- 5: told to stop ---------------------------------------------------------------------------------------------------

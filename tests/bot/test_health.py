@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
 
 from bot import health
-from storage import messages
+from storage import messages, workers
 from storage.database import Database
+from tests.postgres import Postgres
 
 
 def said(db: Database) -> dict[str, tuple[bool, str]]:
@@ -86,3 +88,20 @@ def test_the_doctor_says_how_many_are_in_doubt_and_since_when(db: Database, cloc
     well, sentence = said(db)["unknown"]
     assert not well
     assert sentence.startswith("1 message may or may not have been sent, the oldest since 2026-11-03 10:05 UTC")
+
+
+def test_the_doctor_says_which_postgresql_it_is_and_how_many_workers_serve_it(postgres: Postgres, rules: Any) -> None:
+    with postgres.database() as address, contextlib.closing(Database(address, rules)) as db:
+        told = said(db)
+        assert told["worker"] == (False, "no worker was heard of for 20 seconds: start 'jumbe worker'")
+        with db.transaction() as tx:
+            workers.beat(tx, "one")
+        assert said(db)["worker"] == (True, "a worker is at work")
+        with db.transaction() as tx:
+            workers.beat(tx, "two")
+        assert said(db)["worker"] == (True, "2 workers are at work")
+        well, sentence = told["postgresql"]
+        with db.reading() as tx:
+            synced = tx.scalar(text("SHOW fsync")) == tx.scalar(text("SHOW synchronous_commit")) == "on"
+    assert well is synced and sentence.startswith("PostgreSQL ")
+    assert ("any number of workers" if synced else "a power cut may take back") in sentence

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from bot.app import create_app
 from bot.gateways.base import Request
@@ -21,6 +21,7 @@ from bot.worker import Worker
 from storage import audit, consent, groups, messages, people, schema
 from storage.database import Database
 from storage.rules import Rules
+from tests.breaking import break_rows, mend
 from tests.stub_twilio import StubTwilio, new_sid
 from tests.world import TEST, World, broken_line
 
@@ -82,11 +83,6 @@ def work(db: Database) -> None:
     asyncio.run(drain())
 
 
-def run(db: Database, sql: str) -> None:
-    with db.transaction() as tx:
-        tx.execute(text(sql))
-
-
 # -- once --------------------------------------------------------------------------------------------------------------
 
 
@@ -124,21 +120,29 @@ def test_half_a_character_is_kept_as_a_question_mark(app: Flask, db: Database) -
 
 # -- a fault in the handling -------------------------------------------------------------------------------------------
 
-NO_ADDING = """CREATE TRIGGER no_adding BEFORE INSERT ON audit WHEN NEW.verb = 'groups.add'
-               BEGIN SELECT RAISE(ABORT, 'not today, 233244000101'); END"""
-NO_CONFIRMING = """CREATE TRIGGER no_confirming BEFORE INSERT ON messages WHEN NEW.kind = 'consent'
-                   BEGIN SELECT RAISE(ABORT, 'not today'); END"""
-GIVES_UP = """CREATE TRIGGER gives_up BEFORE INSERT ON audit WHEN NEW.verb = 'groups.add'
-              BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"""
+NO_ADDING: dict[str, Any] = {"table": "audit", "when": "new.verb = 'groups.add'", "says": "not today, 233244000101"}
+NO_CONFIRMING: dict[str, Any] = {"table": "messages", "when": "new.kind = 'consent'", "says": "not today"}
+NO_HANDLING: dict[str, Any] = {
+    "table": "messages",
+    "when": "new.state = 'handled'",
+    "says": "not today",
+    "on": "UPDATE",
+}
+GIVES_UP: dict[str, Any] = NO_ADDING | {"says": "the disk is full", "gives_up": True}
+
+
+def fail(db: Database, fault: dict[str, Any]) -> None:
+    with db.transaction() as tx:
+        break_rows(tx, **fault)
 
 
 def test_a_text_whose_handling_fails_is_kept_and_tried_again(app: Flask, db: Database, clock: Any) -> None:
-    run(db, NO_ADDING)
+    fail(db, NO_ADDING)
     assert say(app, SAMUEL, "add anc kofi") == 200
     row = inbound(db)[0]
     assert (row.body, row.state, row.attempts) == ("add anc kofi", "received", 1)
     assert answers(db, SAMUEL) == []
-    run(db, "DROP TRIGGER no_adding")
+    mend(db, "audit")
     work(db)
     assert answers(db, SAMUEL) == [], "not before half a minute has passed"
     clock.advance(seconds=31)
@@ -150,7 +154,7 @@ def test_a_text_whose_handling_fails_is_kept_and_tried_again(app: Flask, db: Dat
 def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
     app: Flask, db: Database, clock: Any
 ) -> None:
-    run(db, NO_ADDING)
+    fail(db, NO_ADDING)
     say(app, SAMUEL, "add anc kofi")
     for _ in range(5):
         clock.advance(seconds=31)
@@ -167,7 +171,7 @@ def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
 
 
 def test_the_fault_of_one_text_costs_no_other_text_anything(app: Flask, db: Database) -> None:
-    run(db, NO_ADDING)
+    fail(db, NO_ADDING)
     say(app, SAMUEL, "add anc kofi")
     say(app, SAMUEL, "groups")
     say(app, AMA, "Hello")
@@ -177,14 +181,14 @@ def test_the_fault_of_one_text_costs_no_other_text_anything(app: Flask, db: Data
 
 
 def test_no_number_and_no_word_of_a_text_is_logged_when_it_fails(app: Flask, db: Database, caplog: Any) -> None:
-    run(db, NO_ADDING)
+    fail(db, NO_ADDING)
     say(app, SAMUEL, "add anc kofi")
     assert "could not be handled" in caplog.text
     assert not any(word in caplog.text for word in ("kofi", AMA, SAMUEL, "not today"))
 
 
 def test_a_stop_counts_although_its_handling_fails(app: Flask, db: Database) -> None:
-    run(db, NO_CONFIRMING)
+    fail(db, NO_CONFIRMING)
     assert say(app, AMA, "Stop. Thank you") == 200
     assert inbound(db)[0].state == "received"
     with db.reading() as tx:
@@ -193,10 +197,10 @@ def test_a_stop_counts_although_its_handling_fails(app: Flask, db: Database) -> 
 
 def test_a_start_that_is_tried_again_does_not_undo_a_later_stop(app: Flask, db: Database, clock: Any) -> None:
     say(app, AMA, "STOP")
-    run(db, NO_CONFIRMING)
+    fail(db, NO_CONFIRMING)
     say(app, AMA, "start!")
     say(app, AMA, "stop!")
-    run(db, "DROP TRIGGER no_confirming")
+    mend(db, "messages")
     clock.advance(seconds=31)
     work(db)
     assert {row.state for row in inbound(db)} == {"handled"}
@@ -206,11 +210,11 @@ def test_a_start_that_is_tried_again_does_not_undo_a_later_stop(app: Flask, db: 
 
 
 def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: Flask, db: Database) -> None:
-    run(db, GIVES_UP)
+    fail(db, GIVES_UP)
     sid = new_sid()
     assert say(app, SAMUEL, "add anc kofi", sid) == 503
     assert inbound(db) == []
-    run(db, "DROP TRIGGER gives_up")
+    mend(db, "audit")
     assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert [row.state for row in inbound(db)] == ["handled"]
 
@@ -261,14 +265,10 @@ def test_help_is_answered_while_a_number_is_in_doubt(app: Flask, db: Database) -
 
 
 def test_a_text_that_is_tried_again_is_read_as_the_gateway_said_it_was(app: Flask, db: Database, clock: Any) -> None:
-    run(
-        db,
-        """CREATE TRIGGER no_handling BEFORE UPDATE ON messages WHEN NEW.state = 'handled'
-               BEGIN SELECT RAISE(ABORT, 'not today'); END""",
-    )
+    fail(db, NO_HANDLING)
     assert post(app, {**STUB.inbound_form(AMA, "no more of this"), "OptOutType": "STOP"}) == 200
     assert inbound(db)[0].state == "received"
-    run(db, "DROP TRIGGER no_handling")
+    mend(db, "messages")
     clock.advance(seconds=31)
     work(db)
     assert (inbound(db)[0].state, inbound(db)[0].handled_as) == ("handled", "stop")

@@ -13,28 +13,57 @@ from storage.audit import Actor
 from storage.database import Database
 from storage.rules import Rules
 from tests.conftest import Clock
+from tests.postgres import empty
 from tests.storage.rows import sheet
 from tests.world import TEST, World
 
 
-@pytest.fixture(scope="session")
-def new_db(empty_file: Path):
-    """Make a database of its own, with its own clock: `with new_db() as db`."""
+def pytest_generate_tests(metafunc):
+    """Each rule of the store holds on both databases; one that is of one engine's nature is marked `only`."""
+    if "engine" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("engine", only.args if only else ("sqlite", "postgresql"))
+
+
+@pytest.fixture
+def bare(engine: str, tmp_path: Path, request: pytest.FixtureRequest):
+    """The address of a database without any table."""
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/bare.db"
+        return
+    with request.getfixturevalue("postgres").database(upgraded=False) as address:
+        yield address
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_db(request: pytest.FixtureRequest, empty_file: Path):
+    """An empty database with its own clock, for one example at a time: `with new_db() as db`."""
+
+    @contextlib.contextmanager
+    def on_sqlite(settled: Rules):
+        with tempfile.TemporaryDirectory() as room:
+            path = shutil.copy(empty_file, Path(room) / "one.db")
+            with contextlib.closing(Database(f"sqlite:///{path}", settled, Clock())) as db:
+                yield db
+
+    @contextlib.contextmanager
+    def on_postgresql(settled: Rules):
+        empty(kept)
+        kept.rules, kept.clock = settled, Clock()
+        yield kept
 
     @contextlib.contextmanager
     def make(**rules):
         settled = {"name": "Demo clinic", "time_zone": "Africa/Accra", "country": "GH", "hours": None,
                    "default_gateway": "simulator", "gateways": frozenset({"simulator"})} | rules  # fmt: skip
-        with tempfile.TemporaryDirectory() as room:
-            path = Path(room) / "one.db"
-            shutil.copy(empty_file, path)
-            db = Database(f"sqlite:///{path}", Rules(**settled), Clock())
-            try:
-                yield db
-            finally:
-                db.close()
+        with (on_sqlite if request.param == "sqlite" else on_postgresql)(Rules(**settled)) as db:
+            yield db
 
-    return make
+    if request.param == "sqlite":
+        yield make
+        return
+    with request.getfixturevalue("postgres").database() as address, contextlib.closing(Database(address)) as kept:
+        yield make
 
 
 @pytest.fixture

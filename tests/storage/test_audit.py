@@ -28,12 +28,28 @@ def first_broken(db):
         return audit.first_broken(tx)
 
 
+class Tamperer:
+    """What another program does to the database, with question marks on either engine."""
+
+    def __init__(self, connection, mark):
+        self.connection, self.mark = connection, mark
+
+    def execute(self, statement, values=()):
+        return self.connection.execute(statement.replace("?", self.mark), values)
+
+
 @contextlib.contextmanager
 def tampering(db):
-    """Another program has the file open and is under none of our rules."""
+    """Another program has the database open and is under none of our rules."""
     db.close()
-    other = sqlite3.connect(db.file)
-    yield other
+    if db.is_sqlite:
+        other, mark = sqlite3.connect(db.file), "?"
+    else:
+        import psycopg
+
+        other, mark = psycopg.connect(db.url.set(drivername="postgresql").render_as_string(hide_password=False)), "%s"
+        other.execute("SET session_replication_role = replica")  # no foreign keys
+    yield Tamperer(other, mark)
     other.commit()
     other.close()
 

@@ -11,9 +11,9 @@ from tests.world import World
 
 
 @pytest.fixture
-def jumbe(world: World, monkeypatch, capsys):
+def jumbe(world: World, address, monkeypatch, capsys):
     """Run a command on a log of four lines; returns exit status, what it printed, and what it complained of."""
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{world.db.file}")
+    monkeypatch.setenv("DATABASE_URL", address)
     world.group("anc", world.case("ama", "233244123456"))
     world.person("Esi", "233241110001")
 

@@ -1,4 +1,4 @@
-"""Two doors to one file: what is kept, what is not, who waits, and which library may open it."""
+"""Two doors to one database: what is kept, what is not, who waits, and which library may open a file."""
 
 import sqlite3
 import subprocess
@@ -28,9 +28,9 @@ def shorts(db):
 
 
 @pytest.fixture
-def other(db):
-    """A second Database object on the same file, as another process has one."""
-    second = Database(str(db.url), db.rules, db.clock)
+def other(db, address):
+    """A second Database object on the same database, as another process has one."""
+    second = Database(address, db.rules, db.clock)
     yield second
     second.close()
 
@@ -120,8 +120,8 @@ with db.transaction() as tx:
 """
 
 
-def test_a_process_killed_after_the_release_and_before_the_commit_leaves_nothing(db):
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(db.url)], check=False, capture_output=True)
+def test_a_process_killed_after_the_release_and_before_the_commit_leaves_nothing(db, address):
+    ended = subprocess.run([sys.executable, "-c", KILLED, address], check=False, capture_output=True)
     assert ended.returncode == -9, ended.stderr.decode()
     assert shorts(db) == []
 
@@ -173,6 +173,7 @@ def test_a_reader_waits_for_no_writer_and_sees_one_moment(db, other):
 # -- one library -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.only("sqlite")
 def test_the_whole_process_has_one_sqlite_library(db):
     assert sys.modules["sqlite3"] is pysqlite3
     assert sys.modules["sqlite3.dbapi2"] is pysqlite3.dbapi2
@@ -208,6 +209,7 @@ def test_a_library_is_safe_that_is_free_of_the_wal_reset_bug(version, safe):
     assert sqlite_is_safe(version) is safe
 
 
+@pytest.mark.only("sqlite")
 def test_a_safe_library_keeps_a_log_and_syncs_every_commit_and_every_key_is_held(db):
     with db.reading() as tx:
         kept = {
@@ -217,6 +219,7 @@ def test_a_safe_library_keeps_a_log_and_syncs_every_commit_and_every_key_is_held
     assert kept == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
+@pytest.mark.only("sqlite")
 def test_an_unsafe_library_refuses_a_file_with_a_log_and_keeps_a_journal_in_its_own(db, tmp_path, monkeypatch):
     shorts(db)
     monkeypatch.setattr(database, "sqlite_is_safe", lambda: False)
@@ -299,8 +302,9 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(db):
 def test_a_row_that_a_unique_key_already_has_is_skipped(db):
     row = {"name": "simulator", "tokens": 1.0, "refilled_at": db.clock()}
     with db.transaction() as tx:
-        assert tx.execute(insert_new(tx, schema.gateways).values(row)).rowcount == 1
-        assert tx.execute(insert_new(tx, schema.gateways).values(row | {"tokens": 9.0})).rowcount == 0
+        new = insert_new(tx, schema.gateways).returning(schema.gateways.c.name)
+        assert tx.execute(new.values(row)).scalars().all() == ["simulator"]
+        assert tx.execute(new.values(row | {"tokens": 9.0})).scalars().all() == []
         assert tx.scalar(select(schema.gateways.c.tokens)) == 1.0
 
 

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage import consent, contacts, groups, imports
 from storage.console import sentence
 from storage.errors import Problem
 from storage.schema import audit, cases, memberships
+from tests.breaking import break_rows
 from tests.storage.rows import Cell, sheet
 from tests.world import TEST
 
@@ -274,7 +275,8 @@ def test_a_plan_holds_no_longer_after_any_change_of_a_case_or_a_group(world, cli
 
 def test_members_come_in_all_of_them_or_none(world, clinic):
     with world.db.transaction() as tx:
-        tx.execute(text("CREATE TRIGGER fault BEFORE INSERT ON memberships WHEN new.case_id = (SELECT id FROM cases WHERE external_id = 'twin1') BEGIN SELECT raise(ABORT, 'a fault in the middle'); END"))  # fmt: skip
+        twin = "new.case_id = (SELECT id FROM cases WHERE external_id = 'twin1')"
+        break_rows(tx, "memberships", twin, "a fault in the middle")
     with pytest.raises(IntegrityError, match="a fault in the middle"):
         apply(world, clinic, sheet("kofi", "twin1", "twin2"))
     assert members(world, clinic) == ["ama"]
@@ -521,9 +523,7 @@ def test_two_other_names_of_one_column_are_refused_rather_than_guessed_between(w
 
 def test_cases_come_in_all_of_them_or_none(world):
     with world.db.transaction() as tx:
-        tx.execute(
-            text("CREATE TRIGGER fault BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'a fault at the end'); END")
-        )
+        break_rows(tx, "audit", says="a fault at the end")
     with pytest.raises(IntegrityError, match="a fault at the end"):
         load(world, AMA, {"external_id": "kofi"})
     with world.db.reading() as tx:

@@ -1,5 +1,6 @@
 """The row is the queue: moves that only go forward, one in flight to a phone, and a gate just before the call."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from graphlib import TopologicalSorter
@@ -714,11 +715,14 @@ def test_messages_are_listed_newest_first_by_state_phone_and_direction(db):
 def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
     """A queue of a million rows must cost no more than one of ten."""
     with db.reading() as tx:
+        if not db.is_sqlite:
+            tx.execute(text("SET LOCAL enable_seqscan = off"))  # of an empty table it would read the whole
         for question in (
             "SELECT id FROM messages WHERE state = 'queued' AND gateway = 'x' ORDER BY priority, due_at, id LIMIT 1",
-            "SELECT id FROM messages WHERE state = 'received' AND due_at <= 'x'",
-            "SELECT id FROM messages WHERE state = 'queued' AND expires_at <= 'x' LIMIT 1000",
+            "SELECT id FROM messages WHERE state = 'received' AND due_at <= '2026-11-03'",
+            "SELECT id FROM messages WHERE state = 'queued' AND expires_at <= '2026-11-03' LIMIT 1000",
             "SELECT id FROM messages WHERE broadcast_id = 1 AND state = 'queued'",
         ):
-            plan = " ".join(row.detail for row in tx.execute(text(f"EXPLAIN QUERY PLAN {question}")))
-            assert "USING" in plan and "INDEX messages_" in plan, plan
+            explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"
+            plan = " ".join(str(row[-1]) for row in tx.execute(text(f"{explain} {question}")))
+            assert re.search(r"USING.* INDEX messages_|Index.* messages_", plan), plan

@@ -14,15 +14,24 @@ from storage.errors import Misconfigured
 
 def written(db):
     """The schema as the database keeps it, word for word."""
+    query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
     with db.reading() as tx:
-        rows = tx.execute(
-            text("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2")
-        )
-        return [tuple(row) for row in rows]
+        return [tuple(row) for row in tx.execute(text(query if db.is_sqlite else POSTGRESQL))]
+
+
+POSTGRESQL = """
+SELECT 'index' AS type, indexname AS name, indexdef AS sql FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'constraint', conname, conrelid::regclass || ' ' || pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT 'table', relname, obj_description(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+ORDER BY 1, 2
+""".replace("::", r"\:\:")
 
 
 def indexes(db):
-    return {name: " ".join(sql.split()) for kind, name, sql in written(db) if kind == "index"}
+    return {n: " ".join(sql.split()) for kind, n, sql in written(db) if kind == "index" and not n.startswith("alembic")}
 
 
 def test_the_migrated_schema_is_the_schema_of_the_code(db):
@@ -33,9 +42,9 @@ def test_the_migrated_schema_is_the_schema_of_the_code(db):
         assert compare_metadata(context, schema.metadata) == []
 
 
-def test_every_default_and_constraint_is_the_one_of_the_code_by_its_name(db, tmp_path):
+def test_every_default_and_constraint_is_the_one_of_the_code_by_its_name(db, bare):
     """Also those that Alembic does not compare: a refusal is told apart by its name."""
-    meant = Database(f"sqlite:///{tmp_path}/meant.db")
+    meant = Database(bare)
     with meant.transaction() as tx:
         schema.metadata.create_all(tx.connection)
 
@@ -69,7 +78,7 @@ def test_the_schema_says_which_migration_makes_it():
 def test_a_database_in_use_goes_down_and_up_again_to_the_same_schema(lived):
     before = written(lived)
     assert migrate.downgrade(lived, "base") is None
-    assert [name for _, name, _ in written(lived) if name != "alembic_version"] == []
+    assert [name for _, name, _ in written(lived) if not name.startswith("alembic_version")] == []
     assert migrate.upgrade(lived) == schema.REVISION
     assert written(lived) == before
     lived.check()
@@ -93,7 +102,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(lived):
         tx.execute(text("CREATE VIEW in_the_way AS SELECT * FROM audit"))
         tx.execute(text("CREATE TABLE keeps_a_case (id INTEGER REFERENCES cases (id))"))
         tx.execute(text("INSERT INTO keeps_a_case SELECT min(id) FROM cases"))
-    with pytest.raises(Exception, match=r"FOREIGN KEY|in_the_way"):
+    with pytest.raises(Exception, match=r"FOREIGN KEY|in_the_way|keeps_a_case"):
         migrate.downgrade(lived, "base")
     with lived.transaction() as tx:
         tx.execute(text("DROP VIEW in_the_way"))

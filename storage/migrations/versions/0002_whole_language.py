@@ -124,7 +124,19 @@ def upgrade() -> None:
     with op.batch_alter_table("consent_events") as table:
         table.drop_constraint("consent_kind", type_="check")
         table.create_check_constraint("consent_kind", "kind IN ('stop', 'start', 'doubt')")
+    _tell_of(
+        consent_events="STOP, START and what may mean STOP, per number, in order of receipt; the last one holds.",
+        codes="Digits that confirm an operation, sent only to the registered number.",
+        broadcast_audience="Whom a broadcast is for: of a group, who was in it at the preview, or at its hour if it has one.",
+    )
     _fill_name_keys()
+
+
+def _tell_of(**comments: str) -> None:
+    # SQLite keeps no comments.
+    if op.get_bind().dialect.supports_comments:
+        for table, comment in comments.items():
+            op.create_table_comment(table, comment)
 
 
 def _fill_name_keys() -> None:
@@ -151,6 +163,11 @@ def downgrade() -> None:
     # Without its hour a text would go at once, in the night perhaps: it is stopped, and a person asks again.
     op.execute("UPDATE broadcasts SET state = 'halted' WHERE send_at IS NOT NULL AND state = 'expanding'")
     op.execute("UPDATE broadcasts SET state = 'dropped' WHERE send_at IS NOT NULL AND state = 'previewed'")
+    _tell_of(
+        consent_events="STOP and START per number, in order of receipt; the last one holds.",
+        codes="Six digits that confirm an operation, sent only to the registered number.",
+        broadcast_audience="Whom a broadcast was previewed for; a later member is never added.",
+    )
     op.drop_column("broadcasts", "send_at")
     op.drop_column("codes", "length")
     op.drop_column("cases", "name_key")

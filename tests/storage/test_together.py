@@ -1,0 +1,400 @@
+"""Several writers at once: what holds when two workers, two texts or two sheets come at the same moment.
+
+On SQLite they take turns by nature; on PostgreSQL this is what `in_turn` and the locks are for.
+"""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from bot import inbox
+from bot.gateways.base import Inbound
+from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, people
+from storage.audit import Actor
+from storage.contacts import Wanted
+from storage.database import Database, Lost
+from storage.errors import Problem
+from storage.messages import Settled
+from storage.schema import gateways
+from storage.schema import messages as table
+from tests.world import TEST, World
+
+PHONES = [f"2332000000{n:02}" for n in range(20)]
+
+
+@pytest.fixture
+def others(db, address):
+    """Four more Database objects on the same database, as four other processes have them."""
+    made = [Database(address, db.rules, db.clock) for _ in range(4)]
+    yield made
+    for each in made:
+        each.close()
+
+
+def at_once(*acts):
+    """Run these at the same moment; returns what each returned, or the exception that it raised."""
+    gate = threading.Barrier(len(acts))
+
+    def run(act):
+        gate.wait()
+        try:
+            return act()
+        except Exception as fault:  # noqa: BLE001  the outcome is looked at
+            return fault
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(run, acts))
+
+
+def queue_some(db, phones, times=1):
+    with db.transaction() as tx:
+        return [messages.queue(tx, p, f"text {n}", "text") for n in range(times) for p in phones]
+
+
+# -- the turn ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_audit_log_is_one_chain_whoever_writes(db, others):
+    def write(which, name):
+        for n in range(10):
+            with which.transaction() as tx:
+                audit.record(tx, "test", name, n, by=TEST)
+
+    at_once(*(lambda w=w, n=n: write(w, f"writer {n}") for n, w in enumerate(others)))
+    with db.reading() as tx:
+        found = audit.verify(tx)
+    assert (found.breach, found.holds) == (None, 40)
+
+
+def test_lines_that_are_written_out_of_turn_are_one_chain_too(db, others):
+    def write(which):
+        for n in range(10):
+            with which.transaction(in_turn=False) as tx:
+                audit.record(tx, "test", "anything", n, by=TEST)
+
+    at_once(*(lambda w=w: write(w) for w in others))
+    with db.reading() as tx:
+        assert (audit.verify(tx).breach, audit.verify(tx).holds) == (None, 40)
+
+
+def test_who_waited_for_the_turn_writes_at_the_later_time(db, others, clock):
+    began = threading.Event()
+
+    def wait_and_write():
+        began.set()
+        with others[0].transaction() as tx:
+            return tx.now
+
+    with ThreadPoolExecutor(1) as pool:
+        with db.transaction() as tx:
+            groups.create(tx, "anc", by=TEST)
+            late = pool.submit(wait_and_write)
+            began.wait()
+            time.sleep(0.05)
+            now = clock.advance(seconds=3)
+        assert late.result() == now
+
+
+def test_one_number_that_two_verify_at_once_has_one_owner_and_one_who_waits(db, others):
+    def claim_number(which, name):
+        wanted = {"external_id": name, "contact_phone_number": PHONES[0], "contact_phone_number_is_verified": True}
+        with which.transaction() as tx:
+            return contacts.save(tx, [Wanted(None, wanted)], by=TEST)[0]
+
+    made = at_once(*(lambda w=w, n=n: claim_number(w, f"case {n}") for n, w in enumerate(others)))
+    assert all(isinstance(number, int) for number in made), made
+    with db.reading() as tx:
+        standing = contacts.standing(tx, contacts.contact(tx, made[0]))
+    assert standing.owner is not None and len(standing.waiting) == 3
+
+
+@pytest.mark.parametrize(("verb", "key"), [("group", "group-exists"), ("person", "person-exists")])
+def test_what_two_make_at_once_is_made_once_and_the_second_is_told(others, verb, key):
+    def make(which):
+        with which.transaction() as tx:
+            if verb == "group":
+                return groups.create(tx, "anc", by=TEST)
+            return people.add(tx, "Esi Mensah", PHONES[0], "lead", by=TEST)
+
+    outcomes = at_once(*(lambda w=w: make(w) for w in others))
+    refused = [o for o in outcomes if isinstance(o, Exception)]
+    assert len(refused) == 3
+    assert {str(o.key) for o in refused if isinstance(o, Problem)} == {key}
+
+
+def test_one_text_that_comes_twice_at_once_is_taken_once(db, others):
+    came = [lambda w=w: inbox.take(w, "simulator", Inbound("SM1", PHONES[0], "", "hello")) for w in others]
+    assert sorted(at_once(*came)) == [False, False, False, True]
+    with db.reading() as tx:
+        assert messages.count_states(tx)["handled"] == 1
+
+
+def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, others):
+    """Each STOP and START is heard with its text, so what was kept last is what holds."""
+    for n in range(5):
+        words = ["stop", "start", "stop", "start"]
+        came = [
+            lambda w=w, word=word, sid=f"SM{n}{k}": inbox.take(w, "simulator", Inbound(sid, PHONES[0], "", word))
+            for k, (w, word) in enumerate(zip(others, words, strict=True))
+        ]
+        assert at_once(*came) == [True] * 4
+    with db.reading() as tx:
+        kept = [row.body for row in reversed(messages.list_all(tx, direction="in"))]
+        assert [event.kind for event in consent.history(tx, PHONES[0])] == kept
+        assert consent.newest(tx, PHONES[0]) == kept[-1]
+        assert all(row.state == "handled" for row in messages.list_all(tx, direction="in"))
+
+
+def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
+    world = World(db)
+    world.group("anc", world.case("ama", PHONES[0]))
+    esi = world.person("Esi Mensah", PHONES[1])
+    inbox.take(db, "simulator", Inbound("SM1", PHONES[1], "", "tell anc Clinic closed Friday"))
+    with db.reading() as tx:
+        typed = codes.alive(tx, esi.id).pop()
+    came = [
+        lambda w=w, k=k: inbox.take(w, "simulator", Inbound(f"OK{k}", PHONES[1], "", f"ok {typed}"))
+        for k, w in enumerate(others)
+    ]
+    assert at_once(*came) == [True] * 4
+    with db.reading() as tx:
+        launched = [line for line in audit.list_last(tx) if line.verb == "broadcasts.launch"]
+    assert len(launched) == 1
+
+
+def test_a_reader_sees_one_moment_whatever_is_written_beside_it(db, others):
+    with others[0].reading() as look:
+        assert messages.count_states(look) == {}
+        queue_some(db, PHONES)
+        assert messages.count_states(look) == {}
+        assert consent.may_text(look, PHONES[0])
+
+
+# -- what runs beside others -------------------------------------------------------------------------------------------
+
+
+def test_workers_that_claim_at_once_never_hold_one_message_twice_nor_two_of_one_phone(db, others):
+    """Four workers claim, hand over and settle until nothing is left; meanwhile replies come in ahead of what waits."""
+    queue_some(db, PHONES, times=4)
+    flying: Counter[str] = Counter()
+    sent: Counter[int] = Counter()
+    watch, faults = threading.Lock(), []
+
+    def work(which, owner):
+        idle = 0
+        while idle < 5:
+            with which.transaction(in_turn=False) as tx:
+                ids = messages.claim(tx, "simulator", owner, 7)
+            if not ids:
+                idle += 1
+                time.sleep(0.01)
+                continue
+            idle = 0
+            with which.transaction(in_turn=False) as tx:
+                going, waiting = messages.hand_over(tx, ids, owner, rate_per_s=1000)
+                messages.release(tx, waiting, owner)
+            with watch:
+                for handed in going:
+                    sent[handed.id] += 1
+                    flying[handed.phone] += 1
+                    if flying[handed.phone] > 1:
+                        faults.append(f"two in flight to {handed.phone}")
+            time.sleep(0.002)
+            with watch:
+                for handed in going:
+                    flying[handed.phone] -= 1
+            with which.transaction(in_turn=False) as tx:
+                messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+
+    def reply():
+        for n in range(40):
+            with db.transaction() as tx:
+                messages.queue(tx, PHONES[n % 20], f"reply {n}", "reply")
+
+    outcomes = at_once(*(lambda w=w, n=n: work(w, f"worker {n}") for n, w in enumerate(others)), reply)
+    assert outcomes == [None] * 5
+    with db.transaction(in_turn=False) as tx:
+        late = messages.claim(tx, "simulator", "the last", 200)
+    assert faults == []
+    assert set(sent.values()) == {1} and len(sent) + len(late) == 120
+
+
+def test_a_bucket_grants_no_more_to_four_workers_than_to_one(db, others):
+    queue_some(db, PHONES)
+
+    def work(which, owner):
+        with which.transaction(in_turn=False) as tx:
+            ids = messages.claim(tx, "simulator", owner, 5)
+        with which.transaction(in_turn=False) as tx:
+            return len(messages.hand_over(tx, ids, owner, rate_per_s=8)[0])
+
+    granted = at_once(*(lambda w=w, n=n: work(w, f"worker {n}") for n, w in enumerate(others)))
+    assert sum(granted) == 8, granted
+
+
+def test_a_worker_whose_clock_is_behind_does_not_fill_the_bucket_twice(db, others, clock):
+    queue_some(db, PHONES)
+    early = clock.now
+
+    def hand_over(at, owner):
+        clock.now = at
+        with db.transaction(in_turn=False) as tx:
+            ids = messages.claim(tx, "simulator", owner, 6)
+            return len(messages.hand_over(tx, ids, owner, rate_per_s=4)[0])
+
+    later = early + timedelta(seconds=1)
+    assert [hand_over(at, str(at)) for at in (later, early, later)] == [4, 0, 0]
+
+
+def test_a_broadcast_is_written_once_by_two_workers_and_halted_as_a_whole(db, others, monkeypatch):
+    monkeypatch.setattr(broadcasts, "RANGE", 10)
+    world = World(db)
+    numbers = []
+    for short in ("anc", "tb"):
+        members = [world.case(f"{short} {n}", f"23320{n:03}{len(short)}000") for n in range(45)]
+        group = world.group(short, *members)
+        with db.transaction() as tx:
+            numbers.append(broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST))
+            broadcasts.launch(tx, numbers[-1], hold_s=0, by=TEST)
+
+    def expand(which):
+        found = True
+        while found:
+            with which.transaction() as tx:
+                found = broadcasts.expand_next(tx)
+
+    def halt():
+        time.sleep(0.02)
+        with db.transaction() as tx:
+            broadcasts.halt(tx, numbers[0], by=TEST)
+
+    assert at_once(*(lambda w=w: expand(w) for w in others), halt) == [None] * 5
+    expand(db)
+    with db.reading() as tx:
+        for number in numbers:
+            assert sum(broadcasts.progress(tx, number).states.values()) == 45
+        assert set(broadcasts.progress(tx, numbers[0]).states) == {"cancelled"}
+
+
+def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
+    """Every kind of writer at once, for a while: no deadlock, no fault, and the log holds."""
+    world = World(db)
+    members = [world.case(f"p{n}", phone) for n, phone in enumerate(PHONES)]
+    group = world.group("anc", *members)
+    end = time.monotonic() + 1.5
+
+    def worker(which, owner):
+        while time.monotonic() < end:
+            with which.transaction() as tx:
+                messages.renew(tx, owner)
+                messages.end_leases(tx)
+                messages.expire(tx)
+                messages.adopt(tx)
+                broadcasts.put_away_unconfirmed(tx)
+                broadcasts.finish(tx)
+                broadcasts.expand_next(tx)
+            with which.transaction(in_turn=False) as tx:
+                ids = messages.claim(tx, "simulator", owner, 10)
+            with which.transaction(in_turn=False) as tx:
+                going, waiting = messages.hand_over(tx, ids, owner, rate_per_s=1000)
+                messages.release(tx, waiting, owner)
+            for handed in going[::2]:
+                with which.transaction(in_turn=False) as tx:
+                    messages.receive_receipt(tx, gateway="simulator", message_id=handed.id, gateway_id=f"SM{handed.id}", state="sent", word="sent", code=None)  # fmt: skip
+            with which.transaction(in_turn=False) as tx:
+                messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+
+    def verbs(which):
+        while time.monotonic() < end:
+            with which.transaction() as tx:
+                number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
+                broadcasts.launch(tx, number, hold_s=0, by=TEST)
+            with which.transaction() as tx:
+                contacts.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
+                messages.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
+            with which.transaction() as tx:
+                broadcasts.halt(tx, number, by=TEST)
+
+    a, b, c, d = others
+    acts = [lambda: worker(a, "a"), lambda: worker(b, "b"), lambda: verbs(c), lambda: verbs(d)]
+    assert at_once(*acts) == [None] * 4
+    with db.reading() as tx:
+        assert audit.verify(tx).breach is None
+        assert tx.scalar(select(func.count()).select_from(table)) > 0
+
+
+# -- PostgreSQL's own --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("postgresql")
+def test_a_claim_waits_for_one_that_it_cannot_see_yet(db, others):
+    """The race itself: a reply comes in while another worker's claim of the same phone is not committed."""
+    (bulk,) = queue_some(db, PHONES[:1])
+    done = []
+
+    def claim_reply():
+        with others[0].transaction(in_turn=False) as tx:
+            done.append(messages.claim(tx, "simulator", "two", 10))
+
+    with db.transaction(in_turn=False) as tx:
+        assert messages.claim(tx, "simulator", "one", 10) == [bulk]
+        with others[1].transaction() as second:
+            messages.queue(second, PHONES[0], "a reply", "reply")
+        late = threading.Thread(target=claim_reply)
+        late.start()
+        time.sleep(0.1)
+        assert done == []
+    late.join()
+    assert done == [[]]
+
+
+@pytest.mark.only("postgresql")
+def test_a_worker_that_was_thought_dead_hands_over_nothing_that_another_has_claimed(db, others, clock):
+    (number,) = queue_some(db, PHONES[:1])
+    with db.transaction(in_turn=False) as tx:
+        messages.claim(tx, "simulator", "slow", 1)
+    clock.advance(minutes=3)
+    with db.transaction(in_turn=False) as slow:
+        going, _ = messages.hand_over(slow, [number], "slow", rate_per_s=10)
+        with others[0].transaction() as tx:
+            assert messages.end_leases(tx) == (0, 0)
+        with others[0].transaction(in_turn=False) as tx:
+            assert messages.claim(tx, "simulator", "quick", 1) == []
+    assert [h.id for h in going] == [number]
+
+
+@pytest.mark.only("postgresql")
+def test_nobody_waits_longer_for_a_lock_than_a_webhook_may(db, others, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 200)
+    with db.transaction() as tx:
+        tx.execute(insert(gateways), {"name": "x", "tokens": 1, "refilled_at": tx.now})
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="lock timeout"), others[0].transaction():
+            pass
+    assert 0.1 < time.monotonic() - began < 2
+
+
+@pytest.mark.only("postgresql")
+def test_a_writer_that_falls_silent_lets_go_of_the_turn(db, others, monkeypatch):
+    monkeypatch.setattr(database, "STALLED_MS", 100)
+    with pytest.raises(DBAPIError), db.transaction() as silent:
+        time.sleep(0.4)
+        with others[0].transaction() as tx:
+            audit.record(tx, "test", "anything", by=Actor("test"))
+        silent.scalar(text("SELECT 1"))
+
+
+@pytest.mark.only("postgresql")
+def test_a_fault_that_was_swallowed_outside_of_a_savepoint_is_told_at_the_commit(db):
+    with pytest.raises(Lost), db.transaction() as tx:
+        groups.create(tx, "anc", by=TEST)
+        with pytest.raises(IntegrityError):
+            tx.execute(insert(gateways), {"name": None, "tokens": 1, "refilled_at": tx.now})
+    with db.reading() as tx:
+        assert groups.list_all(tx) == []
