@@ -205,12 +205,31 @@ def test_a_start_that_is_tried_again_does_not_undo_a_later_stop(app: Flask, db: 
     assert [a.split(":")[1][:26] for a in answers(db, AMA)] == [" you will get no more texts"[:26]]
 
 
-def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: Flask, db: Database) -> None:
+def test_what_the_database_gave_up_waits_in_the_spool_and_is_acted_on_once(app: Flask, db: Database) -> None:
     run(db, GIVES_UP)
     sid = new_sid()
-    assert say(app, SAMUEL, "add anc kofi", sid) == 503
+    assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert inbound(db) == []
     run(db, "DROP TRIGGER gives_up")
+    assert say(app, SAMUEL, "add anc kofi", sid) == 200
+    assert [row.state for row in inbound(db)] == ["handled"]
+    assert answers(db, SAMUEL) == ["anc: 1 in (now 2). To take back: undo 1"]
+
+
+def test_what_neither_database_nor_spool_can_keep_is_not_acknowledged(
+    app: Flask, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(db, GIVES_UP)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bot.spool._write", full)
+    sid = new_sid()
+    assert say(app, SAMUEL, "add anc kofi", sid) == 503
+    monkeypatch.undo()
+    run(db, "DROP TRIGGER gives_up")
+    assert inbound(db) == []
     assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert [row.state for row in inbound(db)] == ["handled"]
 
