@@ -8,14 +8,15 @@ from flask import Flask, Response, redirect
 
 from bot import health, webhooks
 from bot.gateways.base import Gateway
+from bot.intake import spool_of
 from storage.database import Database
 
 
-def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str) -> Flask:
-    """The application that serves these gateways under this public address."""
+def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str, *, spool: str | None = None) -> Flask:
+    """The application that serves these gateways under this public address; `spool` is a file."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = webhooks.LARGEST_BODY
-    app.register_blueprint(webhooks.blueprint(db, gateways, public_url))
+    app.register_blueprint(webhooks.blueprint(db, gateways, public_url, spool_of(db, spool)))
     app.register_blueprint(health.blueprint(db))
     if "simulator" in gateways:
         from bot import phones

@@ -15,16 +15,16 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, exports, lives, messages, operations, people, schedules
+from storage import broadcasts, evidence, exports, lives, messages, operations, people, schedules
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import KINDS, MEANINGS
+from storage.messages import KINDS, MEANINGS, UNTIL_RESUMED
 
 Step = dict[str, Any]
 
 KINDS_OF_STEPS = (
     "asked", "code", "confirmed", "second", "ended", "held", "scheduled", "halted", "queued", "consent", "gateway",
-    "waits", "attempt", "handed_over", "receipt", "withheld", "answers", "received", "effect", "reply", "fault", "state",
+    "waits", "attempt", "handed_over", "ask", "receipt", "withheld", "answers", "received", "effect", "reply", "fault", "state",
 )  # fmt: skip
 """The words that stand under `kind`."""
 
@@ -66,6 +66,7 @@ class _Life:
         yield from self._queued()
         yield from self._consent()
         yield from self._attempts()
+        yield from self._asks()
         yield from self._receipts()
         if self.row.state in ("withheld", "cancelled", "expired"):
             yield from self._withheld()
@@ -207,6 +208,12 @@ class _Life:
             told = f"handed to the gateway, attempt {row.attempts} ({row.attempt_id}): {checked}{there}"
             yield _step(row.handed_over_at, "handed_over", told)
 
+    def _asks(self) -> Iterator[Step]:
+        """What the gateway said when it was asked what became of it."""
+        for ask in evidence.asks_of(self.tx, self.row.id):
+            why = f": {ask.reason}" if ask.reason else ""
+            yield _step(ask.at, "ask", f"the gateway was asked what became of it, and {_ASKED[ask.answer]}{why}")
+
     def _receipts(self) -> Iterator[Step]:
         for receipt in messages.receipts_of(self.tx, self.row.id):
             code = f", code {receipt.code}: {self.reason('gateway-code', receipt.code)}" if receipt.code else ""
@@ -245,17 +252,21 @@ class _Life:
     def _next(self) -> str:
         row = self.row
         if row.state == "unknown":
+            due = row.ask_at or (row.handed_over_at or row.created_at) + evidence.GRACE
             return (
-                ". The gateway may have it: it is never sent again without proof that it was not."
-                " A receipt still settles it; bulk texts to this phone wait meanwhile, replies do not"
+                f". The gateway may have it, and is asked from {self._time(due)} on: it is never sent again without proof"
+                " that it was not. A receipt still settles it; bulk texts to this phone wait meanwhile, replies do not"
             )
+        if row.state == "unresolved" and row.reason == "absent":
+            return ". It is not sent again by itself; tell it again if it is still wanted"
         if row.state == "unresolved":
             return ". Ask the person, or look at the gateway's own list; a late receipt still settles it"
         if row.state != "queued":
             return ""
         pause = next((gateway for gateway in messages.paused(self.tx) if gateway.name == row.gateway), None)
         if pause is not None:
-            return f". Its gateway is paused until {self._time(pause.paused_until)}: {pause.paused_because}"
+            until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
+            return f". Its gateway is paused until {until}: {pause.paused_because}"
         if row.due_at > self.tx.now:
             return f". It is tried {'again ' if row.attempts else ''}from {self._time(row.due_at)} on"
         return ". It is due, and leaves when its turn comes"
@@ -341,6 +352,11 @@ class _Life:
         return f"{local:%H:%M:%S} on {local.day} {local:%B} in {zone or self.zone}"
 
 
+_ASKED = {
+    "found": "has it",
+    "absent": "does not have it",
+    "cannot_tell": "could not say",
+}
 _CONSENT = {"stop": "said STOP", "start": "said START", "doubt": "may have said STOP, and is held until it answers"}
 
 _TAKEN = {

@@ -14,6 +14,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from bot.spool import Spool
 from storage import audit, messages, workers
 from storage.console import verified
 from storage.database import Database, is_rehearsal, server, sqlite_is_safe
@@ -102,8 +103,9 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     yield _paused(paused)
     yield _leaving(waiting)
     told = (
-        f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}: see"
-        " 'jumbe messages list --state unknown' and 'jumbe messages explain'. None is ever sent again without proof"
+        f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}. The gateway is"
+        f" asked about {states.get('unknown', 0)} ('jumbe messages list --state unknown'); a person decides about"
+        f" {states.get('unresolved', 0)} ('jumbe messages list --state unresolved'). None is ever sent again without proof"
         if doubt.many
         else "no message is in doubt"
     )
@@ -115,6 +117,19 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     if db.file is not None:
         free = shutil.disk_usage(Path(db.file).resolve().parent).free
         yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
+
+
+def spooled(spool: Spool) -> tuple[str, bool, str]:
+    """The line about webhooks that wait for the database."""
+    waiting, aside = spool.waiting()
+    told = []
+    if waiting:
+        told.append(
+            f"{waiting} webhooks wait in {spool.path} until the database can keep them; web or worker play them back"
+        )
+    if aside:
+        told.append(f"{aside} could not be acted on and are in {spool.aside}: keep that file, and see the log")
+    return "spool", not told, "; ".join(told) or "no webhook waits for the database"
 
 
 def _leaving(waiting: list[Row[Any]]) -> tuple[str, bool, str]:
@@ -146,7 +161,16 @@ def _minute(at: datetime) -> str:
 
 def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
     """The line about gateways at which everything waits."""
-    told = [f"{g.name} is paused until {g.paused_until:%Y-%m-%d %H:%M} UTC: {g.paused_because}" for g in gateways]
+    told = [f"{g.name} is paused until {until(g.paused_until)}: {g.paused_because}" for g in gateways]
     if not told:
         return "paused", True, "no gateway is paused"
-    return "paused", False, "; ".join(told) + ". When it is mended, restart 'jumbe worker': it tries again at once"
+    return (
+        "paused",
+        False,
+        "; ".join(told) + ". When it is mended, 'jumbe gateways resume NAME': it tries again at once",
+    )
+
+
+def until(paused_until: datetime) -> str:
+    """Until when a gateway is paused."""
+    return "somebody lets it go on" if paused_until >= messages.UNTIL_RESUMED else _minute(paused_until)

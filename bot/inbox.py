@@ -40,7 +40,7 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
     with db.transaction() as tx:
         row = messages.record_inbound(
             tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
-            told=text.opt_out, answered=text.answered,
+            told=text.opt_out, answered=text.answered, sent_at=text.sent_at,
         )  # fmt: skip
         if row is None:
             return False
@@ -90,9 +90,17 @@ def _where(fault: BaseException) -> str:
 def _hear_consent(tx: Transaction, row: Row[Any]) -> None:
     """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling."""
     kind = _consent_in(tx, row)
-    if kind is not None:
+    if kind is not None and not _is_overtaken(tx, row, kind):
         by = Actor("sms", None, f"message {row.id}")
         consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, by=by)
+
+
+def _is_overtaken(tx: Transaction, row: Row[Any], kind: consent.Kind) -> bool:
+    """Whether the phone has said otherwise since it sent a text that comes late: its last word holds, not ours to arrive."""
+    if row.sent_at is None:
+        return False
+    since = consent.said_since(tx, row.phone, row.sent_at)
+    return bool(since & ({"stop", "doubt"} if kind == "start" else {"start"}))
 
 
 def _consent_in(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
@@ -263,7 +271,7 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
 def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
     ten_minutes = tx.now - timedelta(minutes=10)
     sent = messages.sent_since(tx, row.phone, "reply", ten_minutes)
-    given = answer(tx, person, row.body, message_id=row.id, muted=sent >= ANSWERS)
+    given = answer(tx, person, row.body, message_id=row.id, muted=sent >= ANSWERS, sent_at=row.sent_at)
     # Two machines that answer each other never stop: one that is told the same no a few times is told it no more.
     same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.refused else 0
     if sent <= ANSWERS and same < SAME_REFUSALS:

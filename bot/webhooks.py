@@ -2,44 +2,41 @@
 
 A request is built from the configured PUBLIC_URL and the raw address it came with, never from the Host header, and
 nothing of it is logged.  A request that the gateway did not sign is 403 whatever is wrong with it; one that is taken is
-answered only after the commit.  If nothing could be kept it is 503, so that the gateway tries again.
+answered only after the commit.  While the database cannot keep it, a signed request is kept in a file beside it
+(`spool.py`), and so are those that come after it, so that all are acted on in order.  If nothing could be kept it is 503, so
+that the gateway tries again.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from flask import Blueprint, Response
 from flask import request as flask_request
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from bot import inbox
-from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
-from storage import messages
-from storage.audit import Actor
-from storage.database import Database, Lost
-
-log = logging.getLogger(__name__)
+from bot.gateways.base import Gateway, Request
+from bot.intake import spool_of, take
+from bot.spool import Kept, Spool
+from storage.database import Database
 
 LARGEST_BODY = 64 * 1024
 
 
-def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str) -> Blueprint:
-    """The webhook addresses of these gateways."""
+def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str, spool: Spool | None = None) -> Blueprint:
+    """The webhook addresses of these gateways; `spool` is the one of this database where none is given."""
+    behind = spool or spool_of(db)
     hooks = Blueprint("webhooks", __name__)
 
     @hooks.post("/in/<name>")
     def inbound(name: str) -> Response:
-        return _answer(name, take_inbound)
+        return _answer(name, None)
 
     @hooks.post("/status/<name>/<int(max=2147483647):message_id>")
     def status(name: str, message_id: int) -> Response:
-        return _answer(name, lambda db, gateway, request: take_receipt(db, gateway, request, message_id))
+        return _answer(name, message_id)
 
-    def _answer(name: str, take: Callable[[Database, Gateway, Request], int]) -> Response:
+    def _answer(name: str, message_id: int | None) -> Response:
         gateway = gateways.get(name)
         if gateway is None:
             return Response("no such gateway\n", 404, content_type="text/plain")
@@ -48,7 +45,7 @@ def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str) ->
         except RequestEntityTooLarge:
             # No gateway sends so much, and a signature over bytes that were not read cannot be checked.
             return _refusal(403)
-        code = take(db, gateway, request)
+        code = take(db, gateways, Kept(name, request, message_id, db.clock()), behind)
         if code != 200:
             return _refusal(code)
         reply = gateway.reply()
@@ -62,51 +59,6 @@ _SAID = {400: "this is not what the gateway sends", 403: "not signed by the gate
 
 def _refusal(code: int) -> Response:
     return Response(f"{_SAID[code]}\n", code, content_type="text/plain")
-
-
-def take_inbound(db: Database, gateway: Gateway, request: Request) -> int:
-    """Keep the texts of a signed request and act on each once; returns the HTTP status to answer."""
-    return _guarded(gateway, request, lambda: [inbox.take(db, gateway.name, t) for t in gateway.parse_inbound(request)])
-
-
-def take_receipt(db: Database, gateway: Gateway, request: Request, message_id: int) -> int:
-    """Keep the receipts of a signed request; states only move forward; returns the HTTP status to answer."""
-    return _guarded(
-        gateway, request, lambda: [_keep(db, gateway.name, r) for r in gateway.parse_receipt(request, message_id)]
-    )
-
-
-def _guarded(gateway: Gateway, request: Request, act: Callable[[], object]) -> int:
-    try:
-        gateway.verify(request)
-        act()
-    except Forged:
-        return 403
-    except Unreadable:
-        return 400
-    except (DBAPIError, PoolTimeout, Lost) as fault:
-        log.error("a webhook of %s could not be kept: %s", gateway.name, type(fault).__name__)
-        return 503
-    return 200
-
-
-def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
-    with db.transaction(in_turn=receipt.opted_out) as tx:
-        moved = messages.receive_receipt(
-            tx,
-            gateway=gateway,
-            message_id=receipt.message_id,
-            gateway_id=receipt.gateway_id,
-            state=receipt.state,
-            word=receipt.word,
-            code=receipt.code,
-        )
-        # Only of our own message: after a restore the same number may stand for a text to another person.
-        if receipt.opted_out and messages.is_ours(
-            tx, gateway=gateway, message_id=receipt.message_id, gateway_id=receipt.gateway_id
-        ):
-            messages.note_opt_out(tx, receipt.message_id, by=Actor("gateway", None, f"receipt of {receipt.message_id}"))
-    return moved
 
 
 def _request(public_url: str) -> Request:

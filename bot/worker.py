@@ -22,9 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from bot import digest, inbox
+from bot import digest, inbox, intake
+from bot.breaker import Breaker
 from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
+from bot.intake import spool_of
+from bot.reconciler import Reconciler
 from storage import broadcasts, messages, workers
 from storage.audit import Actor
 from storage.database import Database
@@ -52,6 +55,7 @@ FAULTS_IN_A_ROW = 10
 """Failed turns, a second apart, after which the worker ends with the fault."""
 
 PAUSE = timedelta(minutes=5)
+NO_ANSWERS = "half of the last calls or more had no answer"
 EVER = datetime.min.replace(tzinfo=UTC)
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
 _PAUSES = frozenset({"gateway", "sender"})
@@ -60,12 +64,17 @@ _PAUSES = frozenset({"gateway", "sender"})
 class Worker:
     """One worker on one database; `owner` is a fresh name, so that its leases are told from a dead one's."""
 
-    def __init__(self, db: Database, gateways: Mapping[str, Gateway], public_url: str) -> None:
+    def __init__(
+        self, db: Database, gateways: Mapping[str, Gateway], public_url: str, *, spool: str | None = None
+    ) -> None:
         self.db = db
         self.gateways = gateways
         self.public_url = public_url
         self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._thread = ThreadPoolExecutor(1, "database")
+        self._spool = spool_of(db, spool)
+        self._reconciler = Reconciler(db, gateways, self._in_thread)
+        self._breakers = {name: Breaker() for name in gateways}
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
@@ -108,6 +117,7 @@ class Worker:
             partial(self._in_thread, work) for work in (self._record, self._tidy, self._expand)
         ]
         steps += [partial(self._send, name, gateway) for name, gateway in self.gateways.items()]
+        steps.append(self._reconciler.turn)
         worked = False
         faults: list[Exception] = []
         for step in steps:
@@ -121,12 +131,16 @@ class Worker:
 
     async def drain(self) -> None:
         """Work until nothing is due and nothing is under way: what a test or a one-off run waits for."""
-        while await self.turn() or any(self._calls.values()) or self._answers:
-            if any(self._calls.values()):
-                await asyncio.wait([c for calls in self._calls.values() for c in calls], return_when="FIRST_COMPLETED")
+        while await self.turn() or self._under_way() or self._answers or self._reconciler.has_answers:
+            if under_way := self._under_way():
+                await asyncio.wait(under_way, return_when="FIRST_COMPLETED")
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [call for calls in self._calls.values() for call in calls] + self._reconciler.under_way
 
     async def finish(self) -> None:
         """Claim nothing more, wait for the calls under way, write their answers, give back what was only claimed."""
+        await self._reconciler.finish()
         under_way = [call for calls in self._calls.values() for call in calls]
         if under_way:
             await asyncio.wait(under_way, timeout=STOP_S)
@@ -163,11 +177,12 @@ class Worker:
     # -- in the database's thread --------------------------------------------------------------------------------------
 
     def _tidy(self) -> bool:
-        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over, the digest."""
+        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over, the digest, the spool."""
         now = self.db.clock()
         if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
             return False
         self._tidied = now
+        played = intake.play_spool(self.db, self.gateways, self._spool) > 0
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
             messages.renew(tx, self.owner)
@@ -176,7 +191,7 @@ class Worker:
             messages.adopt(tx)
             broadcasts.put_away_unconfirmed(tx)
             broadcasts.finish(tx)
-        tried = inbox.try_again(self.db) > 0
+        tried = inbox.try_again(self.db) > 0 or played
         return digest.tell_leads(self.db) or tried
 
     def _expand(self) -> bool:
@@ -237,19 +252,26 @@ class Worker:
             gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES
         }
         audited = paused or any(isinstance(result, NotSent) and result.scope == "opted_out" for _, _, result in batch)
+        broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
         try:
-            with self.db.transaction(in_turn=bool(audited)) as tx:
+            with self.db.transaction(in_turn=bool(audited or broken)) as tx:
                 messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])
                 for gateway, handed, result in batch:
                     if isinstance(result, NotSent):
                         self._consequences(tx, gateway, handed, result)
-                for name in paused:
+                for name, pause in broken.items():
+                    if name not in paused:
+                        messages.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS)
+                        log.error("gateway %s is paused for %s: %s", name, pause, NO_ANSWERS)
+                for name in paused | broken.keys():
                     messages.release(tx, self._claimed[name], self.owner)
         except BaseException:
             self._answers = batch + self._answers
             raise
-        for name in paused:
+        for name in paused | broken.keys():
             self._claimed[name] = []
+        for name in broken:
+            self._breakers[name].pause_for = None
         return True
 
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> None:
@@ -257,10 +279,10 @@ class Worker:
             messages.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
         if result.scope in _PAUSES:
             # A wrong token must pause the gateway after one message, not burn the whole queue.
-            messages.pause(
-                tx, gateway.name, until=tx.now + PAUSE, because=f"{result.reason} ({result.code or 'no code'})"
-            )
-            log.error("gateway %s is paused for %s: %s", gateway.name, PAUSE, result.reason)
+            until = messages.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
+            messages.pause(tx, gateway.name, until=until, because=f"{result.reason} ({result.code or 'no code'})")
+            long = f"good, until 'jumbe gateways resume {gateway.name}'" if result.lasting else PAUSE
+            log.error("gateway %s is paused for %s: %s", gateway.name, long, result.reason)
 
     def _give_back(self) -> None:
         while self._record():
@@ -273,17 +295,18 @@ class Worker:
     # -- in the event loop ---------------------------------------------------------------------------------------------
 
     async def _send(self, name: str, gateway: Gateway) -> bool:
-        free = gateway.capabilities.concurrency - len(self._calls[name])
+        trying = self._breakers[name].is_trying
+        free = (1 if trying else gateway.capabilities.concurrency) - len(self._calls[name])
         if free <= 0:
             return False
         leaving, turned_away = await self._in_thread(self._take, name, gateway, free)
         for handed in leaving:
-            call = asyncio.create_task(self._call(gateway, handed))
+            call = asyncio.create_task(self._call(gateway, handed, on_trial=trying))
             self._calls[name].add(call)
             call.add_done_callback(self._calls[name].discard)
         return bool(leaving or turned_away)
 
-    async def _call(self, gateway: Gateway, handed: HandOver) -> None:
+    async def _call(self, gateway: Gateway, handed: HandOver, *, on_trial: bool) -> None:
         """Exactly one call; whatever goes wrong that is not certainly *not sent* is unknown."""
         outgoing = Outgoing(
             id=handed.id,
@@ -299,6 +322,7 @@ class Worker:
         except Exception as fault:  # noqa: BLE001  an adapter's bug after the hand-over must not stop the others
             log.error("gateway %s failed on message %s: %s", gateway.name, handed.id, type(fault).__name__)
             result = Unknown("the adapter failed")
+        self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial)
         self._answers.append((gateway, handed, result))
         self._answered.set()
 

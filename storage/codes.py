@@ -20,6 +20,9 @@ from storage.database import Transaction
 from storage.schema import codes, programme
 
 LIFE = timedelta(minutes=15)
+LATE = timedelta(minutes=30)
+"""How long after it was sent a text still confirms: what comes later was meant for another hour."""
+
 FRESH = timedelta(hours=12)
 SHORT, LONG = 6, 10
 """Digits of a code; a phone from which many wrong ones came gets the long ones (`operations.wrong_try`)."""

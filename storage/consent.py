@@ -8,6 +8,7 @@ receipt, so that a START tried again later never undoes a STOP that came after i
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, func, insert, select
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, func, insert, select
 from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction
-from storage.schema import consent_events
+from storage.schema import consent_events, messages
 
 Kind = Literal["stop", "start", "doubt"]
 HOLDING = ("stop", "doubt")
@@ -65,6 +66,14 @@ def hear(tx: Transaction, phone: str, kind: Kind, *, words: str, message_id: int
     event_id = tx.execute(insert(consent_events).returning(consent_events.c.id), event).scalar_one()
     audit.record(tx, f"consent.{kind}", "consent", event_id, by=by)
     return changed
+
+
+def said_since(tx: Transaction, phone: str, since: datetime) -> set[Kind]:
+    """What a number said after a moment, by when each text was sent: a text that comes late must not undo it."""
+    said_at = func.coalesce(messages.c.sent_at, consent_events.c.at)
+    heard = consent_events.outerjoin(messages, messages.c.id == consent_events.c.message_id)
+    query = select(consent_events.c.kind).select_from(heard).where(consent_events.c.phone == phone, said_at > since)
+    return set(tx.execute(query).scalars())
 
 
 def heard_in(tx: Transaction, phone: str, message_id: int) -> Kind | None:

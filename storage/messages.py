@@ -13,7 +13,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -36,7 +36,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audience, codes, consent, schedules, segments
+from storage import audience, audit, codes, consent, schedules, segments
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
@@ -44,9 +44,12 @@ from storage.schema import codes as codes_table
 
 log = logging.getLogger(__name__)
 
+TAKEN = ("accepted", "sent", "delivered", "undelivered")
+"""What a message may be once the gateway has it."""
+
 MOVES: dict[str, frozenset[str]] = {
-    "queued": frozenset({"claimed", "withheld", "expired", "cancelled", "refused"}),
-    "claimed": frozenset({"queued", "sending", "withheld", "expired", "cancelled", "refused"}),
+    "queued": frozenset({"claimed", "withheld", "expired", "cancelled", "refused", *TAKEN}),
+    "claimed": frozenset({"queued", "sending", "withheld", "expired", "cancelled", "refused", *TAKEN}),
     "sending": frozenset({"queued", "accepted", "refused", "unknown", "sent", "delivered", "undelivered"}),
     "accepted": frozenset({"sent", "delivered", "undelivered", "refused"}),
     "sent": frozenset({"delivered", "undelivered"}),
@@ -59,8 +62,9 @@ MOVES: dict[str, frozenset[str]] = {
     "expired": frozenset(),
     "cancelled": frozenset(),
 }
-"""What a message may become.  `unknown -> queued` only when it is proved that the gateway never took it;
-`undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
+"""What a message may become.  `unknown -> queued` only when it is proved that the gateway never took it; `queued` or
+`claimed` to what the gateway has only for one that was handed over before, where late evidence says that it was taken after
+all: it must not leave again.  `undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
 
 MEANINGS: dict[str, str] = {
     "queued": "waits for its time or its turn",
@@ -171,11 +175,13 @@ def record_inbound(
     text: str,
     told: str | None = None,
     answered: bool = False,
+    sent_at: datetime | None = None,
 ) -> Row[Any] | None:
     """Keep a text; None if this gateway message id was seen before, however long ago.
 
     `told` is stop, start or help where the gateway itself says so, and `answered` that it has replied: they are kept for
-    the handling that comes later if the first one fails.
+    the handling that comes later if the first one fails.  `sent_at` is given for a text that comes late: it is handled by
+    the moment at which the phone sent it.
     """
     row = {
         "direction": "in",
@@ -187,6 +193,7 @@ def record_inbound(
         "gateway_id": gateway_id,
         "told": told,
         "answered": answered,
+        "sent_at": sent_at,
         "due_at": tx.now,
         "created_at": tx.now,
     }
@@ -403,12 +410,17 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     ]
     if failed:
         tx.execute(insert(attempts), failed)
-    return sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
+    moved = sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
+    apply_parked(tx, [r.id for r in results if r.gateway_id is not None])
+    return moved
 
 
-def resume(tx: Transaction) -> None:
-    """Let every paused gateway try again."""
-    tx.execute(update(gateways).values(paused_until=None, paused_because=None))
+def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
+    """Let a paused gateway try again, or every one; `by` is who did so by hand."""
+    let_go = update(gateways).values(paused_until=None, paused_because=None)
+    tx.execute(let_go if gateway is None else let_go.where(gateways.c.name == gateway))
+    if by is not None:
+        audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
 
 
 def adopt(tx: Transaction) -> None:
@@ -481,26 +493,7 @@ def receive_receipt(
     A receipt whose gateway id is not that of our message is kept and moves nothing: after a restore the same number may
     stand for another message.
     """
-    came_from = [s for s, to in MOVES.items() if state in to]
-    moved = (
-        tx.execute(
-            update(messages)
-            .where(
-                _is_of_receipt(gateway, message_id, gateway_id),
-                messages.c.state.in_(came_from),
-            )
-            .values(
-                state=state,
-                gateway_id=gateway_id,
-                code=code,
-                reason="gateway-code" if code else None,
-                lease_owner=None,
-                lease_until=None,
-                settled_at=tx.now,
-            )
-        ).rowcount
-        > 0
-    )
+    moved = _move_by_receipt(tx, gateway, message_id, gateway_id, state, code)
     row = {
         "gateway": gateway,
         "message_id": message_id,
@@ -512,6 +505,29 @@ def receive_receipt(
         "at": tx.now,
     }
     tx.execute(insert_new(tx, receipts).values(row))
+    return moved
+
+
+def apply_parked(tx: Transaction, ids: Sequence[int]) -> int:
+    """Let receipts that came too early move these messages now; returns how many moved.
+
+    A receipt is kept whatever becomes of it.  One that came before its message could move (the hand-over was not yet
+    written, or the gateway's name for it not yet known) is asked once more when the message is settled.
+    """
+    if not ids:
+        return 0
+    same = and_(
+        receipts.c.message_id == messages.c.id,
+        receipts.c.gateway == messages.c.gateway,
+        receipts.c.gateway_id == messages.c.gateway_id,
+    )
+    query = select(receipts).join(messages, same).where(messages.c.id.in_(ids), ~receipts.c.moved)
+    moved = 0
+    for parked in tx.execute(query.order_by(receipts.c.id)).all():
+        one = (parked.gateway, parked.message_id, parked.gateway_id, parked.state, parked.code or None)
+        if _move_by_receipt(tx, *one):
+            tx.execute(update(receipts).where(receipts.c.id == parked.id).values(moved=True))
+            moved += 1
     return moved
 
 
@@ -529,8 +545,13 @@ def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
 
 def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> None:
     """Hold everything of a gateway until then."""
-    _ensure_gateway(tx, gateway, 0.0)
+    ensure_gateway(tx, gateway)
     tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until, paused_because=because))
+
+
+def ensure_gateway(tx: Transaction, gateway: str, tokens: float = 0.0) -> None:
+    """See that a gateway has its row."""
+    tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))
 
 
 # -- to look at --------------------------------------------------------------------------------------------------------
@@ -555,6 +576,23 @@ def list_all(
         if value is not None:
             query = query.where(column == value)
     return list(tx.execute(query))
+
+
+UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
+"""A gateway paused until then waits for a person."""
+
+
+def known_inbound(tx: Transaction, gateway: str, gateway_ids: Iterable[str]) -> set[str]:
+    """Those of these gateway ids under which a text has come in already."""
+    same = and_(messages.c.direction == "in", messages.c.gateway == gateway)
+    return set(
+        tx.execute(select(messages.c.gateway_id).where(same, messages.c.gateway_id.in_(list(gateway_ids)))).scalars()
+    )
+
+
+def list_gateways(tx: Transaction) -> list[Row[Any]]:
+    """Every gateway that ever took part: `name`, `paused_until`, `paused_because`, `swept_until`."""
+    return list(tx.execute(select(gateways).order_by(gateways.c.name)))
 
 
 def paused(tx: Transaction) -> list[Row[Any]]:
@@ -678,6 +716,27 @@ def _is_of_receipt(gateway: str, message_id: int, gateway_id: str) -> ColumnElem
     )
 
 
+def _move_by_receipt(
+    tx: Transaction, gateway: str, message_id: int, gateway_id: str, state: str, code: str | None
+) -> bool:
+    """Move the message of a receipt if that is forward; returns whether it moved."""
+    came_from = [s for s, to in MOVES.items() if state in to]
+    forward = (
+        update(messages)
+        .where(_is_of_receipt(gateway, message_id, gateway_id), messages.c.state.in_(came_from))
+        .values(
+            state=state,
+            gateway_id=gateway_id,
+            code=code,
+            reason="gateway-code" if code else None,
+            lease_owner=None,
+            lease_until=None,
+            settled_at=tx.now,
+        )
+    )
+    return tx.execute(forward).rowcount > 0
+
+
 def _judged(tx: Transaction, row: Row[Any]) -> HandOver | dict[str, Any]:
     """What leaves, or the columns that say why it does not; a fault is of this row alone."""
     try:
@@ -754,7 +813,7 @@ def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) 
 
     A paused gateway grants none, also for what was claimed before the pause.
     """
-    _ensure_gateway(tx, gateway, max(1.0, rate_per_s))
+    ensure_gateway(tx, gateway, max(1.0, rate_per_s))
     row = tx.execute(select(gateways).where(gateways.c.name == gateway).with_for_update()).one()
     if row.paused_until is not None and row.paused_until > tx.now:
         return 0
@@ -765,7 +824,3 @@ def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) 
     filled = max(tx.now, row.refilled_at)
     tx.execute(update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=filled))
     return granted
-
-
-def _ensure_gateway(tx: Transaction, gateway: str, tokens: float) -> None:
-    tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))

@@ -171,8 +171,11 @@ def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
 
 
 def expire(tx: Transaction) -> int:
-    """End what waited longer than its codes live; returns how many."""
-    late = and_(operations.c.state.in_(("waiting", "seconding")), operations.c.expires_at <= tx.now)
+    """End what waited longer than its codes live; returns how many.
+
+    Somewhat later than that: a code that was sent in time may have lost its way (`codes.LATE`).
+    """
+    late = and_(operations.c.state.in_(("waiting", "seconding")), operations.c.expires_at <= tx.now - codes.LATE)
     return tx.execute(update(operations).where(late).values(state="expired", decided_at=tx.now)).rowcount
 
 

@@ -10,6 +10,9 @@ from datetime import time
 
 from storage.schedules import Hours
 
+RESEND_ABSENT = frozenset({"reply", "notice"})
+"""What may go again once it is proved that the gateway never had it: answers to staff and senders, and nothing to many."""
+
 HEALTH_WORDS = ("hiv", "aids", "arv", "arvs", "art clinic", "vih", "sida", "syphilis", "sifilis", "abortion", "aborto")
 """What nobody should read over a shoulder without somebody having thought of it; a programme sets its own list."""
 
@@ -21,7 +24,8 @@ class Rules:
     `rate_per_s` is the default gateway's, for saying how long a broadcast takes.
     `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
     `contact_backend_id` may hold; empty where this process sends nothing and cannot know.  `add_only_own` keeps supervisors
-    and helpers to the people who are in their groups already.
+    and helpers to the people who are in their groups already.  `resend_absent` are the kinds of message that go again
+    once the gateway has shown twice that it never had them.
     """
 
     name: str = "the programme"
@@ -39,3 +43,4 @@ class Rules:
     health_words: tuple[str, ...] = HEALTH_WORDS
     digest: bool = True
     add_only_own: bool = False
+    resend_absent: frozenset[str] = RESEND_ABSENT

@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -41,6 +41,7 @@ OUT_STATES = (
 OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refused", "undone")
 BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
 CONSENT_KINDS = ("stop", "start", "doubt")
+ANSWERS = ("found", "absent", "cannot_tell")
 QUESTION_KINDS = ("invite", "move")
 ROLES = ("lead", "supervisor", "helper", "viewer")
 
@@ -287,6 +288,7 @@ broadcasts = Table(
     Column("expanded_through", Integer, nullable=False, server_default="0", comment="resume after this case"),
     Column("expanded_at", Moment, comment="since when everybody has a row in messages"),
     Column("finished_at", Moment),
+    Column("doubt_told_at", Moment, comment="when the leads were told that some may or may not have got it"),
     CheckConstraint(_one_of("state", BROADCAST_STATES), name="broadcast_state"),
     Index("broadcasts_by_state", "state"),
     comment="A text to groups and single cases.",
@@ -348,6 +350,8 @@ messages = Table(
     Column("created_at", Moment, nullable=False),
     Column("handed_over_at", Moment, comment="when claimed became sending, by our clock"),
     Column("settled_at", Moment, comment="when the state last moved"),
+    Column("ask_at", Moment, comment="unknown: when the gateway is asked next; blank: two minutes after the hand-over"),
+    Column("sent_at", Moment, comment="inbound: when it was sent, where it came late"),
     CheckConstraint(_one_of("direction", ("in", "out")), name="message_direction"),
     CheckConstraint(
         f"(direction = 'in' and {_one_of('state', IN_STATES)})"
@@ -371,6 +375,8 @@ messages = Table(
           postgresql_where=text("state IN ('claimed', 'sending')")),
     Index("messages_unhandled", "due_at",
           sqlite_where=text("state = 'received'"), postgresql_where=text("state = 'received'")),
+    Index("messages_in_doubt", "gateway", "handed_over_at",
+          sqlite_where=text("state = 'unknown'"), postgresql_where=text("state = 'unknown'")),
     Index("messages_by_phone", "phone", "id"),
     Index("messages_by_gateway_id", "gateway_id"),
     Index("messages_by_broadcast", "broadcast_id", "state"),
@@ -392,6 +398,19 @@ attempts = Table(
     comment="The calls that a gateway did not simply accept; one that it took leaves its trace in the message.",
 )
 
+asks = Table(
+    "asks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("attempt_id", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("reason", Text, comment="why the gateway could not tell"),
+    Column("at", Moment, nullable=False),
+    CheckConstraint(_one_of("answer", ANSWERS), name="ask_answer"),
+    Index("asks_by_message", "message_id", "id"),
+    comment="Each time a gateway was asked what became of a message that had no answer.",
+)
 receipts = Table(
     "receipts",
     metadata,
@@ -416,6 +435,7 @@ gateways = Table(
     Column("refilled_at", Moment, nullable=False),
     Column("paused_until", Moment),
     Column("paused_because", Text),
+    Column("swept_until", Moment, comment="everything that came in before is here: the gateway's own list was read"),
     comment="The rate of each gateway, held over all workers, and why one is paused.",
 )
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
-from storage.rules import HEALTH_WORDS, Rules
+from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
@@ -93,6 +93,16 @@ def _quiet(text: str) -> Hours | None:
 def _listed(text: str) -> tuple[str, ...]:
     """Words with commas between them; `off` is none."""
     return () if text.casefold() == "off" else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+_KINDS = ("consent", "reply", "notice", "text", "broadcast")
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = _listed(text)
+    if not set(kinds) <= set(_KINDS):
+        raise ValueError(f"say kinds of message with commas between, of {', '.join(_KINDS)}; or off")
+    return kinds
 
 
 def _address(text: str) -> str:
@@ -175,6 +185,16 @@ class Settings:
         _yes,
         default=False,
     )
+    resend_absent: tuple[str, ...] = _setting(
+        "JUMBE_RESEND_ABSENT",
+        "kinds of message that go again once the gateway has shown twice that it never had them, with commas; or off",
+        _kinds,
+        default=tuple(sorted(RESEND_ABSENT)),
+    )
+    spool: str | None = _setting(
+        "JUMBE_SPOOL",
+        "the file that keeps webhooks while the database cannot; beside a SQLite file, or jumbe-spool, where not set",
+    )
     simulator: bool = _setting(
         "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
     )
@@ -225,6 +245,7 @@ class Settings:
             health_words=self.health_words,
             digest=self.digest,
             add_only_own=self.add_only_own,
+            resend_absent=frozenset(self.resend_absent),
         )
 
 

@@ -25,8 +25,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -112,6 +114,9 @@ class StubTwilio:
 
     Signing, forms and checks work at once; `with` starts the server.
 
+    It lists what is in its book and what phones texted it (`arrive`), the newest first, in pages of at most `page_size`;
+    `list_mode` says how that goes wrong: `503`, `cut`, `half`, or `unsorted`.
+
     Modes: `ok`; `cut` takes the message and drops the connection; `stall` takes it and never answers; `half` takes it
     and sends half of its answer; `refuse` drops the connection and takes nothing; `503`, `429`, `401`; and any
     Twilio error code (`"21610"`), answered as 400 with a sentence that quotes the number, as Twilio's does.
@@ -125,6 +130,11 @@ class StubTwilio:
         self.modes_for: dict[str, str] = {}
         self.retry_after = "7"
         self.book: list[dict[str, Any]] = []
+        self.now: Callable[[], float] = time.time
+        self.received: list[dict[str, Any]] = []
+        self.list_mode = "ok"
+        self.page_size = 50
+        self.hides_bodies = False
         self.requests: list[Received] = []
         self.spec_faults: list[str] = []
         self.spec_checked = 0
@@ -219,6 +229,38 @@ class StubTwilio:
             with error:
                 return error.code
 
+    def arrive(self, sender: str, body: str, *, at: float | None = None, sid: str | None = None) -> dict[str, Any]:
+        """A phone texts us, and no webhook is called: it stands in the list only."""
+        message = {
+            "sid": sid or new_sid(),
+            "to": _international(self.number),
+            "from": _international(sender),
+            "messaging_service_sid": None,
+            "body": body,
+            "at": self.now() if at is None else at,
+            "direction": "inbound",
+            "status": "received",
+        }
+        with self.lock:
+            self.received.append(message)
+        return message
+
+    def listing(self, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], int | None]:
+        """One page of what the account has, filtered as Twilio filters, and the number of the next one."""
+        with self.lock:
+            found = [*self.book, *self.received]
+        found = [one for one in found if query.get("To") in (None, one["to"])]
+        found = [one for one in found if query.get("From") in (None, one["from"])]
+        if (after := query.get("DateSent>")) is not None:
+            # By the day, and only what was sent: Twilio knows no `sent_date` while a message is queued.
+            day = datetime.fromisoformat(after).replace(hour=0, minute=0, second=0)
+            found = [o for o in found if o.get("sent", True) and datetime.fromtimestamp(o["at"], UTC) >= day]
+        found.sort(key=lambda one: one["at"], reverse=self.list_mode != "unsorted")
+        size = min(self.page_size, int(query.get("PageSize", "50")))
+        page = int(query.get("Page", "0"))
+        more = (page + 1) * size < len(found)
+        return found[page * size : (page + 1) * size], page + 1 if more else None
+
     def take(self, request: Received) -> None:
         """Keep a request and everything that the official description and our own eyes find wrong with it."""
         faults = list(_own_faults(request)) if request.method == "POST" else []
@@ -240,7 +282,7 @@ class StubTwilio:
             "body": form["Body"],
             "status_callback": form.get("StatusCallback"),
             "validity_period": int(form["ValidityPeriod"]) if "ValidityPeriod" in form else None,
-            "at": time.time(),
+            "at": self.now(),
         }
         with self.lock:
             self.book.append(message)
@@ -277,8 +319,53 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(stub.modes_for.get(form.get("To", ""), stub.mode), form)
 
     def do_GET(self) -> None:
-        self.server.stub.take(self._received())
-        self._error(404, 20404, "The stub lists nothing yet")
+        stub = self.server.stub
+        request = self._received()
+        stub.take(request)
+        address = urlsplit(request.path)
+        if address.path != f"/2010-04-01/Accounts/{stub.account_sid}/Messages.json":
+            return self._error(404, 20404, "The requested resource was not found")
+        if not self._has_the_token():
+            return self._error(401, 20003, "Authenticate")
+        if stub.list_mode == "503":
+            return self._error(503, 20503, "Service unavailable")
+        if stub.list_mode == "cut":
+            return self._drop()
+        query = dict(parse_qsl(address.query, strict_parsing=True))
+        found, following = stub.listing(query)
+        again = urlencode({**query, "Page": str(following), "PageToken": f"PA{following}"})
+        body = json.dumps(
+            {
+                "messages": [self._listed(one) for one in found],
+                "page": int(query.get("Page", "0")),
+                "page_size": stub.page_size,
+                "next_page_uri": f"{address.path}?{again}" if following is not None else None,
+                "uri": request.path,
+            }
+        ).encode()
+        self._write(200, body, whole=stub.list_mode != "half")
+        return self._drop() if stub.list_mode == "half" else None
+
+    def _listed(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        at = format_datetime(datetime.fromtimestamp(message["at"], UTC))
+        return {
+            "account_sid": self.server.stub.account_sid,
+            "api_version": "2010-04-01",
+            "body": "" if self.server.stub.hides_bodies else message["body"],
+            "date_created": at,
+            "date_sent": at if message.get("sent", True) else None,
+            "date_updated": at,
+            "direction": message.get("direction", "outbound-api"),
+            "error_code": message.get("error_code"),
+            "error_message": None,
+            "from": message["from"],
+            "messaging_service_sid": message["messaging_service_sid"],
+            "num_media": "0",
+            "num_segments": "1",
+            "sid": message["sid"],
+            "status": message.get("status", "sent"),
+            "to": message["to"],
+        }
 
     def _answer(self, mode: str, form: Mapping[str, str]) -> None:
         stub = self.server.stub

@@ -22,9 +22,11 @@ def settings(*, json_: bool) -> None:
 def doctor(ctx: click.Context, *, json_: bool) -> None:
     """Look at everything that can be wrong, and say how to mend it; exit 1 if anything is."""
     from bot import health
+    from bot.intake import spool_of
 
     told = told_settings.read()
-    found = list(health.examine(Database(told.database_url, told.rules())))
+    db = Database(told.database_url, told.rules())
+    found = [*health.examine(db), health.spooled(spool_of(db, told.spool))]
     gateway = ", ".join(told.gateway_names)
     shown = gateway or "no gateway is set, so web and worker will not start"
     found.append(("gateway", bool(gateway), shown))

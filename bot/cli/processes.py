@@ -104,7 +104,7 @@ def web(port: int | None) -> None:
 
         def load(self) -> object:
             """The application, made after the fork so that the database is opened by the process that uses it."""
-            return create_app(db, gateways, settings.own_url)
+            return create_app(db, gateways, settings.own_url, spool=settings.spool)
 
     Web().run()
 
@@ -121,7 +121,7 @@ def worker() -> None:
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-        await Worker(db, gateways, settings.own_url).run(stop)
+        await Worker(db, gateways, settings.own_url, spool=settings.spool).run(stop)
 
     with only_one(db.file):
         asyncio.run(work())

@@ -1,4 +1,4 @@
-"""`jumbe people`, `broadcasts` and `messages`: what the bot works with, on the command line."""
+"""`jumbe people`, `broadcasts`, `messages` and `gateways`: what the bot works with, on the command line."""
 
 from __future__ import annotations
 
@@ -235,3 +235,46 @@ def explain_message(number: int, *, json_: bool) -> None:
     else:
         for step in steps:  # whole sentences: a table would cut them
             click.echo(f"{step['at']:%Y-%m-%d %H:%M:%S}  {step['what']}")
+
+
+@click.group()
+def gateways() -> None:
+    """The ways by which texts leave, and what stops one."""
+
+
+@gateways.command("list")
+@as_json
+def list_gateways(*, json_: bool) -> None:
+    """Every gateway: whether it is paused, until when and why."""
+    from bot.health import until
+
+    with open_database().reading() as tx:
+        rows = m.list_gateways(tx)
+        names = {*tx.rules.gateways, *(row.name for row in rows)}
+        known = {row.name: row for row in rows}
+        now = tx.now
+    shown = []
+    for name in sorted(names):
+        row = known.get(name)
+        is_paused = row is not None and row.paused_until is not None and row.paused_until > now
+        shown.append(
+            {
+                "name": name,
+                "paused_until": until(row.paused_until) if row is not None and is_paused else None,
+                "because": row.paused_because if row is not None and is_paused else None,
+                "read_up_to": row.swept_until if row is not None else None,
+            }
+        )
+    show(shown, json_=json_, columns=("name", "paused_until", "because", "read_up_to"))
+
+
+@gateways.command("resume")
+@click.argument("name")
+def resume_gateway(name: str) -> None:
+    """Let a paused gateway try again now; one message goes first."""
+    with open_database().transaction() as tx:
+        paused = {row.name for row in m.paused(tx)}
+        if name not in paused:
+            raise Problem("gateway-not-paused", name=name, paused=", ".join(sorted(paused)) or "none")
+        m.resume(tx, name, by=CLI)
+    click.echo(f"{name} tries again")

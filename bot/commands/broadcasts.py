@@ -283,7 +283,7 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     careful = bool(cautions.found_in([text], call.tx.rules.health_words))
-    if careful or call.guess or not codes.is_fresh(call.tx, call.person.id):
+    if careful or call.guess or call.is_late or not codes.is_fresh(call.tx, call.person.id):
         return _ask(call, number)
     going(call, number)
     leaves = _leaves(call, case)

@@ -74,7 +74,7 @@ def invite(call: Call, who: str) -> Answer:
         return call.say(("ask-cannot", {"person": shown, "reason": call.sentences.reason(reason)}))
     may_text_single(call)
     request = {"case": case.id, "phone": case.contact_phone_number, "instead_of": case.contact_phone_number}
-    if call.guess or not codes.is_fresh(call.tx, call.person.id):
+    if call.guess or call.is_late or not codes.is_fresh(call.tx, call.person.id):
         return ask_with_code(call, "invite", request, "ask-invite", {"person": shown})
     number = operations.note(
         call.tx, "invite", words=call.words, undoes=None, request=request, message_id=call.message_id, by=call.by

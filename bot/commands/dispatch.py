@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Row
@@ -58,6 +58,21 @@ class Call:
     sentences: Sentences
     groups: Sequence[Row[Any]] = field(default=())
     guess: str = ""
+    sent_at: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """The moment by which a code in this text is judged: when it was sent, if that was not long ago.
+
+        A text that comes later confirms nothing: what it was about is out of date, and after a restore from a backup it
+        may have been done already.
+        """
+        return self.tx.now if self.sent_at is None or self.is_late else min(self.sent_at, self.tx.now)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether this text was sent so long ago that what it asks for may not be wanted any more."""
+        return self.sent_at is not None and self.sent_at < self.tx.now - codes.LATE
 
     @property
     def by(self) -> Actor:
@@ -143,15 +158,23 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def answer(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None, muted: bool = False) -> Answer:
+def answer(
+    tx: Transaction,
+    person: Row[Any],
+    text: str,
+    *,
+    message_id: int | None,
+    muted: bool = False,
+    sent_at: datetime | None = None,
+) -> Answer:
     """Answer one text of a person; every path answers something.
 
     Of a phone that is `muted`, because it texted too much to be answered, only what stops something is heard: nothing
-    may happen that its owner is not told of.
+    may happen that its owner is not told of.  `sent_at` is given for a text that comes late.
     """
     text = storable(text)
     told = sentences(person.language_code or tx.rules.language)
-    call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
+    call = Call(tx, person, message_id, key(text), told, people.groups_of(tx, person), sent_at=sent_at)
     try:
         given = _answer(call, text, muted=muted)
     except Problem as problem:
@@ -186,7 +209,7 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
         raise Problem("not-allowed", verb=call.sentences.verb(chosen.verb))
     if guessed:
         told = call.sentences.sentences["guess"].format(typed=words[0], verb=call.sentences.verb(chosen.verb))
-        call = Call(call.tx, call.person, call.message_id, call.words, call.sentences, call.groups, told)
+        call = replace(call, guess=told)
     given = _fill(chosen, words[1:], text)
     if given is None:
         return Answer(call.sentences.usage[chosen.verb])

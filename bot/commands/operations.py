@@ -37,7 +37,7 @@ def ok(call: Call, code: str) -> Answer:
     assert row is not None
     if found.used_at is not None or row.state not in ("waiting", "seconding", "expired"):
         return _again(call, row)
-    if found.expires_at <= call.tx.now or row.state == "expired":
+    if found.expires_at <= call.at or row.state == "expired":
         if row.state != "expired":
             _put_away(call, row, "expired")
         return call.say(("code-expired", {"number": row.id}))

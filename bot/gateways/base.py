@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
@@ -57,6 +58,7 @@ class Inbound:
     """A text from a phone.  `sender` and `to` are digits; `raw` is what the gateway said, kept beside it.
 
     `answered` says that the gateway has confirmed this STOP or START by itself: a second confirmation is not wanted.
+    `sent_at` is when it was sent, where it comes later than that: from the gateway's list, or from the spool.
     """
 
     gateway_id: str
@@ -66,6 +68,7 @@ class Inbound:
     media: int = 0
     opt_out: Literal["stop", "start", "help"] | None = None
     answered: bool = False
+    sent_at: datetime | None = None
     raw: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,12 +110,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Certainly not sent."""
+    """Certainly not sent; `lasting` says that a person must mend something before the next one can go."""
 
     scope: Scope
     reason: str
     code: str | None = None
     retry_after_s: float | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,45 @@ class Unknown:
 
 
 SendResult = Accepted | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A message that was handed over and never answered for; `text` is as it left, `handed_over_at` by our clock.
+
+    `not_it` are the gateway's ids of our other messages to that phone, which are certainly not this one.
+    """
+
+    id: int
+    attempt_id: str
+    to: str
+    text: str
+    handed_over_at: datetime
+    not_it: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The gateway has the message: its name for it, and how far it is."""
+
+    gateway_id: str
+    state: ReceiptState
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The gateway's own records do not have the message: nothing in them could be it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """The gateway could not be asked, or what it has may or may not be the message."""
+
+    reason: str
+
+
+FindResult = Found | Absent | CannotTell
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +185,8 @@ class Capabilities:
     validity: bool
     answers_stop_itself: bool
     concurrency: int
+    finds_sent: bool = False
+    lists_inbound: bool = False
 
 
 class Gateway(Protocol):
@@ -166,6 +211,15 @@ class Gateway(Protocol):
 
     async def send(self, outgoing: Outgoing) -> SendResult:
         """Hand one message over: one attempt, bounded in time, no exception for anything the network does."""
+
+    async def find(self, doubtful: Doubtful) -> FindResult:
+        """What became of a message: bounded in time, no exception; asked only of one that `finds_sent`."""
+
+    async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
+        """Every text that came in since then, oldest first, with `sent_at`; asked only of one that `lists_inbound`.
+
+        All of them or CannotTell: a list that is cut off would leave a hole that nobody looks for again.
+        """
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -36,9 +36,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.gateways.base import (
+    Absent,
     Accepted,
+    CannotTell,
     Capabilities,
+    Doubtful,
+    FindResult,
     Forged,
+    Found,
     Inbound,
     NotSent,
     Outgoing,
@@ -157,6 +162,26 @@ class Network:
             booked = map(_text, book.execute(_OF_ATTEMPTS, (wanted,)))
             return {text.attempt_id: text for text in booked if text.at <= now}
 
+    def booked(self, attempt_id: str) -> Text | None:
+        """The text of an attempt, whether it is on its handset or on the way there."""
+        with self._open() as book:
+            row = book.execute(_OF_ATTEMPTS, (json.dumps([attempt_id]),)).fetchone()
+        return _text(row) if row else None
+
+    def keep_lost(self, gateway_id: str, attempt_id: str, state: ReceiptState) -> None:
+        """Write down a text that was taken and never reaches its handset."""
+        with self._open() as book:
+            book.execute(
+                "INSERT OR IGNORE INTO lost (attempt_id, gateway_id, state) VALUES (?, ?, ?)",
+                (attempt_id, gateway_id, state),
+            )
+
+    def lost(self, attempt_id: str) -> tuple[str, ReceiptState] | None:
+        """The gateway id and end of a text that was taken and never reached its handset; None if there is none."""
+        with self._open() as book:
+            found = book.execute("SELECT gateway_id, state FROM lost WHERE attempt_id = ?", (attempt_id,)).fetchone()
+        return found if found is None else (str(found[0]), found[1])
+
     # -- what the page sets --------------------------------------------------------------------------------------------
 
     def faults(self) -> Faults:
@@ -255,6 +280,7 @@ _BOOK = (
     " body TEXT NOT NULL, at TEXT NOT NULL, message_id INTEGER NOT NULL, attempt_id TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS texts_by_phone ON texts (phone)",
     "CREATE INDEX IF NOT EXISTS texts_by_attempt ON texts (attempt_id)",
+    "CREATE TABLE IF NOT EXISTS lost (attempt_id TEXT PRIMARY KEY, gateway_id TEXT NOT NULL, state TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY CHECK (id = 1), told TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS taken_out (n INTEGER PRIMARY KEY, phone TEXT NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS typing (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL)",
@@ -309,6 +335,7 @@ class Simulator:
             validity=False,
             answers_stop_itself=False,
             concurrency=8,
+            finds_sent=True,
         )
         self.network = Network(book)
         self._public_url = public_url.rstrip("/")
@@ -370,7 +397,11 @@ class Simulator:
         at = datetime.now(UTC) + timedelta(seconds=in_s)
         text = Text(gateway_id, outgoing.to, outgoing.text, at, outgoing.id, outgoing.attempt_id)
         try:
-            if not faults.strikes("lost_texts", outgoing.id) and not faults.strikes("undelivered", outgoing.id):
+            if faults.strikes("lost_texts", outgoing.id):
+                await asyncio.to_thread(self.network.keep_lost, gateway_id, outgoing.attempt_id, "sent")
+            elif faults.strikes("undelivered", outgoing.id):
+                await asyncio.to_thread(self.network.keep_lost, gateway_id, outgoing.attempt_id, "undelivered")
+            else:
                 await asyncio.to_thread(self.network.deliver, text)
         except UnicodeEncodeError:  # a lone surrogate: half of a character
             return NotSent("message", "the text holds a broken character that cannot be sent")
@@ -382,6 +413,26 @@ class Simulator:
         if faults.strikes("lost_answers", outgoing.id):
             return Unknown("the answer of the simulated network was lost")
         return Accepted(gateway_id)
+
+    async def find(self, doubtful: Doubtful) -> FindResult:
+        """What the book says of an attempt; nothing can be mistaken, because it knows our own ids."""
+        try:
+            return await asyncio.to_thread(self._look_up, doubtful.attempt_id)
+        except (sqlite3.Error, ConnectionError):
+            return CannotTell("the book of the simulated network could not be opened")
+
+    def _look_up(self, attempt_id: str) -> FindResult:
+        booked = self.network.booked(attempt_id)
+        if booked is not None:
+            return Found(booked.gateway_id, "delivered" if booked.at <= datetime.now(UTC) else "accepted")
+        lost = self.network.lost(attempt_id)
+        if lost is None:
+            return Absent()
+        return Found(*lost, UNREACHABLE_PHONE if lost[1] == "undelivered" else None)
+
+    async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
+        """Nothing: what this network loses on the way to us is lost, to be seen on the page."""
+        return CannotTell(f"the simulated network keeps no list of what came in since {since:%H:%M}")
 
     async def close(self) -> None:
         """Drop the receipts still to come, and let go of connections; a later send opens new ones."""

@@ -16,6 +16,8 @@ callbacks*, *Error and warning dictionary*):
 - **Fields come blank, not absent** (`FromCity=`), and the blanks are signed.
 - **Callbacks come in any order**, can repeat, and none is sent for a message's first status.
 - **Twilio answers STOP itself** and still passes the text on; a later send is refused with 21610.
+- **A list is filtered by `sent_date`, and to the day**; it is blank while a message is queued.  So a message in doubt is
+  looked for among all to its number, and no date is asked for.
 - **Twilio's error sentence quotes the phone number.**  It is never kept: `reason` is always a sentence from here.
 """
 
@@ -25,16 +27,24 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from yarl import URL
 
 from bot.gateways.base import (
+    Absent,
     Accepted,
+    CannotTell,
     Capabilities,
+    Doubtful,
+    FindResult,
     Forged,
+    Found,
     Inbound,
     NotSent,
     Outgoing,
@@ -134,6 +144,15 @@ stops only its own message and stays visible, and is never tried again by itself
 MOST_TEXT: Final = 8192  # an SMS has at most 1,600 characters; a long one handed over as base64 has up to 6,400
 MOST_FIELDS: Final = 100
 MOST_ANSWER: Final = 65536
+MOST_LIST: Final = 16 * 2**20
+"""Bytes of one page of a list: a message is about one kilobyte there, and a text of 1,600 characters up to ten."""
+
+PAGE: Final = 500
+MOST_PAGES_SENT, MOST_PAGES_INBOUND = 10, 200
+LIST_S: Final = 60.0
+CLOCKS_APART: Final = timedelta(minutes=10)
+"""How far Twilio's clock and ours may be apart: what was made there so long before our hand-over may still be it."""
+
 LONGEST_WAIT_S: Final = 3600.0
 LONGEST_VALIDITY_S: Final = 36000
 
@@ -193,8 +212,9 @@ class Twilio:
 
     kind = "twilio"
     capabilities = Capabilities(
-        receipts=True, signed_webhooks=True, validity=True, answers_stop_itself=True, concurrency=20
-    )
+        receipts=True, signed_webhooks=True, validity=True, answers_stop_itself=True, concurrency=20,
+        finds_sent=True, lists_inbound=True,
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -226,6 +246,7 @@ class Twilio:
             if messaging_service_sid
             else ("From", _address(sender or ""))
         )
+        self._root = api_url.rstrip("/")
         self._address = f"{api_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         # Waiting for a connection ends well before the whole attempt does.  So a time-out while connecting, when no
         # byte has left, is never mistaken for one after the request was written.
@@ -315,6 +336,95 @@ class Twilio:
         except (aiohttp.ClientError, OSError):
             return Unknown("the connection broke before the gateway answered")
 
+    async def find(self, doubtful: Doubtful) -> FindResult:
+        """Look for a message among all that Twilio has to its number.
+
+        It is found where exactly one that nobody else is has its very words, and absent only where nothing that was made
+        since the hand-over could be it: Twilio may have changed the words (smart encoding) or hidden them (redaction).
+        """
+        since = doubtful.handed_over_at - CLOCKS_APART
+        listed = await self._list([("To", f"+{doubtful.to}")], since, MOST_PAGES_SENT)
+        if isinstance(listed, CannotTell):
+            return listed
+        may_be = [
+            one for one in listed
+            if one.get("direction") == "outbound-api"
+            and one.get("to") == f"+{doubtful.to}"
+            and one["sid"] not in doubtful.not_it
+        ]  # fmt: skip
+        exact = [one for one in may_be if one.get("body") == doubtful.text]
+        if len(exact) == 1:
+            return _found(exact[0])
+        if exact:
+            return CannotTell("the gateway has several with the same words")
+        return CannotTell("the gateway has others to this number that may be it") if may_be else Absent()
+
+    async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
+        """Every text to our number since then; of a messaging service, every one that the account got by it."""
+        name, own = self._origin
+        if name == "From" and not own.lstrip("+").isdigit():
+            return []  # a sender of letters: nobody can answer it
+        # By the day, and a day more: what counts is when each was made, which is looked at below.
+        day = f"{since.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}T00:00:00Z"
+        asked = [("To", own)] if name == "From" else []
+        listed = await self._list([*asked, ("DateSent>", day)], since, MOST_PAGES_INBOUND)
+        if isinstance(listed, CannotTell):
+            return listed
+        texts = [_inbound(one) for one in listed if self._is_for_us(one)]
+        return sorted((text for text in texts if text is not None), key=lambda text: text.sent_at or since)
+
+    def _is_for_us(self, one: Mapping[str, Any]) -> bool:
+        name, own = self._origin
+        ours = one.get("to") == own if name == "From" else one.get("messaging_service_sid") == own
+        return ours and one.get("direction") == "inbound" and one.get("status") != "receiving"
+
+    async def _list(
+        self, asked: list[tuple[str, str]], since: datetime, most_pages: int
+    ) -> list[dict[str, Any]] | CannotTell:
+        """Every message of a list that was made since then, or why that cannot be said."""
+        since = since.replace(microsecond=0)  # Twilio's times are whole seconds
+        address = f"{self._address}?{urlencode([*asked, ('PageSize', str(PAGE))])}"
+        listed: list[dict[str, Any]] = []
+        last: datetime | None = None
+        in_order = True
+        for _ in range(most_pages):
+            page = await self._page(address)
+            if isinstance(page, CannotTell):
+                return page
+            for one in page["messages"]:
+                if not isinstance(one.get("sid"), str):
+                    return CannotTell("the gateway's list could not be read")
+                made = _made_at(one)
+                if made is None or made >= since:
+                    listed.append(one)
+                in_order = in_order and made is not None and (last is None or made <= last)
+                last = made
+            following = page.get("next_page_uri")
+            # Twilio gives the newest first and nowhere promises it, so the list itself must show it before it is cut.
+            if not following or (in_order and last is not None and last < since):
+                return listed
+            if not isinstance(following, str) or not following.startswith("/2010-04-01/"):
+                return CannotTell("the gateway's list could not be read")
+            address = self._root + following
+        return CannotTell("the gateway's list is too long")
+
+    async def _page(self, address: str) -> dict[str, Any] | CannotTell:
+        try:
+            url = URL(address, encoded=True)
+            timeout = aiohttp.ClientTimeout(total=LIST_S)
+            async with self._open_session().get(url, allow_redirects=False, timeout=timeout) as response:
+                if response.status != 200:
+                    return CannotTell(f"the gateway answered {response.status}")
+                if _is_apart(response.headers.get("Date")):
+                    return CannotTell("our clock and the gateway's are apart, so its times prove nothing")
+                page = _json_object(await _read(response, MOST_LIST))
+        except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
+            return CannotTell("the gateway could not be asked")
+        messages = page.get("messages")
+        if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
+            return CannotTell("the gateway's list could not be read")
+        return page
+
     async def close(self) -> None:
         """Let go of connections; a later send opens new ones."""
         session, self._session = self._session, None
@@ -391,9 +501,10 @@ def _refusal(status: int, code: str | None, retry_after: str | None) -> NotSent:
         return NotSent("throttled", reason, code or "429", _wait_s(retry_after))
     if code is not None and code in REFUSALS:
         scope, reason = REFUSALS[code]
-        return NotSent(scope, reason, code, _wait_s(retry_after) if scope == "throttled" else None)
+        wait = _wait_s(retry_after) if scope == "throttled" else None
+        return NotSent(scope, reason, code, wait, lasting=scope == "gateway")
     if status == 401:
-        return NotSent("gateway", "the gateway did not accept our account and token", code or "401")
+        return NotSent("gateway", "the gateway did not accept our account and token", code or "401", lasting=True)
     if code is None:
         # Every refusal of Twilio's own carries a code.  Without one something in between answered, or the address is
         # wrong: it would refuse the next message as well, so the gateway stops and no queue is burnt.
@@ -401,13 +512,58 @@ def _refusal(status: int, code: str | None, retry_after: str | None) -> NotSent:
     return NotSent("message", "the gateway refused the message for a reason that is not known here", code)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+def _is_apart(date: str | None) -> bool:
+    """Whether an answer was dated by a clock that is far from ours."""
+    if date is None:
+        return False
+    try:
+        return abs(parsedate_to_datetime(date) - datetime.now(UTC)) > CLOCKS_APART / 2
+    except (ValueError, TypeError):
+        return False
+
+
+def _found(one: Mapping[str, Any]) -> Found:
+    word, code = str(one.get("status")), one.get("error_code")
+    # A word that we do not know is still the word of a gateway that has it.
+    state = RECEIPT_STATES.get(word, "accepted")
+    return Found(one["sid"], state, str(code) if isinstance(code, int) and not isinstance(code, bool) else None)
+
+
+def _inbound(one: Mapping[str, Any]) -> Inbound | None:
+    """A listed text as it would have come by the webhook; None for what is no text from a phone."""
+    fields = {"From": str(one.get("from") or ""), "To": str(one.get("to") or "")}
+    text = str(one.get("body") or "")
+    try:
+        return Inbound(
+            gateway_id=one["sid"],
+            sender=_digits(fields, "From"),
+            to=_digits(fields, "To"),
+            text=text,
+            media=_small_number({"NumMedia": str(one.get("num_media") or "0")}, "NumMedia"),
+            answered=text.strip().upper() in ANSWERED_WORDS,
+            sent_at=_made_at(one),
+            raw={name: str(one[name]) for name in ("sid", "status", "date_created", "date_sent") if name in one},
+        )
+    except Unreadable:
+        return None
+
+
+def _made_at(one: Mapping[str, Any]) -> datetime | None:
+    """When Twilio made a message; None where it does not say."""
+    try:
+        made = parsedate_to_datetime(str(one.get("date_created") or one.get("date_sent")))
+    except (ValueError, TypeError):
+        return None
+    return made if made.tzinfo is not None else made.replace(tzinfo=UTC)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int = MOST_ANSWER) -> bytes:
     """The body as far as it came: the status line is evidence by itself, and a cut body is simply not readable."""
     body = bytearray()
     try:
         async for chunk in response.content.iter_chunked(8192):
             body += chunk
-            if len(body) > MOST_ANSWER:
+            if len(body) > most:
                 return b""
     except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
         return b""

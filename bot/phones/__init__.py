@@ -5,7 +5,7 @@ rehearsal, and answers only this machine: a loopback peer that no proxy speaks f
 name that resolves to this machine is an attack, *DNS rebinding*), and a change only from the page itself.
 
 What is typed goes the way of every text (`air.py`): a signed request of the simulator, taken by
-`webhooks.take_inbound`.  A handset shows what the simulator's book says it got (`handsets.py`), a card what the store
+`intake.take_inbound`.  A handset shows what the simulator's book says it got (`handsets.py`), a card what the store
 knows of its number (`cards.py`).  The page also switches the faults of the simulated network.
 """
 

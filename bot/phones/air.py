@@ -2,7 +2,7 @@
 
 Without a fault a text is taken at once, in the request that typed it.  With one it may be lost, come later, overtake
 another, or come twice; what is still on its way stands in the simulator's book, so that a web process that starts anew
-carries it on.  It comes as every text does: a signed request, taken by `webhooks.take_inbound`.
+carries it on.  It comes as every text does: a signed request, taken by `intake.take_inbound`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from bot import webhooks
+from bot import intake
 from bot.gateways.base import Request
 from bot.gateways.simulator import Simulator, Typed
 from storage.database import Database
@@ -69,5 +69,5 @@ class Air:
             time.sleep(LOOK_S)
 
     def _take(self, request: Request, *, twice: bool = False) -> int:
-        status = webhooks.take_inbound(self._db, self._simulator, request)
-        return webhooks.take_inbound(self._db, self._simulator, request) if twice and status == 200 else status
+        status = intake.take_inbound(self._db, self._simulator, request)
+        return intake.take_inbound(self._db, self._simulator, request) if twice and status == 200 else status

@@ -430,3 +430,30 @@ def test_the_command_line_tells_whole_sentences_and_lists_no_code(
     out = capsys.readouterr().out
     assert "ok ******" in out
     assert code not in out
+
+
+def test_it_tells_what_the_gateway_said_when_it_was_asked(db: Database, clock: Any) -> None:
+    from bot.gateways.base import Unknown
+    from storage import evidence
+
+    story = Story(db, clock)
+    story.gateway.answers = [Unknown("no answer")]
+    with db.transaction() as tx:
+        number = messages.queue(tx, AMA, "Clinic on Monday", "text")
+    story.work()
+    attempt = story.last(id=number).attempt_id
+    assert "is asked from 10:02:00" in story.life(number)[-1]["what"]
+    clock.advance(minutes=2)
+    with db.transaction() as tx:
+        evidence.cannot_tell(tx, number, attempt, "the gateway could not be asked")
+    for _ in range(2):
+        clock.advance(minutes=11)
+        with db.transaction() as tx:
+            evidence.absent(tx, number, attempt)
+    asked = [step["what"] for step in story.life(number) if step["kind"] == "ask"]
+    assert asked == [
+        "the gateway was asked what became of it, and could not say: the gateway could not be asked",
+        "the gateway was asked what became of it, and does not have it",
+        "the gateway was asked what became of it, and does not have it",
+    ]
+    assert story.life(number)[-1]["what"].endswith("tell it again if it is still wanted")

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from bot import health
-from storage import messages, workers
+from storage import messages, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
 
@@ -105,3 +105,29 @@ def test_the_doctor_says_which_postgresql_it_is_and_how_many_workers_serve_it(po
             synced = tx.scalar(text("SHOW fsync")) == tx.scalar(text("SHOW synchronous_commit")) == "on"
     assert well is synced and sentence.startswith("PostgreSQL ")
     assert ("any number of workers" if synced else "a power cut may take back") in sentence
+
+
+def test_the_doctor_says_how_many_webhooks_wait_for_the_database(db: Database, clock: Any) -> None:
+    from bot.gateways.base import Request
+    from bot.health import spooled
+    from bot.intake import spool_of
+    from bot.spool import Kept
+
+    spool = spool_of(db)
+    assert spooled(spool) == ("spool", True, "no webhook waits for the database")
+    for _ in range(3):
+        spool.keep(Kept("twilio", Request("POST", "https://sms.example.org/in/twilio", {}, b""), None, clock()))
+    about, well, sentence = spooled(spool)
+    assert (about, well) == ("spool", False)
+    assert sentence.startswith("3 webhooks wait in ")
+
+
+def test_the_doctor_tells_whom_the_gateway_is_asked_about_from_those_left_to_a_person(db: Database) -> None:
+    with db.transaction() as tx:
+        for n, state in enumerate(("unknown", "unresolved", "unresolved")):
+            number = messages.queue(tx, f"23324123456{n}", "Hello", "notice")
+            change = schema.messages.update().where(schema.messages.c.id == number)
+            tx.execute(change.values(state=state, attempts=1, settled_at=tx.now, handed_over_at=tx.now))
+    sentence = said(db)["unknown"][1]
+    assert "asked about 1 " in sentence
+    assert "decides about 2 " in sentence

@@ -18,7 +18,7 @@ from bot.app import create_app
 from bot.gateways.base import Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import audit, consent, groups, messages, people, schema
+from storage import consent, groups, messages, people, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.breaking import break_rows, mend
@@ -209,20 +209,39 @@ def test_a_start_that_is_tried_again_does_not_undo_a_later_stop(app: Flask, db: 
     assert [a.split(":")[1][:26] for a in answers(db, AMA)] == [" you will get no more texts"[:26]]
 
 
-def test_what_the_database_gave_up_is_not_acknowledged_and_can_come_again(app: Flask, db: Database) -> None:
+def test_what_the_database_gave_up_waits_in_the_spool_and_is_acted_on_once(app: Flask, db: Database) -> None:
     fail(db, GIVES_UP)
     sid = new_sid()
-    assert say(app, SAMUEL, "add anc kofi", sid) == 503
+    assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert inbound(db) == []
     mend(db, "audit")
+    assert say(app, SAMUEL, "add anc kofi", sid) == 200
+    assert [row.state for row in inbound(db)] == ["handled"]
+    assert answers(db, SAMUEL) == ["anc: 1 in (now 2). To take back: undo 1"]
+
+
+def test_what_neither_database_nor_spool_can_keep_is_not_acknowledged(
+    app: Flask, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(db, GIVES_UP)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bot.spool._write", full)
+    sid = new_sid()
+    assert say(app, SAMUEL, "add anc kofi", sid) == 503
+    monkeypatch.undo()
+    mend(db, "audit")
+    assert inbound(db) == []
     assert say(app, SAMUEL, "add anc kofi", sid) == 200
     assert [row.state for row in inbound(db)] == ["handled"]
 
 
 def test_a_doubt_that_is_tried_again_after_a_stop_asks_nothing(app: Flask, db: Database, clock: Any) -> None:
-    run(db, NO_CONFIRMING)
+    fail(db, NO_CONFIRMING)
     say(app, AMA, "please stop texting me")
-    run(db, "DROP TRIGGER no_confirming")
+    mend(db, "messages")
     say(app, AMA, "Stop!")
     clock.advance(seconds=31)
     work(db)

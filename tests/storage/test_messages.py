@@ -307,7 +307,7 @@ def test_many_answers_are_written_as_one_statement_for_each_state(db, statements
     ]
     with statements(db) as ran, db.transaction() as tx:
         assert messages.settle(tx, results) == len(numbers)
-    assert len(ran) <= 5
+    assert len(ran) <= 6, "one more looks for receipts that came too early"
     with db.reading() as tx:
         kept = {result.id: messages.attempts_of(tx, result.id) for result in results}
     for result in results:

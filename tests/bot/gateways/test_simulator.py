@@ -10,13 +10,28 @@ import multiprocessing
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.gateways.base import Accepted, Forged, Gateway, NotSent, Outgoing, Request, SendResult, Unreadable
+from bot.gateways.base import (
+    Absent,
+    Accepted,
+    Doubtful,
+    Forged,
+    Found,
+    Gateway,
+    NotSent,
+    Outgoing,
+    Request,
+    SendResult,
+    Unknown,
+    Unreadable,
+)
+from bot.gateways.faults import Faults
 from bot.gateways.simulator import MAGIC_RECIPIENTS, SIGNATURE, Network, Simulator
 
 PUBLIC = "http://127.0.0.1:8000"
@@ -321,3 +336,27 @@ def test_it_never_calls_another_machine(book: Path, elsewhere: str) -> None:
         return under_way
 
     assert asyncio.run(promised()) == 0
+
+
+# -- what became of it -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("faults", "found"),
+    [
+        (Faults(lost_answers=100), ("delivered", None)),
+        (Faults(lost_answers=100, delay_s=60), ("accepted", None)),
+        (Faults(lost_answers=100, lost_texts=100), ("sent", None)),
+        (Faults(lost_answers=100, undelivered=100), ("undelivered", "30003")),
+    ],
+)
+def test_the_book_says_what_became_of_a_text_whose_answer_was_lost(book: Path, faults: Faults, found: Any) -> None:
+    Network(book).set_faults(faults)
+    gateway = simulator(book)
+    assert isinstance(send(gateway, message()), Unknown)
+    asked = message()
+    doubtful = Doubtful(asked.id, asked.attempt_id, asked.to, asked.text, datetime.now(UTC))
+    result = asyncio.run(gateway.find(doubtful))
+    assert isinstance(result, Found)
+    assert (result.state, result.code) == found
+    assert isinstance(asyncio.run(gateway.find(replace(doubtful, attempt_id="another"))), Absent)

@@ -1,0 +1,218 @@
+"""Asks the gateways: what became of a message without an answer, and which texts came in while nobody listened.
+
+Both are asked about by the worker, a few calls at a time beside its sending.  Nothing waits in memory that would be lost: a
+question that was not answered is asked again, and a list that was not taken to its end is read again, because a text counts
+once by its gateway id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bot import inbox
+from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
+from bot.replies import sentences
+from bot.spool import OUTAGES
+from storage import consent, evidence, messages, people
+from storage.database import Database, Transaction
+from storage.evidence import Question
+
+log = logging.getLogger(__name__)
+
+LOOK = timedelta(seconds=1)
+AT_ONCE = 4
+"""Questions under way to one gateway; they share its connections with what is being sent."""
+
+FIND_S = 120.0
+SWEEP_S = 600.0
+SWEEP = timedelta(minutes=5)
+SWEEP_AGAIN = timedelta(minutes=1)
+"""After a list that could not be read."""
+
+BATCH = 50
+"""Texts from a list that are taken in one turn: what is sent waits no longer than for them."""
+
+EVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Reconciler:
+    """The questions of one worker; `in_thread` runs database work in the worker's own thread."""
+
+    def __init__(self, db: Database, gateways: Mapping[str, Gateway], in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self.db = db
+        self.gateways = gateways
+        self._in_thread = in_thread
+        self._asking: dict[str, dict[int, asyncio.Task[None]]] = {name: {} for name in gateways}
+        self._answers: list[tuple[Question, FindResult]] = []
+        self._sweeping: dict[str, asyncio.Task[None]] = {}
+        self._swept: deque[tuple[str, list[Inbound], datetime]] = deque()
+        self._next_sweep: dict[str, datetime] = {}
+        self._looked = EVER
+
+    @property
+    def under_way(self) -> list[asyncio.Task[None]]:
+        """The calls that are not answered yet."""
+        return [task for asking in self._asking.values() for task in asking.values()] + list(self._sweeping.values())
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether something was answered and is not written down yet."""
+        return bool(self._answers or self._swept)
+
+    async def turn(self) -> bool:
+        """Write down what was answered, and ask what is due; returns whether anything was written down."""
+        worked = bool(await self._in_thread(self._record)) if self._answers else False
+        worked = bool(await self._in_thread(self._take_swept)) or worked if self._swept else worked
+        now = self.db.clock()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            for name, gateway in self.gateways.items():
+                if gateway.capabilities.lists_inbound:
+                    await self._begin_sweep(name, gateway, now)
+                await self._begin_asking(name, gateway)
+        return worked
+
+    async def finish(self) -> None:
+        """Ask nothing more; what is under way is asked again by the next worker."""
+        for task in self.under_way:
+            task.cancel()
+        await asyncio.gather(*self.under_way, return_exceptions=True)
+
+    # -- what became of it ---------------------------------------------------------------------------------------------
+
+    async def _begin_asking(self, name: str, gateway: Gateway) -> None:
+        asking = self._asking[name]
+        if len(asking) >= AT_ONCE:
+            return
+        waiting = {question.id for question, _ in self._answers}
+        for question in await self._in_thread(self._questions, name):
+            if len(asking) < AT_ONCE and question.id not in asking and question.id not in waiting:
+                task = asyncio.create_task(self._ask(gateway, question))
+                asking[question.id] = task
+                task.add_done_callback(lambda _, number=question.id: asking.pop(number, None))  # type: ignore[misc]
+
+    def _questions(self, name: str) -> list[Question]:
+        with self.db.reading() as tx:
+            return evidence.questions(tx, name, 2 * AT_ONCE)
+
+    async def _ask(self, gateway: Gateway, question: Question) -> None:
+        answer = await _find(gateway, question)
+        self._answers.append((question, answer))
+
+    def _record(self) -> int:
+        answers = list(self._answers)
+        with self.db.transaction() as tx:
+            for question, answer in answers:
+                _settle(tx, question, answer)
+            tell_leads(tx)
+        # Taken away only now: what could not be written is written in the next turn, and calls go on adding meanwhile.
+        del self._answers[: len(answers)]
+        return len(answers)
+
+    # -- what came in --------------------------------------------------------------------------------------------------
+
+    async def _begin_sweep(self, name: str, gateway: Gateway, now: datetime) -> None:
+        busy = name in self._sweeping or any(waiting == name for waiting, _, _ in self._swept)
+        if not busy and now >= self._next_sweep.get(name, EVER):
+            self._next_sweep[name] = now + SWEEP
+            since = await self._in_thread(self._swept_until, name)
+            task = asyncio.create_task(self._sweep(name, gateway, since, now))
+            self._sweeping[name] = task
+            task.add_done_callback(lambda _: self._sweeping.pop(name, None))
+
+    def _swept_until(self, name: str) -> datetime:
+        with self.db.reading() as tx:
+            return evidence.swept_until(tx, name)
+
+    async def _sweep(self, name: str, gateway: Gateway, since: datetime, now: datetime) -> None:
+        listed: list[Inbound] | CannotTell
+        try:
+            async with asyncio.timeout(SWEEP_S):
+                listed = await gateway.sweep(since)
+        except Exception as fault:  # noqa: BLE001  an adapter's bug must not stop the worker
+            listed = CannotTell(type(fault).__name__)
+        if isinstance(listed, CannotTell):
+            log.warning("the texts that came in by %s could not be listed: %s", name, listed.reason)
+            self._next_sweep[name] = now + SWEEP_AGAIN
+        else:
+            self._swept.append((name, listed, now))
+
+    def _take_swept(self) -> int:
+        """Take a batch of what a list had and we had not; at its end note up to when all is here."""
+        name, listed, until = self._swept[0]
+        batch = listed[: 10 * BATCH]
+        with self.db.reading() as tx:
+            known = messages.known_inbound(tx, name, [text.gateway_id for text in batch])
+        missing = [text for text in batch if text.gateway_id not in known][:BATCH]
+        for text in missing:
+            _take(self.db, name, text)
+        if missing:
+            log.info("%d texts came in by %s without a webhook", len(missing), name)
+            done = batch.index(missing[-1]) + 1 if len(missing) == BATCH else len(batch)
+        else:
+            done = len(batch)
+        rest = listed[done:]
+        if rest:
+            self._swept[0] = (name, rest, until)
+        else:
+            with self.db.transaction() as tx:
+                evidence.mark_swept(tx, name, until)
+            self._swept.popleft()
+        return len(missing)
+
+
+async def _find(gateway: Gateway, question: Question) -> FindResult:
+    if not gateway.capabilities.finds_sent:
+        return CannotTell("this gateway keeps no list")
+    if question.text is None:
+        return CannotTell("its code was made anew since, so its words cannot be told")
+    doubtful = Doubtful(
+        question.id, question.attempt_id, question.phone, question.text, question.handed_over_at, question.not_it
+    )
+    try:
+        async with asyncio.timeout(FIND_S):
+            return await gateway.find(doubtful)
+    except Exception as fault:  # noqa: BLE001  an adapter's bug must not stop the worker
+        log.error(
+            "gateway %s failed on the question about message %s: %s", gateway.name, question.id, type(fault).__name__
+        )
+        return CannotTell("the adapter failed")
+
+
+def _settle(tx: Transaction, question: Question, answer: FindResult) -> None:
+    which = (question.id, question.attempt_id)
+    match answer:
+        case Found():
+            evidence.found(tx, *which, gateway_id=answer.gateway_id, state=answer.state, code=answer.code)
+        case Absent():
+            evidence.absent(tx, *which)
+        case CannotTell():
+            evidence.cannot_tell(tx, *which, answer.reason)
+
+
+def _take(db: Database, name: str, text: Inbound) -> None:
+    try:
+        inbox.take(db, name, text)
+    except OUTAGES:
+        raise
+    except Exception as fault:  # noqa: BLE001  one text's fault must not keep the others out for ever
+        log.error("a text of %s's list could not be kept: %s", name, type(fault).__name__)
+
+
+def tell_leads(tx: Transaction) -> int:
+    """Tell the leads, once for each broadcast, that some may or may not have got it; returns of how many broadcasts."""
+    told = 0
+    for row in evidence.untold(tx):
+        if evidence.told(tx, row.id):
+            told += 1
+            for lead in people.leads(tx):
+                if consent.may_text(tx, lead.phone):
+                    said = sentences(lead.language_code or tx.rules.language)
+                    text = said.say(("unresolved-notice", {"number": row.id, "count": row.many}))
+                    messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+    return told
