@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage import audit, messages, workers
-from storage.console import verified
+from storage.console import count_of, verified
 from storage.database import Database, is_rehearsal, sqlite_is_safe
 from storage.errors import Misconfigured
 
@@ -89,7 +89,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         paused = messages.paused(tx)
         waiting = messages.not_leaving(tx)
         doubt = messages.in_doubt(tx)
-        found = audit.verify(tx)
+    found = audit.verify(db.reading)
     yield "stamp", True, kind
     yield (
         "worker",
@@ -97,7 +97,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         "a worker is at work" if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'",
     )
     yield _paused(paused)
-    yield _leaving(waiting)
+    yield _leaving(waiting, {gateway.name for gateway in paused})
     told = (
         f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}: see"
         " 'jumbe messages list --state unknown' and 'jumbe messages explain'. None is ever sent again without proof"
@@ -106,7 +106,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     )
     yield "unknown", doubt.many == 0, told
     aside = states.get("set_aside", 0)
-    told = f"{aside} texts could not be handled: jumbe messages list --state set_aside"
+    told = f"{count_of(aside, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
     yield "inbox", aside == 0, told if aside else "every text was handled"
     yield "audit", found.breach is None, verified(found)
     if db.file is not None:
@@ -114,27 +114,33 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
 
 
-def _leaving(waiting: list[Row[Any]]) -> tuple[str, bool, str]:
-    """The line about what is queued and does not leave."""
+def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]:
+    """The line about what is queued and does not leave, but for paused gateways, which have a line of their own."""
+    waiting = [row for row in waiting if row.gateway not in paused]
+    tried = {row.gateway for row in waiting if row.reason is not None}
     told = []
     for row in waiting:
-        gateway = row.gateway or "no gateway (none was set when they were queued)"
-        some = f"{_messages(row.many)} for {gateway}, the oldest since {_minute(row.since)}, "
-        if row.reason == "unreachable":
-            told.append(f"{some}could not be handed over: it cannot be reached. Check the network and its address")
-        elif row.reason == "throttled":
-            told.append(f"{some}were put off: it asks us to slow down. Lower its rate")
-        else:
+        some = f"{_messages(row.many)} for {row.gateway}, the oldest since {_minute(row.since)}, "
+        if row.gateway is None:
+            some = f"{_messages(row.many)}, the oldest since {_minute(row.since)}, "
+            told.append(f"{some}had no gateway when queued: set one and restart 'jumbe worker', which gives it to them")
+        elif row.reason == "unreachable":
             told.append(
-                f"{some}are due and none leaves: see that a worker runs with this gateway set, and is not paused"
+                f"{some}could not be handed over: it cannot be reached. Check the network and its address;"
+                " they are tried again by themselves"
             )
-    if not told:
-        return "queue", True, "what is due leaves"
-    return "queue", False, "; ".join(told) + ". They wait in the queue and are tried again by themselves"
+        elif row.reason == "throttled":
+            told.append(
+                f"{some}were put off: it asks us to slow down. Lower its rate; they are tried again by themselves"
+            )
+        elif row.gateway not in tried:
+            due = "is due and does not leave" if row.many == 1 else "are due and none leaves"
+            told.append(f"{some}{due}: see that a worker runs with this gateway set. They wait in the queue")
+    return ("queue", False, "; ".join(told)) if told else ("queue", True, "what is due leaves")
 
 
 def _messages(count: int) -> str:
-    return f"{count} message" if count == 1 else f"{count} messages"
+    return count_of(count, "message")
 
 
 def _minute(at: datetime) -> str:

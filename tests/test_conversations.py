@@ -54,7 +54,7 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
 from bot.worker import Worker
-from storage import audit, codes, contacts, groups, people, schema, segments
+from storage import codes, contacts, groups, people, schema, segments
 from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules

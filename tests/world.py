@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
-from storage import contacts, groups, people
+from storage import audit, contacts, groups, people
 from storage.audit import Actor
 from storage.contacts import Wanted
-from storage.database import Database
+from storage.database import Database, Transaction
 
 TEST = Actor("test", None, "a test")
+
+
+def broken_line(tx: Transaction) -> int | None:
+    """The line of the audit log that does not hold, or its last where its end was touched; None if all is well."""
+    found = audit.verify(lambda: nullcontext(tx))
+    if found.breach is None:
+        return None
+    line = found.broken or found.last
+    return line.id if line is not None else 0
 
 
 class World:

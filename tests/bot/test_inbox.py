@@ -18,7 +18,7 @@ from bot.app import create_app
 from bot.gateways.base import Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import audit, consent, groups, messages, people, schema
+from storage import consent, groups, messages, people, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.stub_twilio import StubTwilio, new_sid
