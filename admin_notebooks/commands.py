@@ -15,10 +15,21 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import sheets
-from storage import broadcasts, contacts, imports
+from storage import broadcasts, contacts, imports, operations
 from storage import groups as g
 from storage.audit import Actor
-from storage.console import CLI, as_json, open_database, sentence, sentences_of, show, show_one, working
+from storage.console import (
+    CLI,
+    as_json,
+    count_of,
+    open_database,
+    printable,
+    sentence,
+    sentences_of,
+    show,
+    show_one,
+    working,
+)
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
@@ -43,7 +54,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
     _check_result(file, result)
     db = open_database()
     with _without_collector():
-        with working(f"reading {Path(file).name}") as step:
+        with working(f"reading {Path(file).name}", json_=json_) as step:
             sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
             read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
 
@@ -53,9 +64,9 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
         def apply_it(tx: Transaction, plan: Plan) -> Plan:
             return imports.apply_cases(tx, read, planned=plan, by=_by_sheet(file, sheet))
 
-        plan = _look(db, plan_it) if only_plan else _carry_out(db, plan_it, apply_it)
+        plan = _look(db, plan_it, json_=json_) if only_plan else _carry_out(db, plan_it, apply_it, json_=json_)
     for told in _misspelt(sheet):
-        click.echo(f"jumbe: {told}", err=True)
+        click.echo(f"jumbe: {printable(told)}", err=True)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
 
 
@@ -127,7 +138,14 @@ def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
 @groups.command("import")
 @click.argument("short")
 @click.argument("file")
-@click.option("--mode", type=click.Choice(["add", "remove", "replace"]), default="add", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["add", "remove", "replace"]),
+    metavar="MODE",
+    default="add",
+    show_default=True,
+    help="add, remove or replace.",
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--result", help="Write the sheet with verdict, reason and suggestion to this .xlsx.")
 @as_json
@@ -136,7 +154,7 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
     _check_result(file, result)
     db = open_database()
     with _without_collector():
-        with working(f"reading {Path(file).name}") as step:
+        with working(f"reading {Path(file).name}", json_=json_) as step:
             sheet = sheets.read(file, wanted=(imports.IDENTIFIER,), step=step)
             read = imports.read_members(sheet.rows, db.rules)
 
@@ -147,7 +165,7 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
             group_id = g.group(tx, short).id
             return imports.apply_members(tx, group_id, read, mode, planned=plan, by=_by_sheet(file, sheet))
 
-        plan = _look(db, plan_it) if only_plan else _carry_out(db, plan_it, apply_it)
+        plan = _look(db, plan_it, json_=json_) if only_plan else _carry_out(db, plan_it, apply_it, json_=json_)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
 
 
@@ -165,7 +183,7 @@ def write_template(path: str) -> None:
 @click.argument("short")
 @click.option("--yes", is_flag=True, help="Do not ask: for scripts.")
 def delete_group(short: str, *, yes: bool) -> None:
-    """Delete a group; what is running for it is halted. Its history stays."""
+    """Delete a group; what is running for it is halted. Its history stays, and a lead can take it back for 24 hours."""
     db = open_database()
     with db.reading() as tx:
         row = g.group(tx, short)
@@ -173,13 +191,17 @@ def delete_group(short: str, *, yes: bool) -> None:
         count = g.count_members(tx, row.id)
     goes = f" and halt {', '.join(map(str, pending))}" if pending else ""
     if not yes:
-        click.confirm(f"Delete {row.short} with {count} members{goes}?", abort=True)
+        click.confirm(f"Delete {row.short} with {count_of(count, 'member')}{goes}?", abort=True)
     with db.transaction() as tx:
         pending = broadcasts.pending_for(tx, row.id)
         for number in pending:
             broadcasts.halt(tx, number, by=CLI)
         g.delete(tx, row.id, by=CLI)
-    click.echo(f"{row.short} is deleted" + (f"; halted: {', '.join(map(str, pending))}" if pending else ""))
+        undo = operations.note(
+            tx, "delete", words=f"delete {row.short}", undoes={"deleted": row.id}, group_id=row.id, by=CLI
+        )
+    halted = f"; halted: {', '.join(map(str, pending))}" if pending else ""
+    click.echo(f"{row.short} is deleted{halted}. A lead who texts 'undo {undo}' within 24 hours has it back")
 
 
 _TRIES = 3
@@ -188,13 +210,17 @@ LISTED = 200
 """Rows with something to say that a terminal is shown."""
 
 
-def _look(db: Database, plan_it: Callable[[Transaction], Plan]) -> Plan:
-    with working("planning"), db.reading() as tx:
+def _look(db: Database, plan_it: Callable[[Transaction], Plan], *, json_: bool) -> Plan:
+    with working("planning", json_=json_), db.reading() as tx:
         return plan_it(tx)
 
 
 def _carry_out(
-    db: Database, plan_it: Callable[[Transaction], Plan], apply_it: Callable[[Transaction, Plan], Plan]
+    db: Database,
+    plan_it: Callable[[Transaction], Plan],
+    apply_it: Callable[[Transaction, Plan], Plan],
+    *,
+    json_: bool,
 ) -> Plan:
     """Plan while others write, and take the writer only for a plan that has something to do and still holds.
 
@@ -202,15 +228,15 @@ def _carry_out(
     somebody keeps changing cases or groups meanwhile, the last try plans again while it holds the writer.
     """
     for _ in range(_TRIES):
-        plan = _look(db, plan_it)
+        plan = _look(db, plan_it, json_=json_)
         if plan.refusal:
             raise plan.refusal
         if not plan.acts:
             return plan
-        with working(f"carrying out {len(plan.verdicts):,} rows"), db.transaction() as tx:
+        with working(f"carrying out {count_of(len(plan.verdicts), 'row')}", json_=json_), db.transaction() as tx:
             if imports.holds(tx, plan):
                 return apply_it(tx, plan)
-    with working(f"carrying out {len(plan.verdicts):,} rows"), db.transaction() as tx:
+    with working(f"carrying out {count_of(len(plan.verdicts), 'row')}", json_=json_), db.transaction() as tx:
         return apply_it(tx, plan)
 
 
@@ -264,7 +290,7 @@ def _case(row: Row[Any]) -> dict[str, Any]:
 
 def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
     """Write the result, then say what was done, and only then that the result could not be written."""
-    unwritten = _write_result(plan, sheet, result) if result else None
+    unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
     records = [_record(v) for v in plan.verdicts]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
     if json_:
@@ -286,7 +312,7 @@ def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
         show(remarkable[:LISTED], json_=False, columns=columns)
         if len(remarkable) > LISTED:
             click.echo(
-                f"... and {len(remarkable) - LISTED:,} rows more: --result writes every one beside what was typed"
+                f"... and {count_of(len(remarkable) - LISTED, 'row')} more: --result writes every one beside what was typed"
             )
         if fine := len(records) - len(remarkable):
             click.echo(f"{fine:,} {'row is' if fine == 1 else 'rows are'} fine and not listed")
@@ -295,11 +321,11 @@ def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
         click.echo(f"it would be refused: {sentence(plan.refusal)}")
 
 
-def _write_result(plan: Plan, sheet: sheets.Sheet, result: str) -> Problem | None:
+def _write_result(plan: Plan, sheet: sheets.Sheet, result: str, *, json_: bool) -> Problem | None:
     """What kept the result from being written, if anything did."""
     told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
     try:
-        with working(f"writing {Path(result).name}"):
+        with working(f"writing {Path(result).name}", json_=json_):
             sheets.write_result(result, sheet, told)
     except Problem as problem:
         return problem

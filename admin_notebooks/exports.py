@@ -3,8 +3,8 @@
 A text that begins like a formula stays the same characters and does nothing: in a workbook every text is a text cell,
 and in a csv, which has no such cells, `sheets.guard` puts an apostrophe before it that the import takes away again.
 
-The rows come from one moment of the database.  A workbook takes long to write, so its rows are set down beside it first
-and the database is let go: a reader that stays keeps a database without WAL from committing.
+The rows come from one moment of the database, or without WAL from a moment for each slice (`Database.reading_long`).  A
+workbook takes long to write, so its rows are set down beside it first and the database is let go.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import click
 
 from admin_notebooks import sheets
 from storage import audit, exports
-from storage.console import as_json, open_database, show_one, working
+from storage.console import as_json, count_of, open_database, show_one, working
 from storage.errors import Problem
 
 ENDINGS = (".csv", ".xlsx")
@@ -28,7 +28,7 @@ Step = Callable[[int], None]
 
 
 @click.command()
-@click.argument("what", type=click.Choice(list(exports.WHAT)))
+@click.argument("what", type=click.Choice(list(exports.WHAT)), metavar="WHAT")
 @click.option("--to", "path", required=True, help="The file to write, .csv or .xlsx; one that is there is replaced.")
 @as_json
 def export(what: str, path: str, *, json_: bool) -> None:
@@ -37,7 +37,7 @@ def export(what: str, path: str, *, json_: bool) -> None:
         raise Problem("export-ending", path=path)
     sheets.check_writable(path)
     try:
-        count, head = _export(what, Path(path))
+        count, head = _export(what, Path(path), json_=json_)
     except OSError as error:
         raise Problem("sheet-cannot-write", path=Path(path).name) from error
     record = {"file": path, "rows": count} | ({"head": head[1]} if head else {})
@@ -45,16 +45,17 @@ def export(what: str, path: str, *, json_: bool) -> None:
         show_one(record, json_=True)
         return
     told = f"; its head is {head[1]} (line {head[0]})" if head else ""
-    click.echo(f"wrote {path}: {count} rows{told}")
+    click.echo(f"wrote {path}: {count_of(count, 'row')}{told}")
 
 
-def _export(what: str, path: Path) -> tuple[int, audit.Head | None]:
+def _export(what: str, path: Path, *, json_: bool) -> tuple[int, audit.Head | None]:
     """Write the file; returns its number of rows, and of the audit log the head."""
     as_csv = path.suffix.lower() == ".csv"
-    with working(f"exporting {what}") as step, _Kept(path.parent) as kept:
-        with open_database().reading() as tx:
-            table = exports.export(tx, what)
-            head = audit.head(tx) if what == "audit" else None
+    with working(f"exporting {what}", json_=json_) as step, _Kept(path.parent) as kept:
+        with open_database().reading_long() as read:
+            with read() as tx:
+                head = audit.head(tx) if what == "audit" else None
+            table = exports.export(read, what)
             if as_csv:
                 return _write_csv(path, table, step), head
             kept.take(table.rows)

@@ -621,8 +621,11 @@ def _records(name: str, text: str, separator: str) -> Iterator[list[str]]:
 # What makes a cell of a csv a formula or a command in some spreadsheet (OWASP, CSV injection), full-width signs as well.
 _LIVE = "=+\\-@\t\r\uff1d\uff0b\uff0d\uff20"
 # A spreadsheet that splits at semicolons or tabs begins cells where we have none, and rows at every new line.
-_UNGUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)(?=[{_LIVE}])")
-_GUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)'(?=[{_LIVE}])")
+# White space before a sign is skipped by some; those that are separators are not in it, or `unguard` would miss one.
+_SPACE = " \v\f\x1c-\x1f\x85\u00a0\u1680\u180e\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+_RUNS = re.compile(f"[{_SPACE}]*[{_LIVE}]")
+_UNGUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)(?={_RUNS.pattern})")
+_GUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)'(?={_RUNS.pattern})")
 
 
 def guard(text: str) -> str:
@@ -814,7 +817,7 @@ def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[S
 
 def check_writable(path: str | Path) -> None:
     """Raise `Problem` `sheet-cannot-write` now, rather than when the work is done and its result has nowhere to go."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     beside = _beside(path)
     try:
         if path.is_dir():
@@ -857,7 +860,7 @@ class _Styles:
             return None
         cell = WriteOnlyCell(self._worksheet, value=clean)
         cell.data_type = "s"  # after the value: openpyxl makes a formula of whatever begins with =
-        look = (bold, wrap, colour, guard(clean[:1]) != clean[:1])
+        look = (bold, wrap, colour, _RUNS.match(clean) is not None)
         if look not in self._looks:
             self._looks[look] = self._look(*look)
         cell._style = self._looks[look]
@@ -898,9 +901,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Raises Problem `sheet-cannot-write`, and then the target is as it was.
     """
+    path = Path(os.path.realpath(path))  # what a link leads to is replaced, and the link stays
     beside = _beside(path)
     try:
-        with beside.open("wb") as file:
+        # Whoever else has an account on this machine reads no names and numbers, whatever the file was before.
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             yield file
         os.replace(beside, path)  # noqa: PTH105 (the word for it: replaces on every system)
     except OSError as error:

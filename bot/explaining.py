@@ -16,6 +16,7 @@ from sqlalchemy import Row
 
 from bot.replies import sentences
 from storage import broadcasts, evidence, exports, lives, messages, operations, people, schedules
+from storage.console import people_of
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import KINDS, MEANINGS, UNTIL_RESUMED
@@ -58,7 +59,9 @@ class _Life:
     def outbound(self) -> Iterator[Step]:
         """Every step but the last of a message of ours."""
         if self.row.broadcast_id is not None:
-            yield from self._asked(self.row.broadcast_id)
+            yield from self._of_a_broadcast(self.row.broadcast_id)
+        elif self.row.kind == "text" and (question := lives.question_of(self.tx, self.row)) is not None:
+            yield from self._of_a_question(question)
         if self.row.reply_to is not None:
             yield from self._answers()
         if self.row.code_id is not None:
@@ -71,78 +74,129 @@ class _Life:
         if self.row.state in ("withheld", "cancelled", "expired"):
             yield from self._withheld()
 
-    def _asked(self, number: int) -> Iterator[Step]:
+    def _of_a_broadcast(self, number: int) -> Iterator[Step]:
         """Who asked for a broadcast, and how it came to go."""
         operation = operations.operation(self.tx, number)
         broadcast = broadcasts.broadcast(self.tx, number)
         if operation is None:
             return
+        shorts = ", ".join(group.short for group in broadcasts.groups_of(self.tx, number))
+        whom = f"{people_of(broadcast.recipients)}{f' in {shorts}' if shorts else ''}"
+        yield from self._asked(operation, f"a text to {whom}, of whom {broadcast.sendable} could be texted")
+        yield from self._launched(broadcast)
+
+    def _of_a_question(self, question: Row[Any]) -> Iterator[Step]:
+        """Who had a phone asked whether it is a case's, and what it answered."""
+        operation = operations.operation(self.tx, question.operation_id)
+        if operation is not None:
+            whose = self._named(self.case) if self.case is not None else "a case"
+            what = {
+                "move": f"whether this is the new phone of {whose}",
+                "invite": f"whether this is the phone of {whose}",
+            }
+            yield from self._asked(operation, f"to ask {what[question.kind]}")
+        if question.closed_at is None:
+            yield _step(question.asked_at, "asked", f"the phone may answer until {self._time(question.expires_at)}")
+        elif question.answer is None:
+            yield _step(question.closed_at, "ended", "the question was taken back, or another took its place")
+        else:
+            yield _step(question.closed_at, "reply", f"the phone answered {question.answer}")
+
+    def _asked(self, operation: Row[Any], what: str) -> Iterator[Step]:
+        """Who asked for an operation by which text, its codes, and what was decided."""
+        number = operation.id
         asker = people.named(self.tx, operation.person_id)
-        whom = ", ".join(group.short for group in broadcasts.groups_of(self.tx, number)) or "single cases"
         asked = f"{asker} asked for {number} through {operation.door}{self._by_text(operation.message_id)}"
-        counts = f"{broadcast.recipients} people in {whom}, of whom {broadcast.sendable} could be texted"
-        yield _step(operation.asked_at, "asked", f"{asked}: a text to {counts}")
+        yield _step(operation.asked_at, "asked", f"{asked}: {what}")
+        used = {code.used_at for code in lives.codes_of(self.tx, number)} - {None}
         for code in lives.codes_of(self.tx, number):
             if code.used_at is not None:
                 yield _step(code.used_at, "code", f"{code.person} gave the code back")
-        for deed in lives.deeds(self.tx, number):
-            who = f"{deed.person or 'system'} through {deed.door}{self._source(deed.source)}"
-            if deed.verb == "operations.done":
-                yield _step(deed.at, "confirmed", f"{who} confirmed {number}")
-            elif deed.verb == "operations.seconding":
-                limit = self.tx.rules.second_person_above
-                told = f"{who} confirmed {number}; a second person's ok was asked for, for it is for more than {limit}"
-                yield _step(deed.at, "second", told)
-            elif deed.verb == "broadcasts.halt":
-                yield _step(deed.at, "halted", f"{who} halted {number}")
-            elif deed.verb.startswith("operations.") and deed.verb != "operations.ask":
-                yield _step(deed.at, "ended", f"{who}: {number} is {deed.verb.removeprefix('operations.')}")
-        yield from self._launched(broadcast)
-        yield from self._codes_sent(number)
+        deeds = lives.deeds(self.tx, number)
+        at_once = operation.door == "sms" and not used
+        if at_once and operation.state == "done" and not deeds:
+            yield _step(operation.asked_at, "confirmed", f"{number} went {_AT_ONCE}")
+        for deed in deeds:
+            yield from self._decided(operation, deed, at_once=at_once)
+        yield from self._previews(operation)
+
+    def _decided(self, operation: Row[Any], deed: Row[Any], *, at_once: bool) -> Iterator[Step]:
+        """One thing that was done with an operation."""
+        number = operation.id
+        who = f"{deed.person or 'system'} through {deed.door}{self._source(deed.source)}"
+        if deed.verb == "operations.done":
+            yield _step(deed.at, "confirmed", f"{number} went {_AT_ONCE}" if at_once else f"{who} confirmed {number}")
+        elif deed.verb == "operations.seconding":
+            limit = self.tx.rules.second_person_above
+            told = f"{who} confirmed {number}; a second person's ok was asked for, for it is for more than {limit}"
+            yield _step(deed.at, "second", told)
+        elif deed.verb == "broadcasts.halt":
+            yield _step(deed.at, "halted", f"{who} halted {number}")
+        elif deed.verb.startswith("operations.") and deed.verb != "operations.ask":
+            state = deed.verb.removeprefix("operations.")
+            yield _step(deed.at, "ended", f"{who}: {number} is {_STATES.get(state, state)}")
+
+    def _previews(self, operation: Row[Any]) -> Iterator[Step]:
+        """Each message that carried a code, and the text that asked for it where it is another than the first."""
+        for sent in lives.previews_of(self.tx, operation.id):
+            asked = messages.message(self.tx, sent.reply_to) if sent.reply_to is not None else None
+            anew = ""
+            if asked is not None and asked.id != operation.message_id and asked.body:
+                anew = f", after {self._quoted_of(asked)} (message {asked.id})"
+            good = f"good until {self._time(sent.code_expires_at)}"
+            if lives.is_replaced(sent.created_at, sent.code_expires_at):
+                good = "a newer preview took its place"
+            told = f"a code was sent to {sent.person} (message {sent.id}, {sent.state}){anew}, {good}"
+            yield _step(sent.created_at, "code", told)
 
     def _launched(self, broadcast: Row[Any]) -> Iterator[Step]:
         if broadcast.launched_at is None:
             return
-        send_at = broadcast._mapping.get("send_at")
-        if send_at:
-            told = f"scheduled for {str(send_at).replace('T', ' ')} by each recipient's own clock"
+        if broadcast.send_at is not None:
+            hour = broadcast.send_at.replace("T", " ")
+            told = f"{broadcast.id} was let go and waits for its hour, {hour} by each recipient's own clock"
             yield _step(broadcast.launched_at, "scheduled", told)
-        if broadcast.hold_until is not None:
+        elif broadcast.hold_until > broadcast.launched_at:
             held = self._time(broadcast.hold_until)
             told = f"{broadcast.id} was let go and held until {held}, so that it could still be halted"
             yield _step(broadcast.launched_at, "held", told)
-
-    def _codes_sent(self, number: int) -> Iterator[Step]:
-        for code in lives.codes_of(self.tx, number):
-            if code.message_id is not None:
-                good = f"good until {self._time(code.expires_at)}"
-                told = f"a code was sent to {code.person} (message {code.message_id}, {code.state}), {good}"
-                yield _step(code.created_at, "code", told)
 
     def _answers(self) -> Iterator[Step]:
         asked = messages.message(self.tx, self.row.reply_to)
         if asked is not None:
             whose = f" of {self._sender(asked)}" if self._sender(asked) != self.row.phone else ""
-            yield _step(asked.created_at, "answers", f"answers text {asked.id}{whose}: {self._quoted(asked.body)}")
+            yield _step(asked.created_at, "answers", f"answers text {asked.id}{whose}: {self._quoted_of(asked)}")
 
     def _carries_code(self) -> Iterator[Step]:
         code = lives.operation_of_code(self.tx, self.row.code_id)
         if code is None:
             return
-        told = f"carries a code for {code.operation_id}, good until {self._time(code.expires_at)}; its digits are put in when it is handed over"
+        carries = f"carries a code for {code.operation_id}"
+        if lives.is_replaced(self.row.created_at, code.expires_at):
+            told = f"{carries}, which is good no more: a newer preview took its place"
+            yield _step(self.row.created_at, "code", told)
+            return
+        told = f"{carries}, good until {self._time(code.expires_at)}; its digits are put in when it is handed over"
         yield _step(self.row.created_at, "code", told)
-        if code.used_at is not None:
+        if code.used_at is None:
+            return
+        done = [deed for deed in lives.deeds(self.tx, code.operation_id) if deed.at == code.used_at]
+        if any(deed.verb == "operations.done" for deed in done):
             yield _step(code.used_at, "confirmed", f"the code was given back: {code.operation_id} is confirmed")
+        else:
+            yield _step(code.used_at, "code", "the code was given back")
 
     def _queued(self) -> Iterator[Step]:
         row = self.row
         about = [f"kind {row.kind}", f"language {row.language}" if row.language else "", _parts(row.segments)]
+        shown = f"({', '.join(filter(None, about))})"
+        if row.state in ("withheld", "cancelled") and row.settled_at is None:
+            yield _step(row.created_at, "queued", f"was not put into the outbox {shown}")
+            return
         dies = f"; it dies at {self._time(row.expires_at)}" if row.expires_at else ""
-        said = f"put into the outbox ({', '.join(filter(None, about))}){dies}"
-        yield _step(row.created_at, "queued", said)
+        yield _step(row.created_at, "queued", f"put into the outbox {shown}{dies}")
         yield _step(row.created_at, "gateway", self._gateway())
-        if row.state == "queued" or row.due_at > row.created_at:
-            yield from self._waited()
+        yield from self._waited()
 
     def _gateway(self) -> str:
         """By which gateway, and why that one."""
@@ -157,55 +211,72 @@ class _Life:
         return f"goes by gateway {name}{unknown}, which was the choice when it was queued"
 
     def _waited(self) -> Iterator[Step]:
-        """Until when it waits, or waited, for the hours of the day or its own time."""
-        row = self.row
-        hours = self.tx.rules.hours
-        if not row.phone or row.state == "withheld":
+        """Until when it waits, or waited, for the hours of the day or its own time; of a retry its state tells."""
+        row, hours = self.row, self.tx.rules.hours
+        if not row.phone or messages.attempts_of(self.tx, row.id):
             return
+        free = self._free_from()
         zones = self._zones()
-        quiet = KINDS[row.kind].keeps_quiet_hours and hours is not None
-        if quiet and (row.reason == "quiet-hours" or row.broadcast_id is not None) and row.due_at > row.created_at:
-            there = " and ".join(f"{self._time(row.due_at, zone)}" for zone in zones)
-            rule = f"texts arrive from {hours.opens:%H:%M} to {hours.closes:%H:%M} by the clock there" if hours else ""
-            why = (
-                "the case's own zone"
-                if self.case is not None and self.case.time_zone in zones
-                else "every zone its number can be in"
-            )
-            if len(zones) == 1 and zones[0] == self.zone and (self.case is None or self.case.time_zone != self.zone):
-                why = "the programme's zone"
-            yield _step(row.created_at, "waits", f"may leave from {there} on ({rule}; {why})")
-        elif row.due_at > row.created_at and not row.attempts:
-            yield _step(row.created_at, "waits", f"may leave from {self._time(row.due_at)} on")
+        if KINDS[row.kind].keeps_quiet_hours and hours is not None:
+            allowed = row.due_at if row.reason == "quiet-hours" else schedules.next_allowed(free, zones, hours)
+            if allowed > free:
+                there = " and ".join(f"{self._time(allowed, zone)}" for zone in zones)
+                rule = f"texts arrive from {hours.opens:%H:%M} to {hours.closes:%H:%M} by the clock there"
+                yield _step(row.created_at, "waits", f"may leave from {there} on ({rule}; {self._why_zones(zones)})")
+                return
+        if free > row.created_at:
+            yield _step(row.created_at, "waits", f"may leave from {self._time(free)} on")
+
+    def _free_from(self) -> datetime:
+        """From when it could leave, if there were no quiet hours: after the hold, or at its hour."""
+        created: datetime = self.row.created_at
+        if self.row.broadcast_id is None:
+            return created
+        broadcast = broadcasts.broadcast(self.tx, self.row.broadcast_id)
+        free = max(created, broadcast.hold_until or created)
+        if broadcast.send_at is None:
+            return free
+        own = self.case.time_zone if self.case is not None else None
+        zone = own if own and schedules.valid_zone(own) else self.zone
+        return max(free, schedules.instant(datetime.fromisoformat(broadcast.send_at), zone))
+
+    def _why_zones(self, zones: tuple[str, ...]) -> str:
+        """Why these clocks count."""
+        if self.case is not None and self.case.time_zone in zones:
+            return "the case's own zone"
+        return "the programme's zone" if zones == (self.zone,) else "every zone its number can be in"
 
     def _consent(self) -> Iterator[Step]:
         """What the number said that bears on it."""
         if not self.row.phone:
             return
         for event in lives.consent_round(self.tx, self.row):
-            yield _step(event.at, "consent", f"the number {_CONSENT[event.kind]}: {self._heard(event)}")
+            yield _step(event.at, "consent", f"the number {self._said(event)}")
 
-    def _heard(self, event: Row[Any]) -> str:
+    def _said(self, event: Row[Any]) -> str:
+        """What made a number stopped, started or in doubt, after `the number`."""
+        words, text = event.words or "", messages.message(self.tx, event.message_id) if event.message_id else None
         by = f" (message {event.message_id})" if event.message_id else ""
-        who = f", written down by {people.named(self.tx, event.person_id)}" if event.person_id else ""
-        return f"{self._quoted(event.words or '')} through {event.door}{by}{who}"
+        shown = self._quoted(words, typed_by_staff=text is not None and exports.may_hold_a_code(text))
+        if event.person_id:
+            who = people.named(self.tx, event.person_id)
+            return f"{_WRITTEN_DOWN[event.kind]}: {who} wrote it down through {event.door}{by}: {shown}"
+        if words.strip(" .!").isdecimal():
+            return f"answered {shown}, which means {event.kind.upper()}, through {event.door}{by}"
+        return f"{_CONSENT[event.kind]}: {shown} through {event.door}{by}"
 
     def _attempts(self) -> Iterator[Step]:
         row = self.row
-        failed = messages.attempts_of(self.tx, row.id)
-        for attempt in failed:
+        for attempt in messages.attempts_of(self.tx, row.id):
             after = "it was queued again" if attempt.state == "queued" else f"it became {attempt.state}"
-            yield _step(
-                attempt.at,
-                "attempt",
-                f"an attempt came to nothing: {self.reason(attempt.reason, attempt.code)}; {after}",
-            )
+            came = "had no clear outcome" if attempt.state == "unknown" else "came to nothing"
+            told = f"an attempt {came}: {self.reason(attempt.reason, attempt.code)}; {after}"
+            yield _step(attempt.at, "attempt", told)
         if row.handed_over_at is not None:
             there = ""
             if KINDS[row.kind].keeps_quiet_hours and self.tx.rules.hours is not None and row.phone:
                 there = "; it was " + " and ".join(self._time(row.handed_over_at, zone) for zone in self._zones())
-            checked = "consent, halt, group, quiet hours and expiry were asked once more and let it go"
-            told = f"handed to the gateway, attempt {row.attempts} ({row.attempt_id}): {checked}{there}"
+            told = f"handed to the gateway, attempt {row.attempts} ({row.attempt_id}){self._gate()}{there}"
             yield _step(row.handed_over_at, "handed_over", told)
 
     def _asks(self) -> Iterator[Step]:
@@ -213,6 +284,22 @@ class _Life:
         for ask in evidence.asks_of(self.tx, self.row.id):
             why = f": {ask.reason}" if ask.reason else ""
             yield _step(ask.at, "ask", f"the gateway was asked what became of it, and {_ASKED[ask.answer]}{why}")
+
+    def _gate(self) -> str:
+        """What was asked once more just before: of each kind of message something else."""
+        row, kind = self.row, KINDS[self.row.kind]
+        of_broadcasts = ["halt", "group", "number"] if row.broadcast_id is not None else []
+        asked = [
+            *(["consent"] if kind.needs_consent else []),
+            *of_broadcasts,
+            *(["quiet hours"] if kind.keeps_quiet_hours and self.tx.rules.hours is not None else []),
+            *(["its code"] if row.code_id is not None else []),
+            *(["expiry"] if row.expires_at is not None else []),
+        ]
+        if not asked:
+            return ""
+        shown = f"{', '.join(asked[:-1])} and {asked[-1]} were" if len(asked) > 1 else f"{asked[0]} was"
+        return f": {shown} asked once more and let it go"
 
     def _receipts(self) -> Iterator[Step]:
         for receipt in messages.receipts_of(self.tx, self.row.id):
@@ -267,6 +354,8 @@ class _Life:
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"
+        if row.reason == "doubt":
+            return ". It is looked at again every five minutes, until the phone answers or its time runs out"
         if row.due_at > self.tx.now:
             return f". It is tried {'again ' if row.attempts else ''}from {self._time(row.due_at)} on"
         return ". It is due, and leaves when its turn comes"
@@ -285,22 +374,28 @@ class _Life:
         for event in lives.consent_in(self.tx, row.id):
             yield _step(event.at, "consent", f"the number {_CONSENT[event.kind]} by it")
         for operation in lives.operations_of(self.tx, row.id):
-            told = f"it made the operation {operation.id} ({operation.kind}), which is {operation.state} now"
-            yield _step(operation.asked_at, "effect", told)
+            what, state = _OPERATIONS.get(operation.kind, operation.kind), _STATES.get(operation.state, operation.state)
+            yield _step(operation.asked_at, "effect", f"it became {operation.id}, {what}, which is {state} now")
         for line in lives.effects(self.tx, row.id):
             if not line.verb.startswith(("consent.", "operations.ask")):
-                of = f" {line.subject_id}" if line.subject_id is not None else ""
-                yield _step(
-                    line.at, "effect", f"it did {line.verb} ({line.subject}{of}, line {line.id} of the audit log)"
-                )
+                yield _step(line.at, "effect", f"it {self._did(line)} (line {line.id} of the audit log)")
         yield from self._replies()
         if row.attempts and row.state != "set_aside":
             yield _step(row.settled_at or row.created_at, "fault", f"handling failed {_times(row.attempts)} before")
 
+    def _did(self, line: Row[Any]) -> str:
+        """What a line of the audit log says was done, after `it`."""
+        of = str(line.subject_id) if line.subject_id is not None else ""
+        if line.subject == "group" and line.subject_id is not None:
+            of = lives.group_named(self.tx, line.subject_id)
+        count = next((value for name, value in line.facts.items() if name in ("added", "removed")), 0)
+        told = _DEEDS.get(line.verb)
+        return told.format(of=of, people=people_of(count)) if told else f"did {line.verb} {of}".rstrip()
+
     def _replies(self) -> Iterator[Step]:
         for reply in lives.answers_to(self.tx, self.row.id):
             if reply.phone == self.row.phone:
-                told = f"answered by message {reply.id} ({reply.state}): {self._quoted(reply.body)}"
+                told = f"answered by message {reply.id} ({reply.state}): {self._quoted_of(reply)}"
             else:
                 told = f"passed on to {reply.person or reply.phone} by message {reply.id} ({reply.state})"
             yield _step(reply.created_at, "reply", told)
@@ -326,21 +421,26 @@ class _Life:
         if row.person_id is not None:
             return people.named(self.tx, row.person_id)
         case = lives.case_of(self.tx, row) if row.case_id is not None else None
-        return (
-            f"{case.name or case.external_id or case.case_id} ({case.case_id})" if case is not None else str(row.phone)
-        )
+        return self._named(case) if case is not None else str(row.phone)
+
+    def _named(self, case: Row[Any]) -> str:
+        return f"{case.name or case.external_id or case.case_id} ({case.case_id})"
 
     def _by_text(self, message_id: int | None) -> str:
         text = messages.message(self.tx, message_id) if message_id is not None else None
         if text is None:
             return ""
-        return f" by texting {self._quoted(text.body)} at {self._time(text.created_at)} (message {text.id})"
+        return f" by texting {self._quoted_of(text)} at {self._time(text.created_at)} (message {text.id})"
 
     def _source(self, source: str | None) -> str:
         return f" ({source})" if source else ""
 
-    def _quoted(self, text: str) -> str:
-        plain = " ".join(self.hidden(text).split())
+    def _quoted_of(self, row: Row[Any]) -> str:
+        return self._quoted(row.body, typed_by_staff=exports.may_hold_a_code(row))
+
+    def _quoted(self, text: str, *, typed_by_staff: bool) -> str:
+        """A text in quotes, cut where it is long; codes are hidden only where one may be typed: other digits are read."""
+        plain = " ".join((self.hidden(text) if typed_by_staff else text).split())
         return f'"{plain if len(plain) <= 120 else plain[:117].rstrip() + "..."}"'
 
     def _zones(self) -> tuple[str, ...]:
@@ -358,6 +458,57 @@ _ASKED = {
     "cannot_tell": "could not say",
 }
 _CONSENT = {"stop": "said STOP", "start": "said START", "doubt": "may have said STOP, and is held until it answers"}
+
+_WRITTEN_DOWN = {
+    "stop": "wants no texts",
+    "start": "wants texts again",
+    "doubt": "may want no texts, and is held until it answers",
+}
+
+_AT_ONCE = "at once: this phone confirmed a code within twelve hours"
+
+_STATES = {
+    "waiting": "waiting for its code",
+    "seconding": "waiting for a second person's code",
+    "dropped": "dropped",
+    "expired": "expired: no code came in time",
+    "refused": "ended by a third wrong code",
+    "undone": "taken back",
+}
+"""The states of an operation that do not explain themselves, after `is`."""
+
+_OPERATIONS = {
+    "tell": "a text to be sent",
+    "new": "a new group",
+    "add": "people to be put into a group",
+    "drop": "people to be taken out of a group",
+    "name": "another name for a group",
+    "delete": "a group to be deleted",
+    "invite": "a phone to be asked whether it is a case's",
+    "move": "a new number for a case",
+    "inbox": "a reply that staff can answer by its number",
+    "caution": "a text to look at twice",
+}
+"""What a text asked for, by the kind of its operation."""
+
+_DEEDS = {
+    "operations.done": "confirmed {of}",
+    "operations.seconding": "confirmed {of}, which waits for a second person",
+    "operations.dropped": "dropped {of}",
+    "operations.expired": "came too late for {of}",
+    "operations.refused": "was the third wrong code, which ended {of}",
+    "operations.undone": "took {of} back",
+    "broadcasts.launch": "let {of} go",
+    "broadcasts.halt": "halted {of}",
+    "groups.create": "made the group {of}",
+    "groups.add": "put {people} into the group {of}",
+    "groups.remove": "took {people} out of the group {of}",
+    "groups.rename": "gave the group {of} another name",
+    "groups.delete": "deleted the group {of}",
+    "groups.restore": "brought the group {of} back",
+    "cases.save": "changed a case",
+}
+"""What was done, by the verb in the audit log, after `it`."""
 
 _TAKEN = {
     "stop": "a wish to get no more texts",

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
 from storage import audit, messages, workers
-from storage.console import verified
+from storage.console import count_of, verified
 from storage.database import Database, is_rehearsal, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
@@ -91,7 +91,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         paused = messages.paused(tx)
         waiting = messages.not_leaving(tx)
         doubt = messages.in_doubt(tx)
-        found = audit.verify(tx)
+    found = audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
         lost = "fsync or synchronous_commit is off, so a power cut may take back what was acknowledged: turn them on"
@@ -101,7 +101,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
     yield _paused(paused)
-    yield _leaving(waiting)
+    yield _leaving(waiting, {gateway.name for gateway in paused})
     told = (
         f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}. The gateway is"
         f" asked about {states.get('unknown', 0)} ('jumbe messages list --state unknown'); a person decides about"
@@ -111,7 +111,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     )
     yield "unknown", doubt.many == 0, told
     aside = states.get("set_aside", 0)
-    told = f"{aside} texts could not be handled: jumbe messages list --state set_aside"
+    told = f"{count_of(aside, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
     yield "inbox", aside == 0, told if aside else "every text was handled"
     yield "audit", found.breach is None, verified(found)
     if db.file is not None:
@@ -132,27 +132,33 @@ def spooled(spool: Spool) -> tuple[str, bool, str]:
     return "spool", not told, "; ".join(told) or "no webhook waits for the database"
 
 
-def _leaving(waiting: list[Row[Any]]) -> tuple[str, bool, str]:
-    """The line about what is queued and does not leave."""
+def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]:
+    """The line about what is queued and does not leave, but for paused gateways, which have a line of their own."""
+    waiting = [row for row in waiting if row.gateway not in paused]
+    tried = {row.gateway for row in waiting if row.reason is not None}
     told = []
     for row in waiting:
-        gateway = row.gateway or "no gateway (none was set when they were queued)"
-        some = f"{_messages(row.many)} for {gateway}, the oldest since {_minute(row.since)}, "
-        if row.reason == "unreachable":
-            told.append(f"{some}could not be handed over: it cannot be reached. Check the network and its address")
-        elif row.reason == "throttled":
-            told.append(f"{some}were put off: it asks us to slow down. Lower its rate")
-        else:
+        some = f"{_messages(row.many)} for {row.gateway}, the oldest since {_minute(row.since)}, "
+        if row.gateway is None:
+            some = f"{_messages(row.many)}, the oldest since {_minute(row.since)}, "
+            told.append(f"{some}had no gateway when queued: set one and restart 'jumbe worker', which gives it to them")
+        elif row.reason == "unreachable":
             told.append(
-                f"{some}are due and none leaves: see that a worker runs with this gateway set, and is not paused"
+                f"{some}could not be handed over: it cannot be reached. Check the network and its address;"
+                " they are tried again by themselves"
             )
-    if not told:
-        return "queue", True, "what is due leaves"
-    return "queue", False, "; ".join(told) + ". They wait in the queue and are tried again by themselves"
+        elif row.reason == "throttled":
+            told.append(
+                f"{some}were put off: it asks us to slow down. Lower its rate; they are tried again by themselves"
+            )
+        elif row.gateway not in tried:
+            due = "is due and does not leave" if row.many == 1 else "are due and none leaves"
+            told.append(f"{some}{due}: see that a worker runs with this gateway set. They wait in the queue")
+    return ("queue", False, "; ".join(told)) if told else ("queue", True, "what is due leaves")
 
 
 def _messages(count: int) -> str:
-    return f"{count} message" if count == 1 else f"{count} messages"
+    return count_of(count, "message")
 
 
 def _minute(at: datetime) -> str:

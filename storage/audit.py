@@ -14,15 +14,29 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Text, exists, insert, select, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    exists,
+    insert,
+    literal,
+    select,
+    true,
+    tuple_,
+    type_coerce,
+)
 
-from storage.database import TURN, Transaction, insert_many
+from storage.database import TURN, Transaction, as_written, insert_many
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, people
 
@@ -162,16 +176,20 @@ HEAD_DIGITS = 12
 """So many hex digits of a head are enough to name its line: what a text has room for."""
 
 
-def verify(tx: Transaction, noted: str | None = None) -> Finding:
+Read = Callable[[], AbstractContextManager[Transaction]]
+"""What to open for each slice of a long look: `Database.reading`."""
+
+
+def verify(read: Read, noted: str | None = None) -> Finding:
     """Whether every line holds, and where not, which is the first and what was done to it.
 
     `noted` is a head that was kept outside, whole or its first twelve hex digits; raises Problem `head-shape`.
     Without one, a log that was cut at its end or wholly recomputed looks whole: nothing inside it can tell.
-    One question for lines and changes together, read a thousand rows at a time: a log of years fits into no memory.
+    Read in slices, each a reading of its own: a log of years fits into no memory, and keeps nobody from writing.
     """
     wanted = None if noted is None else _head_shape(noted)
     previous, holds, last, found = FIRST, 0, None, None
-    with contextlib.closing(_lines(tx)) as lines:
+    with contextlib.closing(_lines(read)) as lines:
         for line, entry, digest in lines:
             last = line
             if breach := _breach(entry, digest, previous):
@@ -183,18 +201,12 @@ def verify(tx: Transaction, noted: str | None = None) -> Finding:
             if wanted and line.hash.startswith(wanted):
                 found = line
         else:
-            return _at_the_end(tx, holds, last, wanted, found)
-    end = head(tx)
-    last = last if end is None or end.id == broken.id else Line(end.id, None, end.hash)
-    return Finding(holds, last, broken, _told_by(tx, entry, breach, previous, following), found)
-
-
-def first_broken(tx: Transaction) -> int | None:
-    """The id of the first line that does not hold; None if all do."""
-    found = verify(tx)
-    if found.broken is not None:
-        return found.broken.id
-    return None if found.breach is None or found.last is None else found.last.id
+            with read() as tx:
+                return _at_the_end(tx, holds, last, wanted, found)
+    with read() as tx, as_written(tx):
+        end = head(tx)
+        last = last if end is None or end.id == broken.id else Line(end.id, None, end.hash)
+        return Finding(holds, last, broken, _told_by(tx, entry, breach, previous, following), found)
 
 
 def list_last(tx: Transaction, at_most: int | None = None) -> list[Row[Any]]:
@@ -228,7 +240,11 @@ _Entry = Mapping[str, Any]
 _Read = tuple[Line, _Entry, str | None]
 
 
-def _lines(tx: Transaction) -> Generator[_Read, None, None]:
+SLICE = 1000
+"""Lines, or changes, that are read at once."""
+
+
+def _lines(read: Read) -> Generator[_Read, None, None]:
     """Each line in order: the line, its columns, and the digest of the changes that stand under it now.
 
     What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
@@ -237,27 +253,45 @@ def _lines(tx: Transaction) -> Generator[_Read, None, None]:
         type_coerce(audit.c.at, Text).label("at"),
         type_coerce(audit.c.facts, Text).label("facts"),
     ]
-    columns += [c for c in audit.c if c.name not in ("at", "facts")]
-    changes = [type_coerce(audit_changes.c[n], Text) if n in _JSON else audit_changes.c[n] for n in _OF_A_CHANGE]
-    both = select(*columns, *(c.label(f"changes.{n}") for n, c in zip(_OF_A_CHANGE, changes, strict=True)))
-    both = both.outerjoin(audit_changes, audit_changes.c.entry_id == audit.c.id)
-    both = both.order_by(audit.c.id, audit_changes.c.position)
-    found = tx.execute(both.execution_options(yield_per=1000))
-    try:
-        for _, group in groupby(found.mappings(), key=lambda row: row["id"]):
-            first = next(group)
-            entry = {column.name: first[column.name] for column in audit.c}
+    query = select(*columns, *(c for c in audit.c if c.name not in ("at", "facts")))
+    for rows in _slices(read, query, audit.c.id):
+        digests = _digests(read, int(rows[0]["id"]), int(rows[-1]["id"]))
+        for row in rows:
+            entry = {column.name: row[column.name] for column in audit.c}
             entry["at"], entry["facts"] = _moment_in(entry["at"]), _json_in(entry["facts"])
-            has_changes = first["changes.position"] is not None
-            rows = ({n: _change_in(n, row[f"changes.{n}"]) for n in _OF_A_CHANGE} for row in chain([first], group))
             at = entry["at"] if isinstance(entry["at"], datetime) else None
-            yield (
-                Line(int(entry["id"]), at, str(entry["hash"])),
-                entry,
-                _safely(digest_of, rows) if has_changes else None,
-            )
-    finally:
-        found.close()
+            yield Line(int(entry["id"]), at, str(entry["hash"])), entry, digests.get(int(entry["id"]))
+
+
+def _digests(read: Read, first: int, last: int) -> dict[int, str]:
+    """The digest of what stands under each of these lines that has changes."""
+    found = groupby(_changes(read, first, last), lambda row: int(row["entry_id"]))
+    return {
+        line: _safely(digest_of, ({n: _change_in(n, row[n]) for n in _OF_A_CHANGE} for row in rows))
+        for line, rows in found
+    }
+
+
+def _changes(read: Read, first: int, last: int) -> Iterator[_Entry]:
+    """The changes of the lines from the first through the last, in order."""
+    names = [type_coerce(audit_changes.c[n], Text).label(n) if n in _JSON else audit_changes.c[n] for n in _OF_A_CHANGE]
+    query = select(audit_changes.c.entry_id, *names).where(audit_changes.c.entry_id.between(first, last))
+    for rows in _slices(read, query, audit_changes.c.entry_id, audit_changes.c.position):
+        yield from rows
+
+
+def _slices(read: Read, query: Select[Any], *key: Column[int]) -> Iterator[Sequence[_Entry]]:
+    """The rows of a query by its key, in slices that are never empty."""
+    query = query.order_by(*key).limit(SLICE)
+    further: ColumnElement[bool] = true()
+    while True:
+        with read() as tx, as_written(tx):
+            rows = [dict(row) for row in tx.execute(query.where(further)).mappings()]
+        if rows:
+            yield rows
+        if len(rows) < SLICE:
+            return
+        further = tuple_(*key) > tuple_(*(literal(rows[-1][column.name]) for column in key))
 
 
 _JSON = ("before", "after")
@@ -271,7 +305,7 @@ def _json_in(stored: Any) -> Any:
     """What JSON says, which PostgreSQL's driver has read already; no digest fits what is none."""
     try:
         return json.loads(stored) if isinstance(stored, str | bytes) else stored
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"unreadable": repr(stored)}
 
 
@@ -284,17 +318,21 @@ def _moment_in(stored: Any) -> Any:
         return repr(stored)
 
 
+UNREADABLE = "unreadable"
+"""The digest of what has none."""
+
+
 def _safely(digest: Callable[[Any], str], what: Any) -> str:
-    """A digest, or one that fits nothing where what stands there could never have been written."""
+    """A digest, or UNREADABLE where what stands there could never have been written."""
     try:
         return digest(what)
-    except (TypeError, ValueError):
-        return "unreadable"
+    except (TypeError, ValueError, RecursionError):
+        return UNREADABLE
 
 
 def _breach(entry: _Entry, digest: str | None, previous: str) -> str | None:
     """What is wrong with a line by itself and with the one before it, if anything is."""
-    if _safely(hash_of, entry) != entry["hash"]:
+    if (own := _safely(hash_of, entry)) == UNREADABLE or own != entry["hash"]:
         return "edited"
     if entry["previous"] != previous:
         return "missing"

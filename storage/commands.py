@@ -67,8 +67,8 @@ def audit() -> None:
 @click.pass_context
 def verify_audit(ctx: click.Context, noted: str | None, *, json_: bool) -> None:
     """Find an edited, deleted, swapped or inserted line, or with a noted head a cut end; exit 1 if there is one."""
-    with working("verifying the audit log"), open_database().reading() as tx:
-        found = log.verify(tx, noted)
+    with working("verifying the audit log", json_=json_):
+        found = log.verify(open_database().reading, noted)
     told = verified(found)
     if json_:
         shown = {"holds": found.breach is None, "lines": found.holds, "head": found.last.hash if found.last else None}

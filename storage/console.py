@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import threading
 import time
@@ -45,6 +46,19 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_", is_flag=True, help="Print records as JSON.")(command)
 
 
+_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text of somebody else's as a terminal may have it: what would steer it stands there as an escape.
+
+    These are the controls (a new line too), and the marks that turn the direction of writing round.
+    """
+    return _STEERS.sub(
+        lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else f"\\u{ord(found[0]):04x}", text
+    )
+
+
 def show(records: Sequence[Mapping[str, Any]], *, json_: bool, columns: Sequence[str] = ()) -> None:
     """Print records: as JSON, or as a plain table of these columns."""
     if json_:
@@ -70,20 +84,31 @@ def show_one(record: Mapping[str, Any], *, json_: bool) -> None:
         click.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
+def count_of(count: int, thing: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def people_of(count: int) -> str:
+    """`1 person`, `245 people`."""
+    return "1 person" if count == 1 else f"{count:,} people"
+
+
 QUIET_S = 1.0
 """What is over sooner needs no word on how far it is."""
 
 
 @contextlib.contextmanager
-def working(what: str) -> Iterator[Callable[[int], None]]:
+def working(what: str, *, json_: bool = False) -> Iterator[Callable[[int], None]]:
     """Say on a terminal what is being done and how far it is, in one line that is written over and goes at the end.
 
-    What it yields takes the number of rows done so far.  Into a pipe nothing is written, and nothing in the first
-    second.  The line is drawn by a thread of its own, for a plan of 100,000 rows has no step at which to draw it.
+    What it yields takes the number of rows done so far.  Into a pipe nothing is written, nor with `--json`, and nothing
+    in the first second.  The line is drawn by a thread of its own, for a plan of 100,000 rows has no step at which to draw it.
     """
-    if not sys.stderr.isatty():
+    if json_ or not sys.stderr.isatty():
         yield lambda _count: None
         return
+    what = printable(what)
     done, began, over = [0], time.monotonic(), threading.Event()
 
     def count(rows: int) -> None:
@@ -92,7 +117,7 @@ def working(what: str) -> Iterator[Callable[[int], None]]:
     def draw() -> None:
         wait = QUIET_S
         while not over.wait(wait):
-            rows = f", {done[0]:,} rows" if done[0] else ""
+            rows = f", {count_of(done[0], 'row')}" if done[0] else ""
             sys.stderr.write(f"\r{what}{rows}, {time.monotonic() - began:.0f} s \x1b[K")
             sys.stderr.flush()
             wait = 0.2
@@ -158,10 +183,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list | tuple):
-        return ", ".join(str(v) for v in value) or "-"
+        return printable(", ".join(str(v) for v in value)) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items()) or "-"
-    return str(value).replace("\n", " ")
+        return printable(", ".join(f"{k} {v}" for k, v in value.items())) or "-"
+    return printable(str(value).replace("\n", " "))
 
 
 def _cut(text: str) -> str:

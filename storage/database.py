@@ -17,6 +17,7 @@ import contextlib
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -158,6 +159,26 @@ class Database:
                 connection.rollback()
 
     @contextlib.contextmanager
+    def reading_long(self) -> Iterator[Callable[[], AbstractContextManager[Transaction]]]:
+        """For a look that takes long and goes by slices: what to open for each slice.
+
+        All slices see one moment; but on SQLite without WAL, where a reader that stays keeps every writer out, each slice
+        sees its own.
+        """
+        if self._waits_for_readers():
+            yield self.reading
+            return
+        with self.reading() as tx:
+            yield lambda: contextlib.nullcontext(tx)
+
+    def _waits_for_readers(self) -> bool:
+        """Whether a writer cannot commit while somebody reads."""
+        if not self.is_sqlite:
+            return False
+        with self.reading() as tx:
+            return bool(tx.scalar(text("PRAGMA journal_mode")) != "wal")
+
+    @contextlib.contextmanager
     def transaction(self, *, in_turn: bool = True) -> Iterator[Transaction]:
         """Change the database: all that is done inside, or nothing; one writer at a time.
 
@@ -232,6 +253,23 @@ def server(tx: Transaction) -> tuple[str, bool]:
     version = str(tx.scalar(text("SHOW server_version"))).split()[0]
     synced = tx.scalar(text("SHOW fsync")) == "on" and tx.scalar(text("SHOW synchronous_commit")) != "off"
     return version, synced
+
+
+@contextlib.contextmanager
+def as_written(tx: Transaction) -> Iterator[None]:
+    """Read every text inside as it stands, also one that is no UTF-8: SQLite holds what an editor put there.
+
+    Bytes that are no letters come as lone surrogates, where the driver would give up the whole question.
+    """
+    if not tx.is_sqlite:
+        yield
+        return
+    driver = tx.connection.connection.dbapi_connection
+    driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        driver.text_factory = str  # type: ignore[union-attr]
 
 
 def sqlite_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

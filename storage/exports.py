@@ -1,8 +1,10 @@
 """What leaves the database as a table: the columns of each export and its rows, one after another.
 
-The rows are read as they are asked for, never all at once, and all of them inside the caller's one `reading()`: an
-export is one moment of the database however long it takes.  A cell is text, a whole number, or None for a blank; how a
-file writes it is for the door.
+The rows are read in slices as they are asked for, never all at once.  What opens a slice is the caller's
+(`Database.reading_long`): an export is one moment of the database however long it takes, and only on SQLite without WAL,
+where that would keep every writer out, each slice is a moment of its own.  Then too it holds what was there when it
+began, and nothing that came later.  A cell is text, a whole number, or None for a blank; how a file writes it is for the
+door.
 
 An export of cases can be imported again and then changes nothing.  A code never leaves: what we sent stands masked in
 the outbox, and `hide_codes` masks what somebody typed.
@@ -13,11 +15,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, case, func, select
 
 from storage import codes
 from storage.contacts import PROPERTIES
@@ -39,6 +42,9 @@ from storage.schema import codes as codes_table
 
 Cell = str | int | None
 
+Read = Callable[[], AbstractContextManager[Transaction]]
+"""What opens a slice."""
+
 AT_ONCE = 2000
 """Rows fetched at once: more would only take more memory."""
 
@@ -51,9 +57,9 @@ class Export:
     rows: Iterator[list[Cell]]
 
 
-def export(tx: Transaction, what: str) -> Export:
-    """One of `WHAT`, to be read to its end before the transaction ends."""
-    return WHAT[what](tx)
+def export(read: Read, what: str) -> Export:
+    """One of `WHAT`; `read` opens each slice, and its rows are to be taken while it can."""
+    return WHAT[what](read)
 
 
 # -- cases -------------------------------------------------------------------------------------------------------------
@@ -61,17 +67,18 @@ def export(tx: Transaction, what: str) -> Export:
 _OF_A_CASE = ("case_id", *PROPERTIES)
 
 
-def _cases(tx: Transaction) -> Export:
+def _cases(read: Read) -> Export:
     """What `cases import` reads, further properties as columns in alphabetical order; a property not set is blank."""
+    query = select(*(cases.c[name] for name in _OF_A_CASE), cases.c.properties, cases.c.id)
     further: set[str] = set()
-    for row in _stream(tx, select(cases.c.properties)):
+    for row in _sliced(read, select(cases.c.properties, cases.c.id), cases.c.id):
         further.update(row.properties)
     names = sorted(further)
-    query = select(*(cases.c[name] for name in _OF_A_CASE), cases.c.properties).order_by(cases.c.id)
 
     def rows() -> Iterator[list[Cell]]:
-        for row in _stream(tx, query):
-            yield [*map(_case_cell, row[:-1]), *(row.properties.get(name) for name in names)]
+        for row in _sliced(read, query, cases.c.id):
+            known = map(_case_cell, row[: len(_OF_A_CASE)])
+            yield [*known, *(row.properties.get(name) for name in names)]
 
     return Export([*_OF_A_CASE, *names], rows())
 
@@ -86,14 +93,16 @@ def _case_cell(value: Any) -> Cell:
 # -- groups and members ------------------------------------------------------------------------------------------------
 
 
-def _groups(tx: Transaction) -> Export:
+def _groups(read: Read) -> Export:
     """The live groups."""
     counted = select(func.count()).where(memberships.c.group_id == groups.c.id, memberships.c.removed_at.is_(None))
     query = select(groups.c.short, groups.c.name, counted.scalar_subquery().label("members"), groups.c.created_at)
-    return _plain(tx, query.where(groups.c.deleted_at.is_(None)).order_by(groups.c.short))
+    with read() as tx:
+        found = tx.execute(query.where(groups.c.deleted_at.is_(None)).order_by(groups.c.short)).all()
+    return Export([column.name for column in query.selected_columns], ([*map(_cell, row)] for row in found))
 
 
-def _members(tx: Transaction) -> Export:
+def _members(read: Read) -> Export:
     """Who was in which group from when to when: the whole history, deleted groups too."""
     added, removed = audit.alias("added"), audit.alias("removed")
     adder, remover = people.alias("adder"), people.alias("remover")
@@ -110,11 +119,11 @@ def _members(tx: Transaction) -> Export:
             added.c.door.label("added_door"),
             added.c.source.label("added_source"),
             memberships.c.removed_at,
-            remover.c.name.label("removed_by"),
+            case((removed.c.id.is_not(None), func.coalesce(remover.c.name, "system"))).label("removed_by"),
             removed.c.door.label("removed_door"),
             removed.c.source.label("removed_source"),
             groups.c.deleted_at.label("group_deleted_at"),
-            removed.c.id.label("removed_entry"),
+            memberships.c.id,
         )
         .join_from(memberships, groups, groups.c.id == memberships.c.group_id)
         .join(cases, cases.c.id == memberships.c.case_id)
@@ -122,19 +131,10 @@ def _members(tx: Transaction) -> Export:
         .outerjoin(adder, adder.c.id == added.c.person_id)
         .outerjoin(removed, removed.c.id == memberships.c.removed_entry)
         .outerjoin(remover, remover.c.id == removed.c.person_id)
-        .order_by(memberships.c.id)
     )
-
-    def rows() -> Iterator[list[Cell]]:
-        by = columns.index("removed_by")
-        for row in _stream(tx, query):
-            cells: list[Cell] = list(map(_cell, row[:-1]))
-            if row.removed_entry is not None and cells[by] is None:
-                cells[by] = "system"
-            yield cells
-
     columns = [column.name for column in query.selected_columns][:-1]
-    return Export(columns, rows())
+    rows = ([*map(_cell, row[:-1])] for row in _sliced(read, query, memberships.c.id))
+    return Export(columns, rows)
 
 
 # -- messages, broadcasts, consent -------------------------------------------------------------------------------------
@@ -146,40 +146,45 @@ _OF_A_MESSAGE = (
 )  # fmt: skip
 
 
-def _messages(tx: Transaction) -> Export:
+def _messages(read: Read) -> Export:
     """Every text in and out, oldest first, with the case and the person it is of."""
     query = select(
         *(messages.c[name] for name in _OF_A_MESSAGE),
         cases.c.case_id,
         cases.c.external_id,
         people.c.name.label("person"),
+        messages.c.person_id,
     )
     query = query.outerjoin(cases, cases.c.id == messages.c.case_id)
-    query = query.outerjoin(people, people.c.id == messages.c.person_id).order_by(messages.c.id)
-    hidden = hide_codes(tx)
-    body, direction = _OF_A_MESSAGE.index("body"), _OF_A_MESSAGE.index("direction")
+    query = query.outerjoin(people, people.c.id == messages.c.person_id)
+    found = _sliced(read, query, messages.c.id)  # before the codes: whoever typed one of these had it by then
+    with read() as tx:
+        hidden = hide_codes(tx)
+    body = _OF_A_MESSAGE.index("body")
 
     def rows() -> Iterator[list[Cell]]:
-        for row in _stream(tx, query):
-            cells = [_cell(value) for value in row]
-            if row[direction] == "in" and (row.person is not None or row.handled_as == "command"):
-                cells[body] = hidden(row[body])
+        for row in found:
+            cells: list[Cell] = [*map(_cell, row[:-1])]
+            if may_hold_a_code(row):
+                cells[body] = hidden(row.body)
             yield cells
 
-    return Export([column.name for column in query.selected_columns], rows())
+    return Export([column.name for column in query.selected_columns][:-1], rows())
 
 
-def _broadcasts(tx: Transaction) -> Export:
+def _broadcasts(read: Read) -> Export:
     """Every broadcast, oldest first; `counts` is how many of its messages are in each state, as JSON."""
     counts: dict[int, dict[str, int]] = {}
     counted = select(messages.c.broadcast_id, messages.c.state, func.count().label("n"))
     counted = counted.where(messages.c.broadcast_id.is_not(None)).group_by(messages.c.broadcast_id, messages.c.state)
-    for row in _stream(tx, counted):
-        counts.setdefault(row.broadcast_id, {})[row.state] = row.n
     shorts: dict[int, list[str]] = {}
     whom = select(broadcast_audience.c.broadcast_id, groups.c.short)
-    for row in _stream(tx, whom.join(groups, groups.c.id == broadcast_audience.c.group_id).order_by(groups.c.short)):
-        shorts.setdefault(row.broadcast_id, []).append(row.short)
+    whom = whom.join(groups, groups.c.id == broadcast_audience.c.group_id).order_by(groups.c.short)
+    with read() as tx:
+        for row in tx.execute(counted):
+            counts.setdefault(row.broadcast_id, {})[row.state] = row.n
+        for row in tx.execute(whom):
+            shorts.setdefault(row.broadcast_id, []).append(row.short)
     query = (
         select(
             broadcasts.c.id,
@@ -194,11 +199,10 @@ def _broadcasts(tx: Transaction) -> Export:
         .join(operations, operations.c.id == broadcasts.c.id)
         .join(texts, (texts.c.broadcast_id == broadcasts.c.id) & (texts.c.language == broadcasts.c.language))
         .outerjoin(people, people.c.id == operations.c.person_id)
-        .order_by(broadcasts.c.id)
     )
 
     def rows() -> Iterator[list[Cell]]:
-        for row in _stream(tx, query):
+        for row in _sliced(read, query, broadcasts.c.id):
             state = row.operation_state if row.operation_state == "seconding" else row.state
             whose = ", ".join(shorts.get(row.id, ())) or None
             known: list[Any] = [row.id, whose, state, row.text, row.recipients, counts.get(row.id, {})]
@@ -209,25 +213,24 @@ def _broadcasts(tx: Transaction) -> Export:
     return Export([*contract, *_OF_A_BROADCAST], rows())
 
 
-_OF_A_BROADCAST = ("kind", "language", "sendable", "launched_at", "hold_until", "expires_at", "finished_at")
+_OF_A_BROADCAST = ("kind", "language", "sendable", "send_at", "launched_at", "hold_until", "expires_at", "finished_at")
 
 
-def _consent(tx: Transaction) -> Export:
+def _consent(read: Read) -> Export:
     """Every event, in order of receipt: of one number the last holds."""
     names = ("id", "at", "phone", "kind", "words", "message_id", "door")
     query = select(*(consent_events.c[name] for name in names), people.c.name.label("person"))
-    query = query.outerjoin(people, people.c.id == consent_events.c.person_id).order_by(consent_events.c.id)
-    return _plain(tx, query)
+    return _plain(read, query.outerjoin(people, people.c.id == consent_events.c.person_id), consent_events.c.id)
 
 
-def _audit(tx: Transaction) -> Export:
+def _audit(read: Read) -> Export:
     """Every line in order, with all that its hash is made of."""
     names = [column.name for column in audit.c if column.name not in ("previous", "hash")]
     query = select(*(audit.c[name] for name in names), people.c.name.label("person"), audit.c.previous, audit.c.hash)
-    return _plain(tx, query.outerjoin(people, people.c.id == audit.c.person_id).order_by(audit.c.id))
+    return _plain(read, query.outerjoin(people, people.c.id == audit.c.person_id), audit.c.id)
 
 
-WHAT: dict[str, Callable[[Transaction], Export]] = {
+WHAT: dict[str, Callable[[Read], Export]] = {
     "cases": _cases,
     "groups": _groups,
     "members": _members,
@@ -241,43 +244,87 @@ WHAT: dict[str, Callable[[Transaction], Export]] = {
 
 # -- codes -------------------------------------------------------------------------------------------------------------
 
-_LIKE_A_CODE = re.compile(rf"(?<!\d)\d(?:[\s.-]?\d){{{codes.SHORT - 1},{codes.LONG - 1}}}(?!\d)")
-_ONLY_A_CODE = re.compile(rf"\W*[^\W\d]*\W*({_LIKE_A_CODE.pattern})\W*")
-"""A word at most, and digits: what somebody who confirms something types."""
+CONFIRMING = ("ok", "okay", "confirm", "confirma", "confirmar")
+"""The words before a code, in every language that is spoken here."""
+
+_CONFIRMS = re.compile(rf"(?<![^\W\d_])(?:{'|'.join(CONFIRMING)})(?![^\W\d_])", re.IGNORECASE)
+_DIGITS = re.compile(r"\d+(?:[\W_]+\d+)*")
+"""Digits with no letter between them: a code may be typed in pieces."""
+
+
+def may_hold_a_code(row: Row[Any]) -> bool:
+    """Whether a member of staff typed this text, or nobody knows yet who did; ours hold stars in place of a code."""
+    return row.direction == "in" and (row.person_id is not None or row.handled_as in ("command", None))
 
 
 def hide_codes(tx: Transaction) -> Callable[[str], str]:
     """A function that puts stars for every code in what a member of staff typed.
 
-    Those that this database knows, wherever they stand; and digits that stand alone or behind one word, for a code that
-    was made anew is known no more.
+    A code that is still good wherever its digits stand one after another, and any that this database knows where they
+    are a word or words of their own.  A code that was made anew is known no more: so six or ten digits that stand alone
+    or behind a word that confirms are taken for one.
     """
     secret = codes.secret_of(tx)
-    issued = {codes.digits(secret, row.nonce, row.length) for row in _stream(tx, select(codes_table))}
-
-    def starred(found: re.Match[str]) -> str:
-        digits = "".join(str(int(char)) for char in found[0] if char.isdecimal())
-        return codes.mask(len(digits)) if digits in issued else found[0]
+    issued: set[str] = set()
+    good: set[str] = set()
+    for row in tx.execute(select(codes_table)):
+        digits = codes.digits(secret, row.nonce, row.length)
+        issued.add(digits)
+        if row.used_at is None and row.expires_at > tx.now:
+            good.add(digits)
 
     def hidden(text: str) -> str:
-        if alone := _ONLY_A_CODE.fullmatch(text):
-            count = sum(char.isdecimal() for char in alone[1])
-            return text[: alone.start(1)] + codes.mask(count) + text[alone.end(1) :]
-        return _LIKE_A_CODE.sub(starred, text)
+        confirms = _CONFIRMS.search(text)
+        alone = not any(character.isalpha() for character in text)
+        shown = list(text)
+        for run in _DIGITS.finditer(text):
+            any_code = alone or (confirms is not None and confirms.end() <= run.start())
+            for places, whole in _windows(text, run):
+                digits = "".join(str(int(text[place])) for place in places)
+                if digits in good or (whole and (any_code or digits in issued)):
+                    for place in places:
+                        shown[place] = "*"
+        return "".join(shown)
 
     return hidden
+
+
+def _windows(text: str, run: re.Match[str]) -> Iterator[tuple[list[int], bool]]:
+    """Every six and every ten digits that follow one another: their places, and whether they are whole words."""
+    places = [place for place in range(*run.span()) if text[place].isdecimal()]
+    for length in (codes.SHORT, codes.LONG):
+        for first in range(len(places) - length + 1):
+            window = places[first : first + length]
+            before, behind = text[window[0] - 1 : window[0]], text[window[-1] + 1 : window[-1] + 2]
+            yield window, not before.isdecimal() and not behind.isdecimal()
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _stream(tx: Transaction, query: Select[Any]) -> Iterator[Row[Any]]:
-    return iter(tx.execute(query.execution_options(yield_per=AT_ONCE)))
+def _sliced(read: Read, query: Select[Any], key: ColumnElement[int]) -> Iterator[Row[Any]]:
+    """The rows of a query that were there when this was called, by its key, which is among its columns."""
+    with read() as tx:
+        last = tx.scalar(select(func.coalesce(func.max(key), 0)))
+    place = [column.shares_lineage(key) for column in query.selected_columns].index(True)
+    query = query.where(key <= last).order_by(key).limit(AT_ONCE)
+
+    def rows() -> Iterator[Row[Any]]:
+        through: int | None = None
+        while True:
+            with read() as tx:
+                part = tx.execute(query if through is None else query.where(key > through)).all()
+            yield from part
+            if len(part) < AT_ONCE:
+                return
+            through = part[-1][place]
+
+    return rows()
 
 
-def _plain(tx: Transaction, query: Select[Any]) -> Export:
+def _plain(read: Read, query: Select[Any], key: ColumnElement[int]) -> Export:
     names = [column.name for column in query.selected_columns]
-    return Export(names, ([_cell(value) for value in row] for row in _stream(tx, query)))
+    return Export(names, ([*map(_cell, row)] for row in _sliced(read, query, key)))
 
 
 def _cell(value: Any) -> Cell:

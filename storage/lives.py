@@ -5,12 +5,25 @@ Only looks.  Who asked and who confirmed is read from the audit log, where it ca
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, or_, select
 
+from storage.codes import LIFE
 from storage.database import Transaction
-from storage.schema import audit, cases, codes, consent_events, groups, memberships, messages, operations, people
+from storage.schema import (
+    audit,
+    cases,
+    codes,
+    consent_events,
+    groups,
+    memberships,
+    messages,
+    operations,
+    people,
+    questions,
+)
 
 
 def deeds(tx: Transaction, number: int) -> list[Row[Any]]:
@@ -31,27 +44,49 @@ def operations_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
 
 
 def codes_of(tx: Transaction, number: int) -> list[Row[Any]]:
-    """The codes of an operation, never their digits: `person`, `used_at`, `expires_at`, and the message that carried it.
+    """The codes of an operation, one for each person, never their digits: `person` and `used_at`."""
+    query = select(codes.c.used_at, people.c.name.label("person")).join(people, people.c.id == codes.c.person_id)
+    return list(tx.execute(query.where(codes.c.operation_id == number).order_by(codes.c.id)))
 
-    That message is `message_id`, with its `state` and `created_at`; the newest one where the same code was sent again.
+
+def previews_of(tx: Transaction, number: int) -> list[Row[Any]]:
+    """Every message of ours that carried a code of an operation, oldest first.
+
+    Each has `id`, `state`, `created_at`, `reply_to`, the `person` it was for, and the `code_expires_at` of the code as
+    it is now, by which `is_replaced` tells whether this one still carried it.
     """
-    carrier = messages.alias("carrier")
     query = (
         select(
-            codes.c.id, codes.c.person_id, codes.c.used_at, codes.c.expires_at, people.c.name.label("person"),
-            carrier.c.id.label("message_id"), carrier.c.state, carrier.c.created_at,
+            messages.c.id, messages.c.state, messages.c.created_at, messages.c.reply_to,
+            people.c.name.label("person"), codes.c.expires_at.label("code_expires_at"),
         )
+        .join(codes, codes.c.id == messages.c.code_id)
         .join(people, people.c.id == codes.c.person_id)
-        .outerjoin(carrier, carrier.c.code_id == codes.c.id)
         .where(codes.c.operation_id == number)
     )  # fmt: skip
-    found = {row.id: row for row in tx.execute(query.order_by(codes.c.id, carrier.c.id))}
-    return list(found.values())
+    return list(tx.execute(query.order_by(messages.c.id)))
+
+
+def is_replaced(written_at: datetime, code_expires_at: datetime) -> bool:
+    """Whether the code of a message written then was made anew since, for other words: as the gate asks it."""
+    return written_at < code_expires_at - LIFE
 
 
 def operation_of_code(tx: Transaction, code_id: int) -> Row[Any] | None:
     """For which operation a code is: `operation_id`, `used_at`, `expires_at`."""
     return tx.execute(select(codes).where(codes.c.id == code_id)).first()
+
+
+def question_of(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
+    """The question that a message of ours asks its phone: `operation_id`, `kind`, `answer`, `closed_at`, `expires_at`."""
+    first = and_(questions.c.phone == row.phone, questions.c.asked_at == row.created_at)
+    query = select(questions).where(or_(questions.c.message_id == row.id, first))
+    return tx.execute(query.order_by(questions.c.id.desc()).limit(1)).first()
+
+
+def group_named(tx: Transaction, group_id: int) -> str:
+    """The short name of a group, also of one that was deleted."""
+    return str(tx.scalar(select(groups.c.short).where(groups.c.id == group_id)))
 
 
 def answers_to(tx: Transaction, message_id: int) -> list[Row[Any]]:

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from storage.console import sentence
+from storage.console import printable, sentence
 from storage.errors import Misconfigured, Problem
 
 
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _say(*sentences: str) -> int:
     for told in sentences:
-        click.echo(f"jumbe: {told}", err=True)
+        click.echo(f"jumbe: {printable(told)}", err=True)
     return 2
 
 

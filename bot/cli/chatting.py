@@ -13,13 +13,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import click
 
 from bot.cli.processes import PORT
+from storage.console import printable
 from storage.errors import Misconfigured
 
 LOOK_S = 0.3
@@ -28,6 +29,7 @@ QUIET_S = 1.0
 
 LONGEST_WAIT_S = 15.0
 SHOWN_BEFORE = 6
+MARGIN = " " * 9
 _DONE = frozenset({"delivered", "undelivered", "refused", "withheld", "expired", "cancelled", "unresolved"})
 _UNDER_WAY = frozenset({"queued", "claimed", "sending", "on_its_way", "received"})
 
@@ -35,16 +37,21 @@ _UNDER_WAY = frozenset({"queued", "claimed", "sending", "on_its_way", "received"
 @click.command()
 @click.option("--as", "phone", required=True, metavar="PHONE", help="Whose phone: its number, in any form.")
 @click.option("--port", type=PORT, envvar="PORT", default=8000, show_default=True, help="Where the rehearsal runs.")
-def chat(phone: str, port: int) -> None:
+@click.pass_context
+def chat(ctx: click.Context, phone: str, port: int) -> None:
     """Text from one virtual phone of a running rehearsal, and see what it gets."""
     talk = Talk(port, phone)
     try:
         if sys.stdin.isatty():
             _by_hand(talk)
-        else:
-            _by_lines(talk)
+        elif _by_lines(talk):
+            ctx.exit(2)
     except KeyboardInterrupt:
         click.echo()
+
+
+class Refused(Misconfigured):
+    """The rehearsal says no to one thing, in words, and goes on."""
 
 
 class Talk:
@@ -61,7 +68,7 @@ class Talk:
     def show_thread(self) -> None:
         """Whose phone this is, and the last texts on it."""
         told = self._told()
-        click.echo(f"{told['name']} ({told['label']}), +{self.phone}. Enter sends, Ctrl-D ends.")
+        click.echo(f"{printable(told['name'])} ({printable(told['label'])}), +{self.phone}. Enter sends, Ctrl-D ends.")
         for text in told["texts"][:-SHOWN_BEFORE]:
             self._seen[text["id"]] = _fate(text)
         self._show(told["texts"])
@@ -71,7 +78,7 @@ class Talk:
         self._seen = {text["id"]: _fate(text) for text in self._told()["texts"]}
 
     def send(self, line: str) -> None:
-        """Text this line from the phone."""
+        """Text this line from the phone; raises Refused."""
         self._post("text", {"phone": self.phone, "body": line})
 
     def look(self) -> bool:
@@ -98,11 +105,11 @@ class Talk:
             new = True
             if before is None:
                 arrow = "->" if text["from_phone"] else "<-" if text["here"] else "xx"
-                click.echo(f"{_time(text['at'])} {arrow} {text['body']}")
+                click.echo(f"{_time(text['at'])} {arrow} {_body(text['body'])}")
                 which = ""
             else:
                 which = "" if self._last == text["id"] else f"  ({_short(text['body'])})"
-            click.echo(f"{' ' * 9}{fate}{which}")
+            click.echo(f"{MARGIN}{printable(fate)}{which}")
             self._seen[text["id"]] = fate
             self._last = text["id"]
         self._under_way = any(_is_under_way(text) for text in texts[-SHOWN_BEFORE:])
@@ -119,7 +126,7 @@ class Talk:
         return self._ask("POST", f"/phones/{path}", json.dumps(said))
 
     def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-        """What the web process says; raises Misconfigured with one sentence where it says no or nothing."""
+        """What the web process says; raises Misconfigured where it says nothing, and Refused where it says no."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
@@ -138,7 +145,7 @@ class Talk:
         if answer.status == 404 or not isinstance(told, dict):
             raise Misconfigured([f"what runs at port {self._port} is no rehearsal: it has no virtual phones"])
         if answer.status != 200:
-            raise Misconfigured([str(told.get("problem") or "the rehearsal cannot keep this now: try again")])
+            raise Refused([str(told.get("problem") or "the rehearsal cannot keep this now: try again")])
         return told
 
 
@@ -156,15 +163,31 @@ def _by_hand(talk: Talk) -> None:
             click.echo()
             return
         if line.strip():
-            talk.send(line)
+            try:
+                talk.send(line)
+            except Refused as refused:
+                click.echo(f"{MARGIN}not sent: {_why(refused)}")
 
 
-def _by_lines(talk: Talk) -> None:
-    """Lines of a file or a pipe, each after the answers to the one before."""
+def _by_lines(talk: Talk) -> int:
+    """Lines of a file or a pipe, each after the answers to the one before; returns how many were refused."""
     talk.skip()
-    for line in _stripped(sys.stdin):
-        talk.send(line)
-        talk.wait()
+    refusals = 0
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            talk.send(line.rstrip("\r\n"))
+        except Refused as refused:
+            refusals += 1
+            click.echo(f"jumbe: line {number} was not sent: {_why(refused)}", err=True)
+        else:
+            talk.wait()
+    return refusals
+
+
+def _why(refused: Refused) -> str:
+    return printable("; ".join(refused.faults))
 
 
 def _lines_of(read: Callable[[], str]) -> queue.Queue[str | None]:
@@ -178,12 +201,6 @@ def _lines_of(read: Callable[[], str]) -> queue.Queue[str | None]:
 
     threading.Thread(target=keep_reading, daemon=True).start()
     return typed
-
-
-def _stripped(lines: Any) -> Iterator[str]:
-    for line in lines:
-        if line.strip():
-            yield line.rstrip("\r\n")
 
 
 def _is_to_be_shown(text: dict[str, Any]) -> bool:
@@ -210,6 +227,11 @@ def _time(at: str) -> str:
     return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
 
 
+def _body(body: str) -> str:
+    """A text as it was written, line under line: one that looks like another text of the phone stands apart."""
+    return f"\n{MARGIN}".join(printable(line) for line in body.split("\n"))
+
+
 def _short(body: str) -> str:
-    flat = " ".join(body.split())
+    flat = printable(" ".join(body.split()))
     return flat if len(flat) <= 40 else flat[:37].rstrip() + "..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from sqlalchemy import Row
@@ -15,7 +16,7 @@ from storage import messages as m
 from storage import operations as o
 from storage import people as p
 from storage.cautions import found_in
-from storage.console import CLI, as_json, open_database, show, show_one
+from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
 
@@ -74,7 +75,7 @@ def remove_person(phone: str) -> None:
     with open_database().transaction() as tx:
         row = p.person(tx, phone)
         p.remove(tx, row, by=CLI)
-    click.echo(f"{row.name} may not text commands any more")
+    click.echo(f"{printable(row.name)} may not text commands any more")
 
 
 def _person(tx: Transaction, row: Row[Any]) -> dict[str, Any]:
@@ -128,8 +129,8 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
         preview = b.preview(tx, number)
     skipped = ", ".join(f"{n} {reason}" for reason, n in preview.skipped.items()) or "nobody"
     if not json_:
-        click.echo(f"{number}: {preview.recipients} people, {preview.parts} SMS each; skipped: {skipped}")
-        click.echo(f'"{preview.samples[0]}"')
+        click.echo(f"{number}: {people_of(preview.recipients)}, {preview.parts} SMS each; skipped: {skipped}")
+        click.echo(f'"{printable(preview.samples[0])}"')
     if found := found_in([text], db.rules.health_words):
         click.echo(f"Look twice: it says {', '.join(found)}, which others may read or a network act on.", err=True)
     if not preview.recipients or not (yes or click.confirm("Send?")):
@@ -170,6 +171,7 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
         "counts": dict(progress.states),
         "asked_by": p.named(tx, operation.person_id),
         "created_at": operation.asked_at,
+        "send_at": progress.row.send_at,
     }
 
 
@@ -195,7 +197,7 @@ _COLUMNS = (
 @messages.command("list")
 @click.option("--state")
 @click.option("--to", "phone", help="The person's number, for both directions.")
-@click.option("--direction", type=click.Choice(["in", "out"]))
+@click.option("--direction", type=click.Choice(["in", "out"]), metavar="in|out")
 @click.option("--limit", type=int, help="The newest so many.")
 @as_json
 def list_messages(
@@ -210,7 +212,7 @@ def list_messages(
         hidden = exports.hide_codes(tx)
         records = [{name: row._mapping[name] for name in _COLUMNS} for row in rows]
         for record, row in zip(records, rows, strict=True):
-            if row.direction == "in" and (row.person_id is not None or row.handled_as == "command"):
+            if exports.may_hold_a_code(row):
                 record["body"] = hidden(row.body)
     show(records, json_=json_, columns=_COLUMNS)
 
@@ -229,12 +231,13 @@ def explain_message(number: int, *, json_: bool) -> None:
     from bot.explaining import life
 
     with open_database().reading() as tx:
-        steps = life(tx, number)
+        steps, zone = life(tx, number), tx.rules.time_zone
     if json_:
         show(steps, json_=True)
-    else:
-        for step in steps:  # whole sentences: a table would cut them
-            click.echo(f"{step['at']:%Y-%m-%d %H:%M:%S}  {step['what']}")
+        return
+    click.echo(f"Times are those of {zone}.")
+    for step in steps:  # whole sentences: a table would cut them
+        click.echo(f"{step['at'].astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}  {printable(step['what'])}")
 
 
 @click.group()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from bot.gateways.base import NotSent, ReceiptState
@@ -112,8 +112,11 @@ class Faults:
         return random.Random(f"{self.seed}/{kind}/{what}").random()  # noqa: S311  a die that falls the same way again
 
 
-def read(said: object) -> Faults | str:
-    """The faults that somebody asks for, or the sentence that says what is wrong; what is not named is normal."""
+def read(said: object, over: Faults | None = None) -> Faults | str:
+    """The faults that somebody asks for, or the sentence that says what is wrong.
+
+    What is not named stays as it is in `over`, and is normal without it.
+    """
     if not isinstance(said, dict):
         return "faults are an object, such as {} for none"
     known = {field.name for field in fields(Faults)}
@@ -122,7 +125,7 @@ def read(said: object) -> Faults | str:
             return f"there is no such fault: the faults are {', '.join(sorted(known))}"
         if (wrong := _wrong_with(name, value)) is not None:
             return wrong
-    return Faults(**said)
+    return replace(over or Faults(), **said)
 
 
 def _wrong_with(name: str, value: Any) -> str | None:

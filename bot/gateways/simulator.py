@@ -125,6 +125,7 @@ class Network:
         """The network whose book is this file; nothing is opened yet."""
         self.path = Path(path)
         self._secret = b""
+        self._is_made = False
 
     @property
     def secret(self) -> bytes:
@@ -187,17 +188,22 @@ class Network:
     def faults(self) -> Faults:
         """What goes wrong now; nothing where nobody ever said so, or where the book is of another release."""
         with self._open() as book:
-            row = book.execute("SELECT told FROM faults").fetchone()
-        read = read_faults(json.loads(row[0])) if row else Faults()
-        return read if isinstance(read, Faults) else Faults()
+            return _faults_in(book)
 
     def set_faults(self, faults: Faults) -> None:
         """From now on, and in every process, this goes wrong."""
         with self._open() as book:
-            told = json.dumps(asdict(faults))
-            book.execute(
-                "INSERT INTO faults (id, told) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET told = ?", (told,) * 2
-            )
+            _write_faults(book, faults)
+
+    def change_faults(self, said: object, *, anew: bool = False) -> Faults | str:
+        """Switch only the faults that are named, over what is so or `anew`; returns what is so now, or what is wrong."""
+        with self._open() as book:
+            book.execute("BEGIN IMMEDIATE")
+            changed = read_faults(said, None if anew else _faults_in(book))
+            if isinstance(changed, Faults):
+                _write_faults(book, changed)
+            book.execute("COMMIT")
+        return changed
 
     def take_out(self, phone: str) -> None:
         """Put a phone on the page that is not there by itself; again changes nothing."""
@@ -258,15 +264,18 @@ class Network:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)
+            made = self._is_made and self.path.exists()  # a book that was deleted meanwhile is made anew
+            if not made:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch(mode=0o600)
             book = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as fault:
             raise ConnectionError("the book cannot be opened") from fault
         try:
             try:
-                for statement in _BOOK:
+                for statement in () if made else _BOOK:
                     book.execute(statement)
+                self._is_made = True
             except sqlite3.Error as fault:
                 raise ConnectionError("the book cannot be opened") from fault
             yield book
@@ -293,6 +302,17 @@ _OF_ATTEMPTS = (
     "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts"
     " WHERE attempt_id IN (SELECT value FROM json_each(?)) ORDER BY n"
 )
+
+
+def _faults_in(book: sqlite3.Connection) -> Faults:
+    row = book.execute("SELECT told FROM faults").fetchone()
+    read = read_faults(json.loads(row[0])) if row else Faults()
+    return read if isinstance(read, Faults) else Faults()
+
+
+def _write_faults(book: sqlite3.Connection, faults: Faults) -> None:
+    told = json.dumps(asdict(faults))
+    book.execute("INSERT INTO faults (id, told) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET told = ?", (told,) * 2)
 
 
 def _text(row: tuple[Any, ...]) -> Text:

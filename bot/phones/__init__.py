@@ -71,7 +71,7 @@ def blueprint(db: Database, simulator: Simulator) -> Blueprint:
                 if not is_rehearsal(tx):
                     return _refuse(404, "there are no virtual phones here: this is not a rehearsal database")
             stamped.append(True)
-        why_not = _not_from_here() or (_not_from_the_page() if flask_request.method == "POST" else None)
+        why_not = _not_from_here() or (_not_from_the_page() if flask_request.method in ("POST", "PATCH") else None)
         return _refuse(403, why_not) if why_not else None
 
     @pages.after_request
@@ -109,13 +109,13 @@ def blueprint(db: Database, simulator: Simulator) -> Blueprint:
             raise _Wrong("there is no such phone on this page")
         return _said(air.send(phone, body))
 
-    @pages.post("/phones/faults")
+    @pages.route("/phones/faults", methods=["POST", "PATCH"])
     def faults() -> Response:
-        asked = faulty.read(_posted())
+        """What is posted is all that goes wrong; of a PATCH the rest stays as somebody else may have switched it."""
+        before = simulator.network.faults()
+        asked = simulator.network.change_faults(_posted(), anew=flask_request.method == "POST")
         if isinstance(asked, str):
             raise _Wrong(asked)
-        before = simulator.network.faults()
-        simulator.network.set_faults(asked)
         if before.gateway != asked.gateway == "up":
             with db.transaction() as tx:  # a gateway that refuses our number is paused for minutes
                 messages.resume(tx)

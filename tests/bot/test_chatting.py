@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
+from bot.cli import chatting
 from tests.processes import ROOT, bare_environment, children, free_port, until
 from tests.rehearsal import Silent
 
@@ -101,10 +103,44 @@ def test_what_is_no_rehearsal_has_no_phones_to_chat_from(demo: Demo) -> None:
     assert "is no rehearsal" in done.stderr
 
 
-def test_a_text_too_long_is_refused_in_a_sentence(demo: Demo) -> None:
-    done = demo.chat(LEAD, "a" * 1601 + "\n")
+def test_one_line_that_is_refused_is_named_and_those_after_it_are_sent(demo: Demo) -> None:
+    done = demo.chat(LEAD, "\n" + "a" * 1601 + "\nmenu\n")
     assert done.returncode == 2
-    assert "at most 1600 characters" in done.stderr
+    assert done.stderr.startswith("jumbe: line 2 was not sent: a text has at most 1600 characters")
+    assert len(done.stderr.splitlines()) == 1
+    assert "-> menu" in done.stdout
+
+
+def test_by_hand_a_refused_line_is_said_and_the_conversation_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = []
+
+    class Stubborn(chatting.Talk):
+        def __init__(self) -> None:
+            self.phone = "1"
+
+        def show_thread(self) -> None:
+            """Nothing yet."""
+
+        def look(self) -> bool:
+            return False
+
+        def send(self, line: str) -> None:
+            if line == "bad":
+                raise chatting.Refused(["it holds \x1b[2J"])
+            sent.append(line)
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("bad\ngood\n"))
+    chatting._by_hand(Stubborn())
+    assert sent == ["good"]
+    assert capsys.readouterr().out == "         not sent: it holds \\x1b[2J\n\n"
+
+
+def test_a_text_cannot_steer_the_terminal_or_look_like_another_text() -> None:
+    assert chatting._body("a\x1b]0;x\x07b\n12:00:00 <- forged\u202e") == (
+        "a\\x1b]0;x\\x07b\n         12:00:00 <- forged\\u202e"
+    )
 
 
 def test_a_demo_whose_worker_dies_says_how_to_start_again(demo: Demo) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from sqlalchemy import select, text
 from bot import explaining, inbox
 from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
+from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import broadcasts, codes, consent, groups, messages, operations, schema
+from storage import broadcasts, codes, consent, exports, groups, messages, operations, schema
 from storage.audit import Actor
 from storage.database import Database
 from storage.schedules import Hours
@@ -288,6 +291,125 @@ def a_code(s: Story) -> int:
         return int(tx.scalar(text("SELECT min(id) FROM messages WHERE code_id IS NOT NULL")))
 
 
+def a_preview_that_was_replaced(s: Story) -> int:
+    s.texts(ESI, "tell anc Clinic closed Friday")
+    first = s.last(direction="out").id
+    s.work()
+    s.clock.advance(minutes=1)
+    s.texts(ESI, "at 1 fri 0900")
+    return int(first)
+
+
+def replaced_before_it_left(s: Story) -> int:
+    s.texts(ESI, "tell anc Clinic closed Friday")
+    first = s.last(direction="out").id
+    s.clock.advance(minutes=1)
+    s.texts(ESI, "at 1 fri 0900")
+    s.work()
+    return int(first)
+
+
+def at_its_hour(s: Story) -> int:
+    s.texts(ESI, "tell anc Clinic closed Friday")
+    s.work()
+    s.clock.advance(minutes=1)
+    s.texts(ESI, "at 1 fri 1500")
+    s.work()
+    s.clock.advance(minutes=1)
+    s.texts(ESI, f"ok {s.code()}")
+    s.clock.advance(days=3, hours=5)
+    s.work()
+    s.work()
+    return s.to_ama()
+
+
+def first_of_two(s: Story) -> int:
+    s.rules(second_person_above=1)
+    s.world.person("Lena", SAM)
+    s.tell()
+    with s.db.reading() as tx:
+        return int(tx.scalar(text("SELECT min(id) FROM messages WHERE code_id IS NOT NULL")))
+
+
+def one_person_at_once(s: Story) -> int:
+    s.tell()
+    s.go()
+    s.texts(ESI, "tell kofi Please call us")
+    s.work()
+    return int(s.last(direction="out", kind="text").id)
+
+
+def held_by_day(s: Story) -> int:
+    s.rules(hours=Hours.parse("09:00-20:00"))
+    s.tell()
+    s.work()
+    return s.to_ama()
+
+
+def tried_again_at_night(s: Story) -> int:
+    s.rules(hours=Hours.parse("09:00-20:00"))
+    return tried_again(s)
+
+
+def an_answer(s: Story) -> int:
+    s.texts(ESI, "groups")
+    s.work()
+    return int(s.last(direction="out").id)
+
+
+def an_answer_to_stop(s: Story) -> int:
+    s.texts(AMA, "STOP")
+    s.work()
+    return int(s.last(direction="out", kind="consent").id)
+
+
+def in_doubt_and_back(s: Story) -> int:
+    with s.db.transaction() as tx:
+        consent.hear(tx, AMA, "doubt", words="no more maybe", message_id=None, by=Actor("sms"))
+    s.clock.advance(minutes=1)
+    with s.db.transaction() as tx:
+        consent.hear(tx, AMA, "start", words=" 2.", message_id=None, by=Actor("sms"))
+        return messages.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
+
+
+def written_down(s: Story) -> int:
+    with s.db.transaction() as tx:
+        consent.hear(tx, AMA, "start", words="she called", message_id=None, by=Actor("desk", s.esi.id))
+        s.clock.advance(seconds=1)
+    with s.db.transaction() as tx:
+        return messages.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
+
+
+def waits_for_the_answer(s: Story) -> int:
+    s.tell()
+    s.work()
+    with s.db.transaction() as tx:
+        consent.hear(tx, AMA, "doubt", words="no more maybe", message_id=None, by=Actor("sms"))
+    s.go()
+    return s.to_ama()
+
+
+def an_invitation(s: Story) -> int:
+    s.world.change(s.ama, contact_phone_number_is_verified=False)
+    s.texts(ESI, "invite ama")
+    s.work()
+    s.clock.advance(minutes=1)
+    s.texts(ESI, f"ok {s.code()}")
+    s.work()
+    asked = int(s.last(direction="out", phone=AMA).id)
+    s.clock.advance(minutes=1)
+    s.texts(AMA, "yes")
+    return asked
+
+
+def an_invitation_that_is_open(s: Story) -> int:
+    s.tell()
+    s.go()
+    s.world.change(s.ama, contact_phone_number_is_verified=False)
+    s.texts(ESI, "invite ama")
+    return int(s.last(direction="out", kind="text", phone=AMA).id)
+
+
 def a_command(s: Story) -> int:
     return s.texts(ESI, "new tb TB clinic")
 
@@ -334,7 +456,7 @@ LIVES: dict[Callable[[Story], int], Iterable[str]] = {
         "queued: put into the outbox (kind broadcast, language en",
         "gateway: goes by gateway simulator, the programme's default",
         "handed_over: handed to the gateway, attempt 1",
-        "consent, halt, group, quiet hours and expiry were asked once more and let it go",
+        "consent, halt, group, number and expiry were asked once more and let it go",
         "receipt: receipt: delivered: now delivered",
         "receipt: receipt: sent, which changed nothing",
         "state: now delivered (S",
@@ -346,13 +468,13 @@ LIVES: dict[Callable[[Story], int], Iterable[str]] = {
     ],
     tried_again_and_taken: ["attempt: an attempt came to nothing", "handed to the gateway, attempt 2", "state: now accepted"],
     paused: ["attempt: an attempt came to nothing", "state: now queued", "Its gateway is paused until", "wrong token (20003)"],
-    doubtful: ["handed to the gateway, attempt 1", "state: now unknown", "it may or may not have left", "never sent again without proof", "A receipt still settles it"],
+    doubtful: ["an attempt had no clear outcome", "it became unknown", "handed to the gateway, attempt 1", "state: now unknown", "it may or may not have left", "never sent again without proof", "A receipt still settles it"],
     stopped_in_the_hold: ['consent: the number said STOP: "Stop. Thank you" through sms (message', "state: now withheld: the number said STOP"],
     stopped_before: ['consent: the number said STOP: "STOP"', "of whom 1 could be texted", "state: now withheld: the number said STOP"],
     halted: ["halted: Esi Mensah through sms (message", "halted 1", "state: now cancelled: it was halted before it left"],
     left: ["withheld: Esi Mensah through sms (message", "took the case out of anc", "state: now withheld: the case was taken out"],
     changed: ["withheld: the case has another number now", "state: now withheld"],
-    same_phone: ["of the same broadcast goes to this phone, for", "state: now withheld: another case on the same phone got it"],
+    same_phone: ["queued: was not put into the outbox (kind broadcast", "of the same broadcast goes to this phone, for", "state: now withheld: another case on the same phone got it"],
     at_night: [
         "waits: may leave from 09:00:00 on 3 November in America/New_York on (texts arrive from 09:00 to 20:00 by the clock there; the case's own zone)",
         "state: now queued", "It is tried from 14:00:00 on 3 November in Africa/Accra on",
@@ -367,11 +489,39 @@ LIVES: dict[Callable[[Story], int], Iterable[str]] = {
     ],
     from_the_desk: ["asked: system asked for 1 through cli: a text to 2 people in anc", "confirmed: system through cli (command line) confirmed 1", "state: now accepted"],
     a_code: ['answers: answers text 1 of Esi Mensah: "tell anc Clinic closed Friday"', "code: carries a code for 1", "confirmed: the code was given back: 1 is confirmed"],
-    a_command: ["received: came in by simulator as in1 from Esi Mensah", "effect: it made the operation 1 (new), which is done now", "effect: it did groups.create (group 2", "reply: answered by message 2 (queued)", "state: taken for: command"],
-    a_confirmation: ["effect: it did operations.done (operation 1", "effect: it did broadcasts.launch (broadcast 1", "state: taken for: command"],
+    a_preview_that_was_replaced: ["code: carries a code for 1, which is good no more: a newer preview took its place", "state: now accepted"],
+    replaced_before_it_left: ["a newer preview took its place", "state: now cancelled: a newer preview took its place"],
+    at_its_hour: [
+        "code: a code was sent to Esi Mensah (message 2, accepted), a newer preview took its place",
+        'code: a code was sent to Esi Mensah (message 4, accepted), after "at 1 fri 1500" (message 3), good until 10:16:00',
+        "scheduled: 1 was let go and waits for its hour, 2026-11-06 15:00 by each recipient's own clock",
+        "handed_over: ",
+    ],
+    first_of_two: ["code: the code was given back\n"],
+    one_person_at_once: [
+        'asked: Esi Mensah asked for 2 through sms by texting "tell kofi Please call us"', ": a text to 1 person, of whom 1 could be texted",
+        "confirmed: 2 went at once: this phone confirmed a code within twelve hours", "queued: put into the outbox",
+    ],
+    held_by_day: ["held: 1 was let go and held until 10:02:00", "waits: may leave from 10:02:00 on 3 November in Africa/Accra on\n"],
+    tried_again_at_night: ["attempt: an attempt came to nothing", "It is tried again from"],
+    an_answer: ["handed_over: handed to the gateway, attempt 1", "): consent and expiry were asked once more and let it go\n"],
+    an_answer_to_stop: ["): expiry was asked once more and let it go\n"],
+    in_doubt_and_back: ['consent: the number answered "2.", which means START, through sms'],
+    written_down: ['consent: the number wants texts again: Esi Mensah wrote it down through desk: "she called"'],
+    waits_for_the_answer: ["state: now queued: the number may have said STOP and was asked", "looked at again every five minutes, until the phone answers"],
+    an_invitation: [
+        'asked: Esi Mensah asked for 1 through sms by texting "invite ama"', "to ask whether this is the phone of Ama (c-", "code: a code was sent to Esi Mensah",
+        "code: Esi Mensah gave the code back", "confirmed: Esi Mensah through sms", "queued: put into the outbox", "reply: the phone answered yes",
+    ],
+    an_invitation_that_is_open: [
+        'by texting "invite ama"', "confirmed: 2 went at once: this phone confirmed a code within twelve hours",
+        "asked: the phone may answer until 10:0",
+    ],
+    a_command: ["received: came in by simulator as in1 from Esi Mensah", "effect: it became 1, a new group, which is done now", "effect: it made the group tb (line", "reply: answered by message 2 (queued)", "state: taken for: command"],
+    a_confirmation: ["effect: it confirmed 1 (line", "effect: it let 1 go (line", "state: taken for: command"],
     a_stop: ["received: came in by simulator as in1 from Ama (c-", "consent: the number said STOP by it", "reply: answered by message 2 (queued)", "state: taken for: stop (a wish to get no more texts)"],
     a_stop_told_by_the_gateway: ["received: the gateway itself said that it means stop", "consent: the number said STOP by it"],
-    a_reply: ["effect: it made the operation 1 (inbox)", "reply: passed on to Esi Mensah by message 2 (queued)", "state: taken for: inbox"],
+    a_reply: ["effect: it became 1, a reply that staff can answer by its number, which is done now", "reply: passed on to Esi Mensah by message 2 (queued)", "state: taken for: inbox"],
     a_stranger: ["from 15551234567", "reply: answered by message 2 (queued)", "state: taken for: stranger"],
     a_fault: ["state: set aside after 3 times: a person must look (fault "],
 }  # fmt: skip
@@ -407,6 +557,75 @@ def test_a_number_that_may_have_said_stop_is_told_so(story: Story) -> None:
         consent.hear(tx, AMA, "doubt", words="no more maybe", message_id=None, by=TEST)
         number = messages.queue(tx, AMA, "Hello", "notice", case_id=story.ama)
     assert 'may have said STOP, and is held until it answers: "no more maybe"' in str(story.life(number))
+
+
+NEVER: dict[Callable[[Story], int], Iterable[str]] = {
+    a_preview_that_was_replaced: ["good until", "confirmed", "given back"],
+    first_of_two: ["is confirmed"],
+    at_its_hour: ["held until"],
+    one_person_at_once: ["held until", "1 people", "gave the code back"],
+    held_by_day: ["texts arrive from"],
+    tried_again_at_night: ["texts arrive from", "may leave from"],
+    same_phone: ["goes by gateway", "put into the outbox (kind broadcast, language en); it dies"],
+    doubtful: ["came to nothing"],
+    written_down: ["said START"],
+    in_doubt_and_back: ["said START"],
+    waits_for_the_answer: ["may leave from 10:07"],
+}
+
+
+@pytest.mark.parametrize("lived", NEVER, ids=lambda lived: lived.__name__)
+def test_a_life_is_not_told_what_did_not_happen(story: Story, lived: Callable[[Story], int]) -> None:
+    told = "\n".join(f"{step['kind']}: {step['what']}" for step in story.life(lived(story)))
+    assert [words for words in NEVER[lived] if words in told] == []
+
+
+def test_the_number_in_our_own_text_and_in_that_of_a_case_stays_readable(story: Story) -> None:
+    number = story.texts(AMA, "ok call 0244123456")
+    assert '"ok call 0244123456"' in str(story.life(story.last(direction="out", reply_to=number).id))
+
+
+def test_every_verb_of_the_log_that_a_text_can_cause_has_words(story: Story) -> None:
+    source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "storage").glob("*.py"))
+    verbs = set(re.findall(r'audit\.record\(\s*tx,\s*"([a-z.]+)"', source)) - {"cases.import", "operations.ask"}
+    verbs = {verb for verb in verbs if not verb.startswith("people.")}
+    assert verbs | {f"operations.{state}" for state in ("done", "seconding", "dropped", "refused", "undone")} <= set(
+        explaining._DEEDS
+    )
+
+
+def test_every_word_that_confirms_hides_what_follows_it() -> None:
+    for path in FOLDER.glob("*.toml"):
+        assert set(sentences(path.stem).verbs["ok"]) <= set(exports.CONFIRMING)
+
+
+def test_a_text_cannot_steer_the_terminal_of_whoever_looks_at_it(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = story.texts(AMA, "hi\x1b]0;owned\x07\x9b2J\u202edlrow")
+    story.db.close()
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{story.db.file}")
+    for words in (["list"], ["explain", str(number)], ["explain", str(number + 1)]):
+        assert main(["messages", *words]) == 0
+        out = capsys.readouterr().out
+        assert [c for c in out if c != "\n" and not c.isprintable()] == []
+        assert "\\x1b]0;owned\\x07" in out or words[0] == "explain"
+    assert main(["messages", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["body"] == "hi\x1b]0;owned\x07\x9b2J\u202edlrow"
+
+
+def test_the_times_beside_the_steps_are_those_of_the_sentences(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = delivered(story)
+    story.db.close()
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{story.db.file}")
+    monkeypatch.setenv("JUMBE_TIME_ZONE", "Africa/Nairobi")
+    assert main(["messages", "explain", str(number)]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "Times are those of Africa/Nairobi."
+    assert second.startswith("2026-11-03 13:00:00  Esi Mensah asked for 1")
+    assert "at 13:00:00 on 3 November in Africa/Nairobi" in second
 
 
 def test_a_message_that_is_not_there_is_one_problem(story: Story) -> None:

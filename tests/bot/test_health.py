@@ -6,9 +6,11 @@ import contextlib
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from bot import health
+from bot.cli import main
 from storage import messages, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
@@ -64,7 +66,33 @@ def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: A
     clock.advance(minutes=3)
     well, sentence = said(db)["queue"]
     assert not well
-    assert "1 message for gone, the oldest since 2026-11-03 10:00 UTC, are due and none leaves" in sentence
+    assert "1 message for gone, the oldest since 2026-11-03 10:00 UTC, is due and does not leave" in sentence
+    assert "by themselves" not in sentence  # no worker serves it: nothing tries
+
+
+def test_the_doctor_does_not_look_for_a_network_fault_where_the_gateway_is_paused(db: Database, clock: Any) -> None:
+    with db.transaction() as tx:
+        messages.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
+        messages.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
+    clock.advance(minutes=3)
+    assert said(db)["queue"] == (True, "what is due leaves")
+    assert not said(db)["paused"][0]
+
+
+def test_the_doctor_prints_every_remedy_to_its_end(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{db.file}")
+    with db.transaction() as tx:
+        tx.execute(text("UPDATE programme SET rehearsal = false"))
+        messages.queue(tx, "233244123456", "Hello", "notice")
+        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        tx.execute(text("UPDATE messages SET state = 'unknown'"))
+    db.close()
+    assert main(["doctor"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "and 'jumbe messages explain'. None is ever sent again without proof" in out
+    assert "..." not in out
 
 
 def test_a_long_queue_that_moves_is_well(db: Database, clock: Any) -> None:

@@ -510,6 +510,15 @@ def test_faults_are_switched_shown_and_ended(client: FlaskClient, simulator: Sim
     assert switch(client)["normal"] is True
 
 
+def test_a_switch_that_is_turned_leaves_the_others_as_they_are(client: FlaskClient, simulator: Simulator) -> None:
+    switch(client, delay_s=5)
+    assert client.patch(FAULTS, json={"twice": True}).status_code == 200
+    assert (simulator.network.faults().delay_s, simulator.network.faults().twice) == (5, True)
+    answer = client.patch(FAULTS, json={"seed": -1})
+    assert (answer.status_code, "seed is a whole number" in answer.get_json()["problem"]) == (400, True)
+    assert client.patch(FAULTS, json={}, headers={"Origin": "http://evil.example"}).status_code == 403
+
+
 def test_a_typed_text_that_is_lost_stands_on_its_handset_and_never_comes(client: FlaskClient, db: Database) -> None:
     switch(client, lost_texts=100)
     assert type_on(client, AMA, "hello") == 200

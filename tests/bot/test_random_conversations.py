@@ -23,7 +23,7 @@ import pytest
 from sqlalchemy import Row, func, select
 
 from bot.replies import sentences
-from storage import audit, broadcasts, consent, contacts, groups, messages, people, schema, segments, templates
+from storage import broadcasts, consent, contacts, groups, messages, people, schema, segments, templates
 from storage.contacts import Wanted
 from storage.database import Database
 from tests.conftest import Clock
@@ -42,7 +42,7 @@ from tests.texting import (
     opened,
     span,
 )
-from tests.world import TEST, World
+from tests.world import TEST, World, broken_line
 
 EXAMPLES = examples(0)
 """0: the usual number, the same ones each time."""
@@ -167,7 +167,7 @@ class Watch:
 
     def at_the_end(self) -> None:
         with self.town.db.reading() as tx:
-            assert audit.first_broken(tx) is None, "the audit chain is broken"
+            assert broken_line(tx) is None, "the audit chain is broken"
             _check_no_code_is_written_down(tx, {d for known in self.received.values() for d in known})
             faults = tx.execute(select(schema.messages.c.body, schema.messages.c.reason).where(
                 schema.messages.c.direction == "in", schema.messages.c.state != "handled")).all()  # fmt: skip

@@ -1,11 +1,17 @@
 """`jumbe broadcasts`: what an operator types to send, and what is said before it goes."""
 
 import json
+import time
+from datetime import datetime
 
 import pytest
+from sqlalchemy import update
 
+from bot import inbox
 from bot.cli import main
-from tests.world import World
+from bot.gateways.base import Inbound
+from storage import broadcasts, console, groups, schema
+from tests.world import TEST, World
 
 
 @pytest.fixture
@@ -46,3 +52,49 @@ def test_a_text_that_is_no_text_is_refused_in_one_sentence(jumbe):
     status, out, err = launch(jumbe, "  ")
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
+
+
+def test_the_hour_of_a_broadcast_stands_where_broadcasts_are_looked_at(jumbe, world):
+    with world.db.transaction() as tx:
+        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[1], by=TEST)
+        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2027-01-04T09:00"))
+    assert json.loads(jumbe("broadcasts", "show", number, "--json")[1])["send_at"] == "2027-01-04T09:00"
+    assert "2027-01-04T09:00" in jumbe("broadcasts", "list")[1]
+
+
+def test_a_group_that_was_deleted_on_the_command_line_is_taken_back_by_a_text(jumbe, world):
+    """A lead read of it in the digest and could do nothing about it."""
+    world.person("Esi", "233241110001")
+    status, out, _ = jumbe("groups", "delete", "anc", "--yes")
+    assert (status, out) == (0, "anc is deleted. A lead who texts 'undo 1' within 24 hours has it back\n")
+    inbox.take(world.db, "simulator", Inbound("in1", "233241110001", "1", "undo 1"))
+    with world.db.reading() as tx:
+        assert [group.short for group in groups.list_all(tx)] == ["anc"]
+
+
+def test_no_name_or_sentence_steers_the_terminal(jumbe, world, capsys):
+    world.person("Kofi", "233241110002")
+    world.person("Esi", "233241110001")
+    with world.db.transaction() as tx:
+        tx.execute(update(schema.people).where(schema.people.c.name == "Esi").values(name="Esi\x1b[2J"))
+    status, out, _ = jumbe("people", "remove", "233241110001")
+    assert (status, out) == (0, "Esi\\x1b[2J may not text commands any more\n")
+    assert jumbe("cases", "show", "\x1b[2J\u202e")[2].isprintable() is False
+    assert "\x1b" not in jumbe("cases", "show", "\x1b[2J\u202e")[2]
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x1b", "\r", "\n", "\x7f", "\x9b", "\u202e", "\u2066", "\u2028"])
+def test_what_steers_a_terminal_is_shown_and_not_done(sign):
+    assert console.printable(f"a{sign}b").isprintable()
+    assert console.printable("Ñandú 🙏 ሰላም a\u200db") == "Ñandú 🙏 ሰላም a\u200db"
+
+
+def test_nothing_is_drawn_on_a_terminal_where_json_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(console, "QUIET_S", 0.0)
+    with console.working("x", json_=True):
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+    with console.working("\x1b]0;x\x07"):
+        time.sleep(0.05)
+    assert "\\x1b]0;x\\x07, 0 s" in capsys.readouterr().err

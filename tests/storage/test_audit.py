@@ -20,12 +20,12 @@ from storage.errors import Problem
 from storage.schema import audit as table
 from storage.schema import audit_changes, cases
 from storage.schema import people as people_table
-from tests.world import TEST, World
+from tests.world import TEST, World, broken_line
 
 
 def first_broken(db):
     with db.reading() as tx:
-        return audit.first_broken(tx)
+        return broken_line(tx)
 
 
 class Tamperer:
@@ -104,10 +104,51 @@ def test_a_line_is_found_in_which_somebody_edited(lived, edit):
     assert first_broken(lived) == 3
 
 
-def test_a_log_is_checked_by_two_questions_however_long_it_is(lived, statements):
+def test_a_log_is_checked_by_three_questions_for_a_thousand_lines(lived, statements):
     with statements(lived) as ran:
         assert first_broken(lived) is None
-    assert sum("FROM audit" in statement for statement in ran) == 2
+    assert sum("FROM audit" in statement for statement in ran) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_log_that_is_read_in_slices_is_checked_as_if_it_were_read_whole(lived, monkeypatch, size):
+    monkeypatch.setattr(audit, "SLICE", size)
+    assert first_broken(lived) is None
+    with tampering(lived) as other:
+        other.execute("UPDATE audit_changes SET after = '{}' WHERE entry_id = 5")
+    assert first_broken(lived) == 5
+
+
+def test_writers_are_let_in_between_the_slices_of_a_check(lived, monkeypatch):
+    """A log of years keeps a STOP waiting no longer than a thousand lines take."""
+    monkeypatch.setattr(audit, "SLICE", 2)
+    wrote = []
+
+    def read():
+        if not wrote:
+            with lived.transaction() as tx:
+                wrote.append(audit.record(tx, "x", "case", by=TEST))
+        return lived.reading()
+
+    assert audit.verify(read).last.id == wrote[0]
+
+
+DAMAGE = {
+    "brackets without end": "UPDATE audit SET facts = replace(hex(zeroblob(50000)), '0', '[') WHERE id = 3",
+    "no letters": "UPDATE audit SET verb = CAST(x'ff' AS TEXT) WHERE id = 3",
+    "a hash of no letters": "UPDATE audit SET hash = CAST(x'ff' AS TEXT) WHERE id = 3",
+    "facts of no letters": "UPDATE audit SET facts = CAST(x'7bff7d' AS TEXT) WHERE id = 3",
+    "a hash that says unreadable": "UPDATE audit SET facts = x'00ff', hash = 'unreadable' WHERE id = 3",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_line_that_cannot_even_be_read_is_a_finding_and_no_fault(lived, damage):
+    with tampering(lived) as other:
+        other.execute(damage)
+    assert (first_broken(lived), audit.verify(lived.reading).breach) == (3, "edited")
+    with lived.reading() as tx:
+        assert isinstance(tx.scalar(select(table.c.verb)), str)
 
 
 def test_a_line_that_was_taken_out_of_the_middle_is_missed_by_the_next(lived):
@@ -144,8 +185,7 @@ def test_a_line_rewritten_with_its_hash_made_anew_is_missed_by_the_next(lived):
 
 
 def verified(db, noted=None):
-    with db.reading() as tx:
-        return audit.verify(tx, noted)
+    return audit.verify(db.reading, noted)
 
 
 def noted_head(db):

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit, contacts, phones
+from storage import contacts, phones
 from storage.contacts import Wanted
 from storage.errors import Problem
 from storage.identifiers import read
 from storage.schema import audit_changes, cases
-from tests.world import TEST, World
+from tests.world import TEST, World, broken_line
 
 NUMBER, OTHER = "233241234567", "233209876543"
 
@@ -398,4 +398,4 @@ def test_two_cases_cannot_have_one_case_id(world):
         contacts.save(tx, [Wanted(None, {}, case_id="abc"), Wanted(None, {}, case_id="ABC ")], by=TEST)
     with world.db.reading() as tx:
         assert contacts.list_all(tx) == []
-        assert audit.first_broken(tx) is None
+        assert broken_line(tx) is None

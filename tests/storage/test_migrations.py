@@ -7,9 +7,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
 from storage import migrate, schema
-from storage.audit import first_broken
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
+from tests.world import broken_line
 
 
 def written(db):
@@ -93,7 +93,7 @@ def test_an_upgrade_of_a_database_in_use_changes_nothing_in_it(lived):
     assert migrate.upgrade(lived) == schema.REVISION
     assert everything() == before
     with lived.reading() as tx:
-        assert first_broken(tx) is None
+        assert broken_line(tx) is None
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(lived):

@@ -6,7 +6,9 @@ const panel = document.querySelector("#network");
 const form = panel.querySelector("form");
 const opener = document.querySelector("#switch");
 const bar = document.querySelector(".faulty");
+const wrong = panel.querySelector(".wrong");
 let told = "";
+let known = null; // the network as the server told it last
 
 export function toggle(open = panel.hidden) {
   panel.hidden = !open;
@@ -14,17 +16,18 @@ export function toggle(open = panel.hidden) {
   if (open) form.querySelector("select").focus();
 }
 
-/** Show what is so; a switch that is being handled keeps what the hand set. */
-export function draw(network) {
+/** Show what is so; a switch that is being handled keeps what the hand set, unless it was `refused`. */
+export function draw(network, refused = false) {
   const raw = JSON.stringify(network);
-  if (raw === told) return;
+  if (raw === told && !refused) return;
   told = raw;
+  known = network;
   bar.hidden = network.normal;
   opener.classList.toggle("is-on", !network.normal);
   set(bar.querySelector(".words"), "textContent", network.words.join(" · "));
   for (const [name, value] of Object.entries(network.faults)) {
     const field = form.elements[name];
-    if (!field || (field === document.activeElement && field.type !== "checkbox")) continue;
+    if (!field || (!refused && field === document.activeElement && field.type !== "checkbox")) continue;
     if (field.type === "checkbox") field.checked = value;
     else {
       if (field.tagName === "SELECT" && ![...field.options].some((one) => one.value === String(value))) {
@@ -41,32 +44,33 @@ function delayInWords() {
   form.querySelector("output").textContent = seconds ? `${seconds} s` : "none";
 }
 
-function asked() {
-  const faults = {};
-  for (const field of form.elements) {
-    if (!field.name) continue;
-    if (field.type === "checkbox") faults[field.name] = field.checked;
-    else faults[field.name] = field.name === "gateway" ? field.value : Number(field.value);
-  }
-  return faults;
+function valueOf(field) {
+  if (field.type === "checkbox") return field.checked;
+  return field.name === "gateway" ? field.value : Number(field.value);
 }
 
-async function change(faults) {
+async function change(faults, method) {
   try {
-    const { network } = await post("faults", faults);
+    const { network } = await post("faults", faults, method);
     draw(network);
+    wrong.hidden = true;
     aloud(network.normal ? "The network is normal." : `The network misbehaves: ${network.words.join(", ")}.`);
   } catch (fault) {
-    aloud(`Not changed: ${fault.message}.`);
+    wrong.textContent = `Not changed: ${fault.message}.`;
+    wrong.hidden = false;
+    if (known) draw(known, true);
   }
 }
 
 form.addEventListener("submit", (event) => event.preventDefault());
 form.elements.delay_s.addEventListener("input", delayInWords);
-form.addEventListener("change", () => change(asked()));
+// Only the switch that was turned: another page may have turned the others since this one was drawn.
+form.addEventListener("change", ({ target }) => {
+  if (target.reportValidity()) change({ [target.name]: valueOf(target) }, "PATCH");
+});
 opener.addEventListener("click", () => toggle());
 bar.querySelector(".normal").addEventListener("click", async () => {
   document.activeElement.blur(); // so that every switch goes back, the one last touched too
-  await change({ seed: Number(form.elements.seed.value) || 0 });
+  await change({ seed: known?.faults.seed ?? 1 }, "POST");
   opener.focus();
 });

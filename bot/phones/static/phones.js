@@ -39,6 +39,7 @@ class Phone {
     this.chip = made("chip");
     const find = (selector) => this.element.querySelector(selector);
     this.thread = find(".thread");
+    this.list = find(".texts");
     this.newest = find(".newest");
     this.form = find("form");
     this.input = find("textarea");
@@ -113,7 +114,7 @@ class Phone {
     const stays = this.follows;
     let fresh = 0;
     let day = "";
-    let place = this.thread.firstElementChild;
+    let place = this.list.firstElementChild;
     for (const text of told.texts) {
       const before = this.texts.get(text.id);
       const item = before?.item ?? made("text");
@@ -125,7 +126,7 @@ class Phone {
       day = dayOf(text.at);
       this.texts.set(text.id, { item, told: text, raw });
       if (item === place) place = place.nextElementSibling;
-      else this.thread.insertBefore(item, place);
+      else this.list.insertBefore(item, place);
     }
     const now = new Set(told.texts.map((text) => text.id));
     for (const [id, { item }] of this.texts) {
@@ -195,7 +196,10 @@ class Phone {
       aloud(`The phone of ${this.name} is closed.`);
       look();
     } catch (fault) {
-      aloud(`Not closed: ${fault.message}.`);
+      this.show(true, true);
+      remember();
+      this.fault.textContent = `Not closed: ${fault.message}.`;
+      this.fault.hidden = false;
     }
   }
 
@@ -232,8 +236,7 @@ class Phone {
   mark() {
     const unread = this.chip.querySelector(".unread");
     set(unread, "hidden", this.unread === 0);
-    set(unread, "textContent", this.unread ? String(this.unread) : "");
-    unread.setAttribute("aria-label", `${this.unread} unread`);
+    set(unread.querySelector("b"), "textContent", String(this.unread));
     set(this.newest, "hidden", this.unread === 0);
     const all = [...phones.values()].reduce((sum, phone) => sum + phone.unread, 0);
     set(document, "title", all ? `(${all}) ${title}` : title);
@@ -443,6 +446,7 @@ function draw(told) {
 
 async function look() {
   clearTimeout(soon);
+  if (document.hidden) return; // nobody looks: it goes on when the page is seen again
   const ticket = (soon = setTimeout(look, 10 * LOOK_MS)); // should the answer never come
   try {
     const open = [...phones.values()].filter((phone) => !phone.card.hidden).map((phone) => phone.number);
@@ -542,6 +546,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+document.addEventListener("visibilitychange", () => look());
 narrow.addEventListener("change", () => {
   markChips();
   for (const phone of phones.values()) if (phone.isSeen()) phone.toNewest();

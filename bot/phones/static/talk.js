@@ -12,11 +12,11 @@ export async function ask(path, question = {}) {
 }
 
 /** Post; returns what came back. Throws an Error whose message says in words why it could not be done. */
-export async function post(path, said) {
+export async function post(path, said, method = "POST") {
   let answer;
   try {
     answer = await fetch(`${BASE}/${path}`, {
-      method: "POST",
+      method,
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(said),
     });
