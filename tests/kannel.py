@@ -92,6 +92,7 @@ box-deny-ip = "*.*.*.*"
 store-type = file
 store-location = {self.folder}/store
 dlr-storage = internal
+unified-prefix = "+233,00233,0;+,00"
 sms-resend-freq = 1
 log-file = {self.folder}/bearerbox.kannel
 

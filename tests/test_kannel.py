@@ -129,6 +129,8 @@ def test_texts_come_by_post_too_and_a_stranger_who_lacks_the_secret_is_not_heard
     heard = "SELECT body FROM messages WHERE direction = 'in' AND phone = :phone"
     jumbe.until(lambda: jumbe.rows(heard, phone=AMA), 10, "her text came")
     assert jumbe.one(heard, phone=AMA) == "ወደ ክሊኒክ 😀"
+    jumbe.kannel.text("0244000103", "from here")
+    jumbe.until(lambda: jumbe.rows(heard, phone="233244000103"), 10, "a number of the country has its country code")
     words = f"from={LEAD}&to=1234&text=menu&id=forged"
     before = jumbe.one("SELECT count(*) FROM messages WHERE direction = 'in'")
     for path in (f"/in/kannel/{SECRET}x?", f"/in/kannel/{SECRET[:-1]}?", "/in/kannel/-?", f"/in/other/{SECRET}?"):
