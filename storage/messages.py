@@ -419,9 +419,13 @@ def fail_over(tx: Transaction) -> int:
     """Pass on what its gateway has not taken for a while, a bounded number at once; returns how many.
 
     Only where the programme asked for it, and only what is queued, which is certainly not sent: it is due and its gateway
-    is paused, or it could not be reached with it.
+    is paused, or it could not be reached with it.  What was in doubt once stays, though it is queued again: late evidence
+    of it comes from its own gateway only.
     """
     since = tx.now - PASSED_ON_AFTER
+    in_doubt = exists().where(
+        attempts.c.message_id == messages.c.id, or_(attempts.c.state == "unknown", attempts.c.reason == "absent")
+    )
     moved = 0
     for one, other in tx.rules.failover.items():
         paused = exists().where(gateways.c.name == one, gateways.c.paused_until > tx.now)
@@ -430,7 +434,7 @@ def fail_over(tx: Transaction) -> int:
         )
         unreached = and_(messages.c.reason == "unreachable", tried)
         waits = and_(messages.c.state == "queued", messages.c.direction == "out", messages.c.gateway == one)
-        stuck = and_(waits, or_(and_(paused, messages.c.due_at <= since), unreached))
+        stuck = and_(waits, ~in_doubt, or_(and_(paused, messages.c.due_at <= since), unreached))
         query = (
             select(messages.c.id, messages.c.attempt_id).where(stuck).order_by(messages.c.id).limit(PASSED_ON_AT_ONCE)
         )

@@ -143,6 +143,20 @@ def test_what_waits_for_a_paused_gateway_is_passed_on_after_a_minute(db: Databas
     assert states(db, [other]) == [("queued", "vodafone", None)], "nobody takes over for vodafone"
 
 
+def test_what_was_in_doubt_once_waits_for_its_own_gateway(db: Database, clock: Clock) -> None:
+    with db.transaction() as tx:
+        row = messages.queue(tx, ANN, "x", "notice")
+    (handed,) = sent(db, "twilio")
+    with db.transaction() as tx:
+        messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
+        messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
+        messages.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
+    clock.advance(hours=1)
+    with db.transaction() as tx:
+        assert messages.fail_over(tx) == 0
+    assert states(db, [row]) == [("queued", "twilio", "absent")]
+
+
 def test_what_could_not_be_handed_over_for_a_minute_is_passed_on(db: Database, clock: Clock) -> None:
     with db.transaction() as tx:
         row = messages.queue(tx, ANN, "x", "notice")
