@@ -49,14 +49,14 @@ def _own_twilio(settings: Settings) -> Gateway:
 def _twilio(table: GatewaySettings) -> Gateway:
     from bot.gateways.twilio import Twilio
 
-    told = table.values
+    values = table.values
     return Twilio(
         name=table.name,
-        account_sid=told["account_sid"],
-        auth_token=told["auth_token"],
-        sender=told.get("from"),
-        messaging_service_sid=told.get("messaging_service_sid"),
-        api_url=told.get("api_url", "https://api.twilio.com"),
+        account_sid=values["account_sid"],
+        auth_token=values["auth_token"],
+        sender=values.get("from"),
+        messaging_service_sid=values.get("messaging_service_sid"),
+        api_url=values.get("api_url", "https://api.twilio.com"),
         rate_per_s=table.rate_per_s,
     )
 
