@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from flask import Flask, Response, redirect
+from flask import Flask, Response, redirect, request
 
 from bot import health, webhooks
 from bot.gateways.base import Gateway
@@ -12,9 +13,17 @@ from bot.intake import spool_of
 from storage.database import Database
 
 
+class _Discreet(Flask):
+    """A Flask that logs no address: that of a gateway without signatures holds its secret."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        """The route and the kind of the fault; neither its sentence nor the address."""
+        self.logger.error("%s at %s", exc_info[0].__name__, request.url_rule or "no address of ours")
+
+
 def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str, *, spool: str | None = None) -> Flask:
     """The application that serves these gateways under this public address; `spool` is a file."""
-    app = Flask(__name__, static_folder=None)
+    app = _Discreet(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = webhooks.LARGEST_BODY
     app.register_blueprint(webhooks.blueprint(db, gateways, public_url, spool_of(db, spool)))
     app.register_blueprint(health.blueprint(db))

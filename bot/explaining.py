@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations, people, schedules
+from storage import broadcasts, evidence, exports, lives, messages, operations, people, routes, schedules
 from storage.console import people_of
 from storage.database import Transaction
 from storage.errors import Problem
@@ -204,10 +204,19 @@ class _Life:
         if name is None:
             return "goes by no gateway: none was set here when it was queued; the worker gives it the default one"
         unknown = ", which is not set up here" if self.tx.rules.gateways and name not in self.tx.rules.gateways else ""
+        told = f"goes by gateway {name}{unknown}"
+        if any(attempt.reason == "failover" for attempt in messages.attempts_of(self.tx, self.row.id)):
+            return f"{told} now: it was passed on, as the settings say ([failover])"
+        asked = messages.message(self.tx, self.row.reply_to) if self.row.reply_to is not None else None
+        if asked is not None and asked.phone == self.row.phone and asked.gateway == name:
+            return f"{told}, by which the text came in that it answers"
         if self.case is not None and self.case.contact_backend_id == name:
-            return f"goes by gateway {name}{unknown}, because the case is set to it"
+            return f"{told}, because the case is set to it"
+        choice = routes.choose(self.tx.rules, self.row.phone or "")
+        if choice.gateway == name and choice.because == "prefix":
+            return f"{told}, because numbers that begin with {choice.prefix} go by it"
         if name == self.tx.rules.default_gateway:
-            return f"goes by gateway {name}{unknown}, the programme's default"
+            return f"{told}, the programme's default"
         return f"goes by gateway {name}{unknown}, which was the choice when it was queued"
 
     def _waited(self) -> Iterator[Step]:
@@ -267,7 +276,13 @@ class _Life:
 
     def _attempts(self) -> Iterator[Step]:
         row = self.row
-        for attempt in messages.attempts_of(self.tx, row.id):
+        failed = messages.attempts_of(self.tx, row.id)
+        for attempt in failed:
+            if attempt.reason == "failover":
+                yield _step(
+                    attempt.at, "gateway", f"passed on to gateway {attempt.code}, as the settings say ([failover])"
+                )
+                continue
             after = "it was queued again" if attempt.state == "queued" else f"it became {attempt.state}"
             came = "had no clear outcome" if attempt.state == "unknown" else "came to nothing"
             told = f"an attempt {came}: {self.reason(attempt.reason, attempt.code)}; {after}"

@@ -45,7 +45,9 @@ def take(db: Database, gateways: Mapping[str, Gateway], kept: Kept, spool: Spool
         parsed = _parsed(gateway, kept)
     except Forged:
         return 403
-    except Unreadable:
+    except Unreadable as fault:
+        # A gateway that is set up wrongly loses texts here, and only this line says so.
+        log.warning("a webhook of %s was refused: %s", gateway.name, fault)
         return 400
     try:
         play_spool(db, gateways, spool)

@@ -1,5 +1,8 @@
 """The addresses that gateways call: `/in/<gateway>` and `/status/<gateway>/<message id>`.
 
+A gateway that signs nothing proves itself by a secret in its address, `/in/<gateway>/<secret>` and
+`/status/<gateway>/<secret>/<message id>`; whether it is the right one only its adapter knows.
+
 A request is built from the configured PUBLIC_URL and the raw address it came with, never from the Host header, and
 nothing of it is logged.  A request that the gateway did not sign is 403 whatever is wrong with it; one that is taken is
 answered only after the commit.  While the database cannot keep it, a signed request is kept in a file beside it
@@ -36,9 +39,19 @@ def blueprint(db: Database, gateways: Mapping[str, Gateway], public_url: str, sp
     def status(name: str, message_id: int) -> Response:
         return _answer(name, message_id)
 
-    def _answer(name: str, message_id: int | None) -> Response:
+    @hooks.route("/in/<name>/<secret>", methods=["GET", "POST"])
+    def inbound_by_secret(name: str, secret: str) -> Response:
+        del secret  # it stands in the address, where the adapter looks
+        return _answer(name, None, signed=False)
+
+    @hooks.route("/status/<name>/<secret>/<int(max=2147483647):message_id>", methods=["GET", "POST"])
+    def status_by_secret(name: str, secret: str, message_id: int) -> Response:
+        del secret
+        return _answer(name, message_id, signed=False)
+
+    def _answer(name: str, message_id: int | None, *, signed: bool = True) -> Response:
         gateway = gateways.get(name)
-        if gateway is None:
+        if gateway is None or gateway.capabilities.signed_webhooks != signed:
             return Response("no such gateway\n", 404, content_type="text/plain")
         try:
             request = _request(public_url)

@@ -59,6 +59,8 @@ NO_ANSWERS = "half of the last calls or more had no answer"
 EVER = datetime.min.replace(tzinfo=UTC)
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
 _PAUSES = frozenset({"gateway", "sender"})
+_ELSEWHERE = frozenset({"gateway", "sender", "destination"})
+"""Refusals that say nothing about the message or its recipient: another gateway may well take it."""
 
 
 class Worker:
@@ -189,6 +191,7 @@ class Worker:
             messages.end_leases(tx)
             messages.expire(tx)
             messages.adopt(tx)
+            messages.fail_over(tx)
             broadcasts.put_away_unconfirmed(tx)
             broadcasts.finish(tx)
         tried = inbox.try_again(self.db) > 0 or played
@@ -255,7 +258,10 @@ class Worker:
         broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
         try:
             with self.db.transaction(in_turn=bool(audited or broken)) as tx:
-                messages.settle(tx, [_settled(handed, result, tx.now) for _, handed, result in batch])
+                told = [
+                    _settled(handed, result, tx.now, self._instead_of(gateway)) for gateway, handed, result in batch
+                ]
+                messages.settle(tx, told)
                 for gateway, handed, result in batch:
                     if isinstance(result, NotSent):
                         self._consequences(tx, gateway, handed, result)
@@ -273,6 +279,11 @@ class Worker:
         for name in broken:
             self._breakers[name].pause_for = None
         return True
+
+    def _instead_of(self, gateway: Gateway) -> str | None:
+        """The gateway that takes over what this one certainly did not send, where the programme asked for one."""
+        other = self.db.rules.failover.get(gateway.name)
+        return other if other in self.gateways else None
 
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> None:
         if result.scope == "opted_out":
@@ -327,8 +338,11 @@ class Worker:
         self._answered.set()
 
 
-def _settled(handed: HandOver, result: SendResult, now: datetime) -> Settled:
-    """What an answer of the gateway means for our row."""
+def _settled(handed: HandOver, result: SendResult, now: datetime, instead: str | None) -> Settled:
+    """What an answer of the gateway means for our row; `instead` is the gateway that takes over, if there is one.
+
+    Never after *unknown*: a person would have the text twice.
+    """
     match result:
         case Accepted():
             return Settled(
@@ -336,6 +350,10 @@ def _settled(handed: HandOver, result: SendResult, now: datetime) -> Settled:
             )
         case Unknown():
             return Settled(handed.id, handed.attempt_id, "unknown", reason="no-answer")
+        case NotSent(scope=scope) if scope in _ELSEWHERE and instead is not None:
+            return Settled(
+                handed.id, handed.attempt_id, "queued", reason=scope, code=result.code, due_at=now, gateway=instead
+            )
         case NotSent(scope=scope) if scope in _AGAIN:
             due = now + timedelta(seconds=result.retry_after_s or _back_off_s(handed.attempts))
             return Settled(handed.id, handed.attempt_id, "queued", reason=scope, code=result.code, due_at=due)

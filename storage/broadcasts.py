@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audience, audit, consent, operations, optwords, schedules, segments, templates
+from storage import audience, audit, consent, operations, optwords, routes, schedules, segments, templates
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_new
 from storage.errors import Problem
@@ -505,6 +505,16 @@ def count_texts(tx: Transaction, person_id: int, since: datetime) -> int:
     return int(tx.scalar(query))
 
 
+def takes_s(tx: Transaction, number: int) -> float:
+    """How many seconds its texts take at the rates of their gateways, which send side by side."""
+    rules = tx.rules
+    if len(rules.gateways) < 2:
+        return float(broadcast(tx, number).sendable / rules.rate_per_s)
+    each = _recipients(tx, number).order_by(None).subquery()
+    counted = select(each.c.gateway, func.count().label("n")).where(each.c.reason.is_(None)).group_by(each.c.gateway)
+    return max((row.n / rules.rates.get(row.gateway, rules.rate_per_s) for row in tx.execute(counted)), default=0.0)
+
+
 def text_of(tx: Transaction, number: int) -> str:
     """The words of a broadcast in its own language."""
     return _texts(tx, number)[broadcast(tx, number).language]
@@ -579,7 +589,7 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
             cases.c.time_zone,
             language.label("language"),
             body.label("body"),
-            _gateway(tx, cases).label("gateway"),
+            routes.by_case(tx.rules, cases).label("gateway"),
             reason.label("reason"),
         )
         .join(whom, whom.c.case_id == cases.c.id)
@@ -587,16 +597,11 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
     )
 
 
-def _gateway(tx: Transaction, whose: FromClause) -> ColumnElement[Any]:
-    """The gateway by which a case is texted: its own, else the programme's."""
-    return func.coalesce(func.nullif(whose.c.contact_backend_id, ""), tx.rules.default_gateway)
-
-
 def _has_no_gateway(tx: Transaction, whose: FromClause) -> ColumnElement[bool]:
     """Whether a case is set to a gateway that this programme does not have."""
     if not tx.rules.gateways:
         return literal(False, Boolean())
-    return _gateway(tx, whose).not_in(sorted(tx.rules.gateways))
+    return routes.by_case(tx.rules, whose).not_in(sorted(tx.rules.gateways))
 
 
 def _verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:

@@ -36,7 +36,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audience, audit, codes, consent, schedules, segments
+from storage import audience, audit, codes, consent, routes, schedules, segments
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
@@ -97,6 +97,7 @@ _SETTLE = {
         gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
         segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
         due_at=func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
+        gateway=func.coalesce(bindparam("by", type_=Text), messages.c.gateway),
         lease_owner=None,
         lease_until=None,
         settled_at=bindparam("now"),
@@ -112,6 +113,10 @@ LEASE = timedelta(seconds=120)
 EXPIRE_AT_ONCE = 1000
 LOOK_AGAIN = timedelta(minutes=5)
 """Until a text is looked at again that waits for the answer of its phone."""
+PASSED_ON_AFTER = timedelta(seconds=60)
+"""So long a gateway may be mended before another takes its messages over, where the programme asked for that."""
+
+PASSED_ON_AT_ONCE = 1000
 RETRY_INBOUND = timedelta(seconds=30)
 MAX_TRIES = 3
 
@@ -161,6 +166,8 @@ class Settled:
     gateway_id: str | None = None
     segments: int | None = None
     due_at: datetime | None = None
+    gateway: str | None = None
+    """Another gateway that takes it over; only of what was certainly not sent."""
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------
@@ -259,7 +266,8 @@ def queue(
 ) -> int:
     """Put one message into the outbox; returns its id.
 
-    Without `gateway` it goes by the programme's default, and without `expires_at` it lives as long as its kind.
+    Without `gateway` it goes the way its text came in where it answers one, else by its number (`routes.py`), and without
+    `expires_at` it lives as long as its kind.
     """
     life = KINDS[kind].life
     row = {
@@ -268,7 +276,7 @@ def queue(
         "body": body,
         "kind": kind,
         "state": "queued",
-        "gateway": gateway or tx.rules.default_gateway,
+        "gateway": gateway or _way_to(tx, phone, case_id, reply_to),
         "case_id": case_id,
         "person_id": person_id,
         "reply_to": reply_to,
@@ -394,7 +402,7 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     for r in results:
         by_state[r.state].append(
             {"row": r.id, "attempt": r.attempt_id, "because": r.reason, "their_code": r.code, "their_id": r.gateway_id,
-             "parts": r.segments, "due": r.due_at, "now": tx.now}
+             "parts": r.segments, "due": r.due_at, "by": r.gateway, "now": tx.now}
         )  # fmt: skip
     failed = [
         {
@@ -408,6 +416,7 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
         for r in results
         if r.state != "accepted"
     ]
+    failed += [_passed_on(r.id, r.attempt_id, r.gateway, tx.now) for r in results if r.gateway is not None]
     if failed:
         tx.execute(insert(attempts), failed)
     moved = sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
@@ -424,10 +433,53 @@ def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = No
 
 
 def adopt(tx: Transaction) -> None:
-    """Give the default gateway to messages that were queued where none was set, on a command line for example."""
+    """Give a gateway to messages that were queued where none was set, on a command line for example."""
     if tx.rules.default_gateway is not None:
         orphaned = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
-        tx.execute(update(messages).where(orphaned).values(gateway=tx.rules.default_gateway))
+        tx.execute(update(messages).where(orphaned).values(gateway=routes.by_number(tx.rules, messages.c.phone)))
+
+
+def fail_over(tx: Transaction) -> int:
+    """Pass on what its gateway has not taken for a while, a bounded number at once; returns how many.
+
+    Only where the programme asked for it, and only what is queued, which is certainly not sent: it is due and its gateway
+    is paused, or it could not be reached with it.  What was in doubt once stays, though it is queued again: late evidence
+    of it comes from its own gateway only.
+    """
+    since = tx.now - PASSED_ON_AFTER
+    in_doubt = exists().where(
+        attempts.c.message_id == messages.c.id, or_(attempts.c.state == "unknown", attempts.c.reason == "absent")
+    )
+    moved = 0
+    for one, other in tx.rules.failover.items():
+        paused = exists().where(gateways.c.name == one, gateways.c.paused_until > tx.now)
+        tried = exists().where(
+            attempts.c.message_id == messages.c.id, attempts.c.reason == "unreachable", attempts.c.at <= since
+        )
+        unreached = and_(messages.c.reason == "unreachable", tried)
+        waits = and_(messages.c.state == "queued", messages.c.direction == "out", messages.c.gateway == one)
+        stuck = and_(waits, ~in_doubt, or_(and_(paused, messages.c.due_at <= since), unreached))
+        query = (
+            select(messages.c.id, messages.c.attempt_id).where(stuck).order_by(messages.c.id).limit(PASSED_ON_AT_ONCE)
+        )
+        rows = tx.execute(query.with_for_update(skip_locked=True)).all()
+        if rows:
+            sooner = case((messages.c.due_at > tx.now, tx.now), else_=messages.c.due_at)
+            tx.execute(
+                update(messages)
+                .where(messages.c.id.in_([row.id for row in rows]))
+                .values(gateway=other, reason="failover", code=other, due_at=sooner, settled_at=tx.now)
+            )
+            tx.execute(insert(attempts), [_passed_on(row.id, row.attempt_id, other, tx.now) for row in rows])
+            log.warning("%d messages of gateway %s were passed on to %s", len(rows), one, other)
+        moved += len(rows)
+    return moved
+
+
+def _passed_on(message_id: int, attempt_id: str | None, other: str, now: datetime) -> dict[str, Any]:
+    """The line among the attempts by which anybody sees that a message went another way: `code` names the gateway."""
+    told = {"message_id": message_id, "attempt_id": attempt_id or "", "state": "queued", "at": now}
+    return told | {"reason": "failover", "code": other}
 
 
 def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
@@ -671,6 +723,22 @@ def sent_since(tx: Transaction, phone: str, kind: str, since: datetime, *, body:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _way_to(tx: Transaction, phone: str, case_id: int | None, reply_to: int | None) -> str | None:
+    """The gateway of a message: that by which the text it answers came, else as the number and its case say.
+
+    A person answers the number they were texted from and expects the answer from the number they texted.
+    """
+    rules = tx.rules
+    if len(rules.gateways) < 2:
+        return rules.default_gateway
+    if reply_to is not None:
+        came = select(messages.c.gateway).where(messages.c.id == reply_to, messages.c.phone == phone)
+        if (by := tx.scalar(came)) in rules.gateways:
+            return str(by)
+    own = tx.scalar(select(cases.c.contact_backend_id).where(cases.c.id == case_id)) if case_id is not None else None
+    return routes.choose(rules, phone, own if own in rules.gateways else None).gateway
 
 
 def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[Any]]:

@@ -5,6 +5,7 @@ These come from the operator's settings and are handed to `database.open`; every
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
 
@@ -23,7 +24,9 @@ class Rules:
 
     `rate_per_s` is the default gateway's, for saying how long a broadcast takes.
     `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
-    `contact_backend_id` may hold; empty where this process sends nothing and cannot know.  `add_only_own` keeps supervisors
+    `contact_backend_id` may hold; empty where this process sends nothing and cannot know.  `routes` are prefixes of numbers
+    with their gateways, the longest first; `rates` are messages per second; `failover` says which gateway takes over what
+    another certainly did not send.  `add_only_own` keeps supervisors
     and helpers to the people who are in their groups already.  `resend_absent` are the kinds of message that go again
     once the gateway has shown twice that it never had them.
     """
@@ -40,6 +43,9 @@ class Rules:
     rate_per_s: float = 1.0
     default_gateway: str | None = None
     gateways: frozenset[str] = frozenset()
+    routes: tuple[tuple[str, str], ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    failover: Mapping[str, str] = field(default_factory=dict)
     health_words: tuple[str, ...] = HEALTH_WORDS
     digest: bool = True
     add_only_own: bool = False

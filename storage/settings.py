@@ -3,7 +3,8 @@
 Both doors read it, so that the bot and the desk cannot disagree about the home country or the database.
 Every fault is reported at once, an unknown `JUMBE_` name is a fault (a misspelt one would be silently ignored), and a
 secret is never shown.  `JUMBE_CONFIG` names a TOML file with the same settings in small letters without `JUMBE_`; the
-environment wins, and a secret in the file is refused.
+environment wins, and a secret in the file is refused.  Its tables, several gateways and which numbers go by which, are
+read by `gateway_settings.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import time
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
+from storage.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
 from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules
 from storage.schedules import Hours, nearest_zones, valid_zone
 
@@ -41,6 +43,12 @@ def _setting(
     told = {"name": name, "meaning": meaning, "read": read, "secret": secret}
     # The address of a database may hold a password; the table shows it without.
     return field(default=default, metadata=told, repr=not secret and name != "DATABASE_URL")
+
+
+def _table(name: str, meaning: str) -> Any:
+    """What only a file can say, as tables."""
+    told = {"name": f"[{name}]", "meaning": meaning, "read": str, "secret": False}
+    return field(default_factory=dict, metadata=told)
 
 
 def _yes(text: str) -> bool:
@@ -199,6 +207,12 @@ class Settings:
         "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
     )
     config: str | None = _setting("JUMBE_CONFIG", "a TOML file with settings; the environment wins")
+    default_gateway: str | None = _setting(
+        "JUMBE_DEFAULT_GATEWAY", "the gateway of whoever no other rule gives one; needed where there are several"
+    )
+    gateways: Mapping[str, GatewaySettings] = _table("gateways", "in the file only: the gateways beside Twilio's own")
+    routes: Mapping[str, str] = _table("routes", "in the file only: which numbers go by which gateway")
+    failover: Mapping[str, str] = _table("failover", "in the file only: which gateway takes over for which")
 
     @property
     def has_twilio(self) -> bool:
@@ -224,7 +238,16 @@ class Settings:
     @property
     def gateway_names(self) -> tuple[str, ...]:
         """The gateways that these settings make, the default one first."""
-        return ("twilio",) if self.has_twilio else ("simulator",) if self.simulator else ()
+        own = ("twilio",) if self.has_twilio else ("simulator",) if self.simulator else ()
+        names = (*own, *self.gateways)
+        return tuple(sorted(names, key=lambda name: name != self.default_gateway))
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Messages per second, by gateway."""
+        own = {"twilio": self.twilio_rate, "simulator": SIMULATOR_RATE}
+        filed = {name: gateway.rate_per_s for name, gateway in self.gateways.items()}
+        return {name: rate for name, rate in (own | filed).items() if name in self.gateway_names}
 
     def rules(self) -> Rules:
         """What the verbs of `storage` need to know of it."""
@@ -239,9 +262,12 @@ class Settings:
             hours=self.quiet_hours,
             expiry_h=self.expiry_h,
             second_person_above=self.second_person_above,
-            rate_per_s=SIMULATOR_RATE if self.simulator else self.twilio_rate,
+            rate_per_s=self.rates[names[0]] if names else self.twilio_rate,
             default_gateway=names[0] if names else None,
             gateways=frozenset(names),
+            routes=tuple(self.routes.items()),
+            rates=self.rates,
+            failover=self.failover,
             health_words=self.health_words,
             digest=self.digest,
             add_only_own=self.add_only_own,
@@ -262,7 +288,7 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
     env = dict(os.environ if environment is None else environment)
     faults: list[str] = []
     known = {f.metadata["name"]: f for f in fields(Settings)}
-    filed = _from_file(env.get("JUMBE_CONFIG"), faults)
+    filed, tables = _from_file(env.get("JUMBE_CONFIG"), faults)
     for name in sorted(env):
         if name.startswith("JUMBE_") and name not in known:
             faults.append(f"{name} is no setting of Jumbe: see 'jumbe settings' for those that are")
@@ -280,16 +306,22 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
             shown = "(hidden)" if f.metadata["secret"] or f.metadata["read"] is _account else repr(text)
             faults.append(f"{name} is {shown}: {error}")
     settings = Settings(**values)
-    return settings, faults + _together(settings, given)
+    if tables:
+        settings = _with_gateways(settings, tables, env, faults)
+    faults += _together(settings, given)
+    if not any(fault.startswith("JUMBE_CONFIG: gateways") for fault in faults):
+        faults += _of_several(settings)
+    return settings, faults
 
 
 def table(settings: Settings) -> list[dict[str, str]]:
     """Each setting with its value now, its default and its meaning; secrets hidden."""
+    bare = Settings()
     return [
         {
             "name": f.metadata["name"],
             "value": _shown(getattr(settings, f.name), secret=f.metadata["secret"]),
-            "default": _shown(f.default, secret=False),
+            "default": _shown(getattr(bare, f.name), secret=False),
             "meaning": f.metadata["meaning"],
         }
         for f in fields(settings)
@@ -321,14 +353,62 @@ def _together(settings: Settings, given: Set[str]) -> list[str]:
     return faults
 
 
-def _from_file(path: str | None, faults: list[str]) -> dict[str, str]:
+def _of_several(settings: Settings) -> list[str]:
+    """Faults of gateways that stand side by side."""
+    names, default = settings.gateway_names, settings.default_gateway
+    there = ", ".join(sorted(names)) or "none"
+    faults = []
+    if default is not None and default not in names:
+        faults.append(
+            f"JUMBE_DEFAULT_GATEWAY (default_gateway in the file): there is no gateway {default}; there are: {there}"
+        )
+    if default is None and len(names) > 1:
+        faults.append(f"JUMBE_DEFAULT_GATEWAY (default_gateway in the file) is not set, and there are several: {there}")
+    if settings.simulator and settings.gateways:
+        faults.append(
+            "JUMBE_SIMULATOR and the gateways of JUMBE_CONFIG exclude each other: a rehearsal never meets a real gateway"
+        )
+    if settings.public_url is None:
+        faults += [
+            f"PUBLIC_URL is not set: gateway {name} has no address to call (JUMBE_CONFIG)"
+            for name, gateway in settings.gateways.items()
+            if "callback_url" not in gateway.values
+        ]
+    return faults
+
+
+def _with_gateways(
+    settings: Settings, tables: Mapping[str, Any], env: Mapping[str, str], faults: list[str]
+) -> Settings:
+    """The settings with the gateways, routes and failover of the file."""
+    gateways = read_gateways(tables.get("gateways", {}), env, faults)
+    if settings.has_twilio and "twilio" in gateways:
+        faults.append(
+            "JUMBE_CONFIG: gateways.twilio: TWILIO_ACCOUNT_SID makes a gateway of that name already; choose another"
+        )
+    told = tables.get("gateways")
+    # A table with a fault of its own is there all the same: routes to it are no second fault.
+    names = frozenset({*settings.gateway_names, *(told if isinstance(told, dict) else ())})
+    settings = replace(settings, gateways=gateways)
+    routes = read_routes(tables.get("routes", {}), names, faults)
+    failover = read_failover(tables.get("failover", {}), names, faults)
+    return replace(settings, routes=routes, failover=failover)
+
+
+TABLES = ("gateways", "routes", "failover")
+"""What a file says in tables."""
+
+
+def _from_file(path: str | None, faults: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The settings of a file, as text, and its tables."""
     if not path:
-        return {}
+        return {}, {}
     try:
         told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         faults.append(f"JUMBE_CONFIG: {path} cannot be read: {error}")
-        return {}
+        return {}, {}
+    tables = {name: told.pop(name) for name in TABLES if name in told}
     known = {f.name: f for f in fields(Settings)}
     for name in sorted(told):
         if name not in known or name == "config":
@@ -339,7 +419,7 @@ def _from_file(path: str | None, faults: list[str]) -> dict[str, str]:
             faults.append(
                 "JUMBE_CONFIG: database_url holds a password, which is a secret: it stands in the environment, never in a file"
             )
-    return {name: str(value) for name, value in told.items()}
+    return {name: str(value) for name, value in told.items()}, tables
 
 
 def _shown(value: Any, *, secret: bool) -> str:
@@ -349,11 +429,17 @@ def _shown(value: Any, *, secret: bool) -> str:
         return "(hidden)"
     if isinstance(value, Hours):
         return f"{value.closes:%H:%M}-{value.opens:%H:%M}"
+    if isinstance(value, Mapping):
+        return "; ".join(_shown_pair(name, held) for name, held in value.items()) or "-"
     if isinstance(value, tuple):
         return ", ".join(value) or "off"
     if isinstance(value, bool):
         return "1" if value else "0"
     return _hidden(str(value))
+
+
+def _shown_pair(name: str, held: Any) -> str:
+    return held.shown if isinstance(held, GatewaySettings) else f"{name} -> {held}"
 
 
 def _hidden(address: str) -> str:

@@ -77,11 +77,15 @@ def gateways() -> str:
     """What each gateway can do."""
     from bot.gateways import configured
     from bot.gateways.base import Capabilities
-    from storage.settings import read
+    from storage.gateway_settings import GatewaySettings
+    from storage.settings import Settings, read
 
     url = {"PUBLIC_URL": "https://sms.example.org", "TWILIO_FROM": "+15005550006"}
     account = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "x"}
     made = [configured(read(url | account)), configured(read({"JUMBE_SIMULATOR": "1"}))]
+    words = {"url": "http://127.0.0.1:13013/cgi-bin/sendsms", "username": "x", "password": "x", "webhook_secret": "x"}
+    kannel = GatewaySettings("kannel", "kannel", 1.0, words | {"sender": "1234"})
+    made.append(configured(Settings(gateways={"kannel": kannel})))
     names = [f.name for f in fields(Capabilities)]
     lines = [_row("gateway", *[n.replace("_", " ") for n in names]), _row(*["---"] * (len(names) + 1))]
     for adapter in [gateway for gateways in made for gateway in gateways.values()]:

@@ -7,8 +7,9 @@ import textwrap
 
 import click
 
+from storage import contacts, phones, routes
 from storage import settings as told_settings
-from storage.console import as_json, printable, show
+from storage.console import as_json, open_database, printable, show, show_one
 from storage.database import Database
 
 
@@ -54,3 +55,33 @@ def _tell(name: str, says: str, *, well: bool) -> None:
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
     click.echo(told)
+
+
+@click.command()
+@click.argument("number", required=False)
+@click.option("--case", "identifier", help="A case by phone, external id or case id: its own gateway counts first.")
+@as_json
+def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
+    """By which gateway a number, or a case, would be texted, and why."""
+    if number is None and identifier is None:
+        raise click.UsageError("say a number, or a case by --case")
+    db = open_database()
+    own = None
+    if identifier is not None:
+        with db.reading() as tx:
+            case = contacts.find_one(tx, identifier)
+        own, number = case.contact_backend_id, number or case.contact_phone_number or ""
+    read = phones.find(number or "", country=db.rules.country)
+    digits = read.digits if read else "".join(c for c in number or "" if c.isdigit())
+    choice = routes.choose(db.rules, digits, own)
+    show_one({"gateway": choice.gateway, "because": _because(choice)}, json_=json_)
+
+
+def _because(choice: routes.Choice) -> str:
+    """Why this gateway, in words."""
+    if choice.because == "case":
+        told = "the case is set to it"
+        return told if choice.is_known else f"{told}, but there is no such gateway: its texts are withheld"
+    if choice.because == "prefix":
+        return f"numbers that begin with {choice.prefix} go by it"
+    return "it is the default" if choice.because == "default" else "no gateway is set"

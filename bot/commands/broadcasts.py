@@ -225,7 +225,7 @@ def going(call: Call, number: int) -> Answer:
         "number": number,
         "people": count_shown(call.sentences, row.sendable),
         "minutes": call.sentences.say(
-            ("about-minutes", {"count": max(1, math.ceil(row.sendable / call.tx.rules.rate_per_s / 60))})
+            ("about-minutes", {"count": max(1, math.ceil(broadcasts.takes_s(call.tx, number) / 60))})
         ),
         "starts": call.sentences.say(_starts(call, row, hold_s)),
     }

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from werkzeug.routing import Rule
 
 from bot.app import create_app
+from bot.gateways.kannel import Kannel
 from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from storage import migrate
@@ -24,6 +25,7 @@ from tests.conftest import Clock
 from tests.texting import any_text, examples
 from tests.world import World
 
+SECRET = "a-secret-that-stands-in-an-address"
 LENA, AMA = "233244000901", "233244000101"
 METHODS = ["GET", "POST", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW", "get"]
 CONTENT = [
@@ -68,6 +70,15 @@ def twilio(folder: Path) -> tuple[Database, Flask]:
     return db, create_app(db, {"twilio": gateway}, "https://sms.example.org")
 
 
+def kannel(folder: Path) -> tuple[Database, Flask]:
+    rules = Rules(hours=None, country="GH", default_gateway="kannel", gateways=frozenset({"kannel"}))
+    db = peopled(folder / "kannel.db", rules, rehearsal=False)
+    gateway = Kannel(
+        name="kannel", url="http://127.0.0.1:9", username="u", password="p", webhook_secret=SECRET, sender="1234"
+    )
+    return db, create_app(db, {"kannel": gateway}, "https://sms.example.org")
+
+
 def simulator(folder: Path) -> tuple[Database, Flask]:
     rules = Rules(hours=None, country="GH", default_gateway="simulator", gateways=frozenset({"simulator"}))
     db = peopled(folder / "rehearsal.db", rules, rehearsal=True)
@@ -84,7 +95,7 @@ def peopled(file: Path, rules: Rules, *, rehearsal: bool) -> Database:
     return db
 
 
-@pytest.fixture(params=[twilio, simulator], ids=["twilio", "simulator"])
+@pytest.fixture(params=[twilio, kannel, simulator], ids=["twilio", "kannel", "simulator"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Database, Flask]]:
     db, app = request.param(tmp_path)
     yield db, app
@@ -94,12 +105,34 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Dat
 def a_path(rng: Random, rule: Rule) -> str:
     """The address of a route with something in its holes, right, wrong or hostile."""
     path = rule.rule
-    for hole in ("<name>", "<path:filename>", "<int(max=2147483647):message_id>"):
-        odd = rng.choice(["twilio", "simulator", "0", "1", "2147483647", "2147483648", "-1", "phones.js", "..%2f..%2fapp.py", "%00", "é", "%ff",
+    for hole in ("<name>", "<secret>", "<path:filename>", "<int(max=2147483647):message_id>"):
+        odd = rng.choice(["twilio", "kannel", "simulator", "0", "1", "2147483647", "2147483648", "-1", "phones.js", "..%2f..%2fapp.py", "%00", "é", "%ff",
                           "a" * 3000, "../../../etc/passwd", "%2e%2e/x", "phones.css%00.js", "..\\x"])  # fmt: skip
-        good = {"<name>": rng.choice(["twilio", "simulator"]), "<path:filename>": "phones.js"}.get(hole, "1")
+        good = {
+            "<name>": rng.choice(["twilio", "kannel", "simulator"]),
+            "<secret>": SECRET,
+            "<path:filename>": "phones.js",
+        }.get(hole, "1")
         path = path.replace(hole, good if rng.random() < 0.5 else odd)
-    tail = rng.choice(["", "", "", "?a=1", "?%ff", "?" + "x" * 4000, "/", "//", "%00", "?phone=" + AMA, "#x", ";x"])
+    tail = rng.choice(
+        [
+            "",
+            "",
+            "",
+            "?a=1",
+            "?%ff",
+            "?" + "x" * 4000,
+            "/",
+            "//",
+            "%00",
+            "?phone=" + AMA,
+            f"?from={AMA}&to=1&id=a&text=menu",
+            "?from=1&id=%ff&text=%00&charset=UTF-16BE",
+            "?attempt=abcdef01&type=1",
+            "#x",
+            ";x",
+        ]
+    )
     return path + tail
 
 

@@ -1,0 +1,50 @@
+"""By which gateway a number is texted, and why that one.
+
+The case's own gateway (`contact_backend_id`) decides, else the longest prefix of the number that the programme's map
+has, else the programme's default.  The choice is made once, when a message is put into the outbox, and stays on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, FromClause, Text, case, func, literal
+
+from storage.rules import Rules
+
+Because = Literal["case", "prefix", "default", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A gateway and why: `prefix` is the one that decided, `is_known` false where the programme has no such gateway."""
+
+    gateway: str | None
+    because: Because
+    prefix: str | None = None
+    is_known: bool = True
+
+
+def choose(rules: Rules, phone: str, own: str | None = None) -> Choice:
+    """The gateway for a number, which a case that is set to `own` has."""
+    if own:
+        return Choice(own, "case", is_known=not rules.gateways or own in rules.gateways)
+    for prefix, gateway in rules.routes:
+        if phone.startswith(prefix):
+            return Choice(gateway, "prefix", prefix)
+    return Choice(rules.default_gateway, "default" if rules.default_gateway else "none")
+
+
+def by_number(rules: Rules, phone: ColumnElement[str]) -> ColumnElement[Any]:
+    """The same for a column of numbers, in the set; the longest prefix is asked first."""
+    default = literal(rules.default_gateway, Text())
+    if not rules.routes:
+        return default
+    return case(*((phone.startswith(prefix), literal(name, Text())) for prefix, name in rules.routes), else_=default)
+
+
+def by_case(rules: Rules, whose: FromClause) -> ColumnElement[Any]:
+    """The same for cases: their own gateway, else by their number."""
+    own = func.nullif(whose.c.contact_backend_id, "")
+    return func.coalesce(own, by_number(rules, whose.c.contact_phone_number))

@@ -1,0 +1,87 @@
+"""A gateway that cannot, and the one that takes over: at the worker, with every answer that a gateway can give."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import get_args
+
+import pytest
+
+from bot.explaining import life
+from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, SendResult, Unknown
+from bot.worker import Worker
+from storage import messages
+from storage.database import Database
+from storage.rules import Rules
+
+ANN = "15551234567"
+
+
+class Says:
+    """A gateway that gives one answer."""
+
+    kind = "said"
+    capabilities = Capabilities(False, False, False, False, concurrency=5)
+    rate_per_s = 100.0
+
+    def __init__(self, name: str, answer: SendResult) -> None:
+        self.name = name
+        self.answer = answer
+        self.asked: list[int] = []
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        self.asked.append(outgoing.id)
+        return self.answer
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules(hours=None, default_gateway="one", gateways=frozenset({"one", "two"}), failover={"one": "two"})
+
+
+def sent_by(db: Database, answer: SendResult) -> tuple[str, str, list[int], list[int], list[str]]:
+    with db.transaction() as tx:
+        row = messages.queue(tx, ANN, "Hello", "notice")
+    one, two = Says("one", answer), Says("two", Accepted("T1"))
+
+    async def work() -> None:
+        worker = Worker(db, {"one": one, "two": two}, "http://127.0.0.1")  # type: ignore[dict-item]
+        worker.start()
+        await worker.drain()
+        await worker.finish()
+
+    asyncio.run(work())
+    with db.reading() as tx:
+        kept = messages.message(tx, row)
+        told = [step["what"] for step in life(tx, row)]
+    assert kept is not None
+    return kept.state, kept.gateway, one.asked, two.asked, told
+
+
+@pytest.mark.parametrize("scope", ["gateway", "sender", "destination"])
+def test_what_a_gateway_refused_for_its_own_reasons_goes_by_the_other_and_is_told(db: Database, scope: Scope) -> None:
+    state, gateway, one, two, told = sent_by(db, NotSent(scope, "no", "403"))
+    assert (state, gateway, len(one), len(two)) == ("accepted", "two", 1, 1)
+    assert any("passed on to gateway two, as the settings say" in step for step in told)
+    assert any("goes by gateway two now" in step for step in told)
+
+
+@pytest.mark.parametrize("scope", sorted(set(get_args(Scope)) - {"gateway", "sender", "destination"}))
+def test_what_is_about_the_text_its_number_or_our_speed_goes_nowhere_else(db: Database, scope: Scope) -> None:
+    _, gateway, _, two, _ = sent_by(db, NotSent(scope, "no", "400", retry_after_s=3600))
+    assert (gateway, two) == ("one", [])
+
+
+def test_what_may_have_been_sent_goes_nowhere_else(db: Database) -> None:
+    state, gateway, one, two, _ = sent_by(db, Unknown("no answer"))
+    assert (state, gateway, len(one), two) == ("unknown", "one", 1, [])
+
+
+@pytest.mark.parametrize("failover", [{}, {"one": "sold"}, {"two": "one"}])
+def test_where_no_other_takes_over_it_is_as_ever(db: Database, failover: dict[str, str]) -> None:
+    object.__setattr__(db.rules, "failover", failover)
+    state, gateway, _, two, _ = sent_by(db, NotSent("destination", "no", "403"))
+    assert (state, gateway, two) == ("refused", "one", [])
