@@ -64,8 +64,6 @@ class Spool:
 
     def keep(self, kept: Kept) -> None:
         """Write one request down; when this returns, it is durable.  Raises OSError if it cannot be."""
-        if self.path.exists() and self.path.stat().st_size > LARGEST:
-            raise OSError("the spool is full")
         while True:
             with _appending(self.path) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -73,6 +71,8 @@ class Spool:
                 if not _is_still(file, self.path):
                     continue
                 before = os.fstat(file).st_size
+                if before > LARGEST:
+                    raise OSError("the spool is full")
                 try:
                     _write(file, b"\n" + _line(kept) + b"\n")
                 except OSError:

@@ -126,6 +126,14 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
     assert played(spool) == ["n=1", "n=3"]
 
 
+def test_a_spool_does_not_grow_for_ever(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.keep(kept(1))
+    monkeypatch.setattr("bot.spool.LARGEST", 10)
+    with pytest.raises(OSError, match="full"):
+        spool.keep(kept(2))
+    assert played(spool) == ["n=1"]
+
+
 def test_many_threads_that_write_while_others_play_lose_and_double_nothing(spool: Spool) -> None:
     seen: list[str] = []
     over = threading.Event()
