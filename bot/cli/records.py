@@ -171,7 +171,7 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
         "counts": dict(progress.states),
         "asked_by": p.named(tx, operation.person_id),
         "created_at": operation.asked_at,
-        "send_at": progress.row.send_at,
+        **({"send_at": progress.row.send_at} if progress.row.send_at else {}),
     }
 
 
