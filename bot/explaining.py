@@ -507,6 +507,7 @@ _OPERATIONS = {
 """What a text asked for, by the kind of its operation."""
 
 _DEEDS = {
+    "gateways.resume": "let a gateway try again",
     "operations.done": "confirmed {of}",
     "operations.seconding": "confirmed {of}, which waits for a second person",
     "operations.dropped": "dropped {of}",
