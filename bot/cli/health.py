@@ -11,13 +11,18 @@ from storage import contacts, phones, routes
 from storage import settings as told_settings
 from storage.console import as_json, open_database, printable, show, show_one
 from storage.database import Database
+from storage.errors import Misconfigured
 
 
 @click.command()
 @as_json
 def settings(*, json_: bool) -> None:
-    """Every setting: its value now, its default, what it means."""
-    show(told_settings.table(told_settings.read()), json_=json_, columns=("name", "value", "meaning"))
+    """Every setting: its value now, its default, what it means; exit 2 if one is wrong."""
+    told, faults = told_settings.look()
+    # Shown also where something is wrong: who mistyped a name is sent here for the right one.
+    show(told_settings.table(told), json_=json_, columns=("name", "value", "meaning"))
+    if faults:
+        raise Misconfigured(faults)
 
 
 @click.command()

@@ -98,3 +98,11 @@ def test_nothing_is_drawn_on_a_terminal_where_json_is_asked_for(monkeypatch, cap
     with console.working("\x1b]0;x\x07"):
         time.sleep(0.05)
     assert "\\x1b]0;x\\x07, 0 s" in capsys.readouterr().err
+
+
+def test_who_mistyped_a_setting_is_shown_the_right_names_all_the_same(jumbe, monkeypatch):
+    monkeypatch.setenv("JUMBE_LANGUAG", "es")
+    status, out, err = jumbe("settings")
+    assert status == 2
+    assert "JUMBE_LANGUAGE" in out
+    assert err.startswith("jumbe: JUMBE_LANGUAG is no setting of Jumbe")
