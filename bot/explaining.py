@@ -287,7 +287,12 @@ class _Life:
             came = "had no clear outcome" if attempt.state == "unknown" else "came to nothing"
             told = f"an attempt {came}: {self.reason(attempt.reason, attempt.code)}; {after}"
             yield _step(attempt.at, "attempt", told)
-        if row.handed_over_at is not None:
+        if row.handed_over_at is not None and (row.attempt_id or "").startswith(messages.RESTORED):
+            told = (
+                "was open in a backup that was restored; it counts as handed over then, because it may have left since"
+            )
+            yield _step(row.handed_over_at, "handed_over", told)
+        elif row.handed_over_at is not None:
             there = ""
             if KINDS[row.kind].keeps_quiet_hours and self.tx.rules.hours is not None and row.phone:
                 there = "; it was " + " and ".join(self._time(row.handed_over_at, zone) for zone in self._zones())
@@ -421,6 +426,9 @@ class _Life:
         at = row.settled_at or row.created_at
         if row.state == "handled":
             return _step(at, "state", f"taken for: {row.handled_as} ({_TAKEN.get(row.handled_as, 'as it says')})")
+        if row.state == "set_aside" and row.reason == "restored":
+            told = "set aside: it was sent before the database was restored, and was acted on then, perhaps"
+            return _step(at, "state", f"{told}. A person must look; a STOP or START in it counts")
         if row.state == "set_aside":
             told = (
                 f"set aside after {_times(row.attempts)}: a person must look ({row.reason} in the log of the process)"

@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, messages, workers
+from storage import audit, fence, messages, workers
 from storage.console import count_of, verified
-from storage.database import Database, is_rehearsal, server, sqlite_is_safe
+from storage.database import Database, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
 LOW_DISK = 256 * 1024 * 1024
@@ -91,6 +91,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         paused = messages.paused(tx)
         waiting = messages.not_leaving(tx)
         doubt = messages.in_doubt(tx)
+        restoration, held = restored(tx), fence.holding(tx)
     found = audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
@@ -110,6 +111,8 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         else "no message is in doubt"
     )
     yield "unknown", doubt.many == 0, told
+    if restoration is not None:
+        yield _fence(*restoration, held)
     aside = states.get("set_aside", 0)
     told = f"{count_of(aside, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
     yield "inbox", aside == 0, told if aside else "every text was handled"
@@ -155,6 +158,16 @@ def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]
             due = "is due and does not leave" if row.many == 1 else "are due and none leaves"
             told.append(f"{some}{due}: see that a worker runs with this gateway set. They wait in the queue")
     return ("queue", False, "; ".join(told)) if told else ("queue", True, "what is due leaves")
+
+
+def _fence(backed_up_at: datetime, restored_at: datetime, held: dict[str, int]) -> tuple[str, bool, str]:
+    """The line about what a restore holds back."""
+    asked, undecided, texts = held.get("unknown", 0), held.get("unresolved", 0), held["texts"]
+    told = f"restored {_minute(restored_at)} from a backup of {_minute(backed_up_at)}; "
+    if not (asked or undecided or texts):
+        return "fence", True, f"{told}nothing of that is open any more"
+    told += f"of what was open in it the gateway is asked about {_messages(asked)}, a person decides about {undecided}"
+    return "fence", False, f"{told}, and of what came in before {count_of(texts, 'text')} for a person to read"
 
 
 def _messages(count: int) -> str:

@@ -21,7 +21,7 @@ from bot.replies import Quote, Sentences, Words, sentences
 from storage import consent, contacts, doubts, messages, operations, optwords, people, questions
 from storage.audit import Actor
 from storage.contacts import Wanted
-from storage.database import Database, Lost, Transaction
+from storage.database import Database, Lost, Transaction, restored
 from storage.folding import key
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,24 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
         if row is None:
             return False
         _hear_consent(tx, row)
-        _handle_safely(tx, row)
+        if _is_of_the_lost_time(tx, row):
+            messages.set_aside(tx, row.id, "restored")
+        else:
+            _handle_safely(tx, row)
         if not messages.is_set_down(tx, row.id):
             raise Lost("the inbound text is not in the database")
     return True
+
+
+def _is_of_the_lost_time(tx: Transaction, row: Row[Any]) -> bool:
+    """Whether a late text was sent before the database was restored: it was acted on and answered then, perhaps.
+
+    Its STOP or START counts all the same; the rest is for a person.
+    """
+    if row.sent_at is None:
+        return False
+    fence = restored(tx)
+    return fence is not None and row.sent_at < fence[1]
 
 
 def try_again(db: Database) -> int:

@@ -248,6 +248,12 @@ def is_rehearsal(tx: Transaction) -> bool:
     return bool(tx.scalar(select(schema.programme.c.rehearsal)))
 
 
+def restored(tx: Transaction) -> tuple[datetime, datetime] | None:
+    """When the backup was made from which this database came back, and when it came back; None if it never did."""
+    row = tx.execute(select(schema.programme.c.backed_up_at, schema.programme.c.restored_at)).first()
+    return None if row is None or row.restored_at is None else (row.backed_up_at, row.restored_at)
+
+
 def server(tx: Transaction) -> tuple[str, bool]:
     """Which PostgreSQL this is, and whether what it has committed survives a power cut."""
     version = str(tx.scalar(text("SHOW server_version"))).split()[0]

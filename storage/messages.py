@@ -64,7 +64,7 @@ MOVES: dict[str, frozenset[str]] = {
 }
 """What a message may become.  `unknown -> queued` only when it is proved that the gateway never took it; `queued` or
 `claimed` to what the gateway has only for one that was handed over before, where late evidence says that it was taken after
-all: it must not leave again.  `undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
+all: it must not leave again.  A restore alone moves what is open to `unknown` (`fence.py`).  `undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
 
 MEANINGS: dict[str, str] = {
     "queued": "waits for its time or its turn",
@@ -111,6 +111,9 @@ LEASE = timedelta(seconds=120)
 """Well beyond the longest call to a gateway (30 s): what is still `sending` when it ends has lost its answer."""
 
 EXPIRE_AT_ONCE = 1000
+RESTORED = "restored-"
+"""How the attempt of a message begins that a restore holds back: it stands for whatever was done since the backup."""
+
 LOOK_AGAIN = timedelta(minutes=5)
 """Until a text is looked at again that waits for the answer of its phone."""
 PASSED_ON_AFTER = timedelta(seconds=60)
@@ -234,6 +237,15 @@ def postpone(tx: Transaction, message: int, reference: str) -> str:
             )
             .returning(messages.c.state)
         ).scalar_one()
+    )
+
+
+def set_aside(tx: Transaction, message: int, reason: str) -> None:
+    """Leave an inbound text to a person, unhandled."""
+    tx.execute(
+        update(messages)
+        .where(messages.c.id == message, messages.c.state == "received")
+        .values(state="set_aside", reason=reason, settled_at=tx.now)
     )
 
 

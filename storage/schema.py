@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -90,6 +90,12 @@ programme = Table(
     Column("created_at", Moment, nullable=False),
     Column("digested_at", Moment, comment="when the leads were last told what others did"),
     Column("digested_through", Integer, comment="the last line of the audit log that they were told of"),
+    Column("backed_up_at", Moment, comment="in a backup, and in what was restored from it: when it was made"),
+    Column(
+        "restored_at",
+        Moment,
+        comment="the fence: what was open in the backup is not sent by itself, what came in before is not acted on",
+    ),
     CheckConstraint("id = 1", name="one_programme"),
     comment="The one row that stamps this database.",
 )

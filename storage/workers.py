@@ -24,6 +24,11 @@ def leave(tx: Transaction, owner: str) -> None:
     tx.execute(delete(workers).where(workers.c.owner == owner))
 
 
+def forget(tx: Transaction) -> None:
+    """Forget every worker: those of a backup are not at work in what is restored from it."""
+    tx.execute(delete(workers))
+
+
 def last_seen(tx: Transaction) -> datetime | None:
     """When a worker was last heard of."""
     return tx.execute(select(func.max(workers.c.seen_at))).scalar()

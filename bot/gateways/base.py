@@ -142,6 +142,8 @@ class Doubtful:
     text: str
     handed_over_at: datetime
     not_it: frozenset[str] = frozenset()
+    any_attempt: bool = False
+    """After a restore: the attempt by which it left, if it did, is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,12 @@ class Network:
             row = book.execute(_OF_ATTEMPTS, (json.dumps([attempt_id]),)).fetchone()
         return _text(row) if row else None
 
+    def booked_for(self, message_id: int, phone: str, since: datetime) -> Text | None:
+        """The first text of a message of ours since then, by whatever attempt; None if there is none."""
+        with self._open() as book:
+            rows = book.execute(_OF_A_MESSAGE, (message_id, phone)).fetchall()
+        return next((found for found in map(_text, rows) if found.at >= since), None)
+
     def keep_lost(self, gateway_id: str, attempt_id: str, state: ReceiptState) -> None:
         """Write down a text that was taken and never reaches its handset."""
         with self._open() as book:
@@ -298,6 +304,7 @@ _BOOK = (
 )
 _UNDER_WAY = "SELECT gateway_id, phone, body, at, due_at, url, headers, raw FROM typed ORDER BY n"
 _ON_A_HANDSET = "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts WHERE phone = ? ORDER BY n"
+_OF_A_MESSAGE = "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts WHERE message_id = ? AND phone = ? ORDER BY n"
 _OF_ATTEMPTS = (
     "SELECT gateway_id, phone, body, at, message_id, attempt_id FROM texts"
     " WHERE attempt_id IN (SELECT value FROM json_each(?)) ORDER BY n"
@@ -435,14 +442,20 @@ class Simulator:
         return Accepted(gateway_id)
 
     async def find(self, doubtful: Doubtful) -> FindResult:
-        """What the book says of an attempt; nothing can be mistaken, because it knows our own ids."""
+        """What the book says of an attempt; nothing can be mistaken, because it knows our own ids.
+
+        After a restore the attempt by which a message left is not known any more, and the message itself is looked for.
+        """
         try:
-            return await asyncio.to_thread(self._look_up, doubtful.attempt_id)
+            return await asyncio.to_thread(self._look_up, doubtful)
         except (sqlite3.Error, ConnectionError):
             return CannotTell("the book of the simulated network could not be opened")
 
-    def _look_up(self, attempt_id: str) -> FindResult:
+    def _look_up(self, doubtful: Doubtful) -> FindResult:
+        attempt_id = doubtful.attempt_id
         booked = self.network.booked(attempt_id)
+        if booked is None and doubtful.any_attempt:
+            booked = self.network.booked_for(doubtful.id, doubtful.to, doubtful.handed_over_at)
         if booked is not None:
             return Found(booked.gateway_id, "delivered" if booked.at <= datetime.now(UTC) else "accepted")
         lost = self.network.lost(attempt_id)

@@ -1,0 +1,64 @@
+"""`jumbe backup` and `jumbe restore`: a copy that is known to hold, and the way back that sends nothing twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from storage import settings as told_settings
+from storage.console import CLI, as_json, count_of, open_database, show_one, working
+from storage.database import Database
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--to", required=True, type=FILE, help="The file to write; one that stands there is replaced at the end.")
+@as_json
+def backup(to: Path, *, json_: bool) -> None:
+    """Write a verified copy of the database to a file, while web and worker go on."""
+    from storage import backups
+
+    db = open_database()
+    with working(f"backing up to {to}", json_=json_):
+        made = backups.make(db, to)
+    if json_:
+        told = {"file": str(made.file), "size": made.size, "revision": made.revision}
+        show_one(told | {"lines": made.lines, "head": made.head}, json_=True)
+        return
+    end = f"the head of the audit log is {made.head}" if made.head else "the audit log is empty"
+    click.echo(f"{made.file} holds the database, {made.size:,} bytes, verified; {end}. Note the head elsewhere")
+
+
+@click.command()
+@click.argument("file", required=False, type=FILE)
+@click.option("--yes", is_flag=True, help="Also where something happened since the backup; the old file is kept.")
+@click.option("--fence", is_flag=True, help="No FILE: another tool restored the database, hold back what was open.")
+@as_json
+def restore(file: Path | None, *, yes: bool, fence: bool, json_: bool) -> None:
+    """Put a backup in the place of the database; what was open in it is not sent before the gateway was asked."""
+    from bot.worker import only_one
+    from storage import backups
+
+    if (file is None) != fence:
+        raise click.UsageError("say the FILE of a backup, or --fence after another tool restored the database")
+    told = told_settings.read()
+    db = Database(told.database_url, told.rules())
+    try:
+        with only_one(db.file), working(f"restoring {file or db.shown}", json_=json_):
+            done = backups.put_fence_up(db, by=CLI) if file is None else backups.restore(db, file, yes=yes, by=CLI)
+    finally:
+        db.close()
+    if json_:
+        kept = str(done.kept) if done.kept else None
+        show_one({"database": db.shown, "backed_up_at": done.backed_up_at, "kept": kept, **done.held}, json_=True)
+        return
+    click.echo(f"{db.shown} is as it was on {done.backed_up_at:%Y-%m-%d %H:%M:%S} UTC")
+    if done.kept:
+        click.echo(f"what stood there is kept in {done.kept}")
+    click.echo(
+        f"held back: {count_of(done.held['messages'], 'message')}, of which the gateway is asked first;"
+        f" halted: {count_of(done.held['halted'], 'broadcast')}; ended: {count_of(done.held['questions'], 'question')};"
+        f" set aside: {count_of(done.held['texts'], 'text')}. Start web and worker, and see 'jumbe doctor'"
+    )
