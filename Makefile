@@ -1,4 +1,4 @@
-# The words of the project: make demo, test, run, check, pages.
+# The words of the project: make demo, test, run, check, prove, pages.
 # Each makes .venv itself, and a second run finds it made.
 
 PYTHON ?= python3.11
@@ -6,7 +6,7 @@ PYTHON := $(shell command -v $(PYTHON) 2>/dev/null || echo python3)
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test run check pages clean
+.PHONY: demo test run check prove pages clean
 
 demo: .venv/installed
 	@$(BIN)/jumbe demo
@@ -22,6 +22,10 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# PROVE=night for the long form, PROVE_SEED=n to repeat one.
+prove: .venv/installed-dev
+	$(BIN)/python -W ignore -m tests.proof
 
 pages: .venv/installed-dev
 	$(BIN)/python -m tests.pages

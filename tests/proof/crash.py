@@ -1,0 +1,148 @@
+"""A process of the product that dies at a named step: `PROOF_DIE=call:after:3 python -m tests.proof.crash worker`.
+
+The product knows nothing of this: its functions are wrapped before it starts.  Death is SIGKILL of the whole process
+group, so that nothing is flushed, closed or given back.  `PROOF_PACE=1` shortens the waits of minutes and hours to seconds,
+in the same order.  `PROOF_WRONG=resend` breaks the first promise on purpose: a proof that cannot fail proves nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+POINTS: Final = {
+    "expand:before": ("storage.broadcasts", "expand_next", "before"),
+    "expand:written": ("storage.broadcasts", "expand_next", "after"),
+    "expand:committed": ("bot.worker", "Worker._expand", "after"),
+    "claim:before": ("storage.messages", "claim", "before"),
+    "claim:written": ("storage.messages", "claim", "after"),
+    "claim:committed": ("storage.messages", "hand_over", "before"),
+    "handover:written": ("storage.messages", "hand_over", "after"),
+    "handover:committed": ("bot.worker", "Worker._take", "after"),
+    "call:before": ("bot.gateways.twilio", "Twilio.send", "before"),
+    "call:after": ("bot.gateways.twilio", "Twilio.send", "after"),
+    "settle:before": ("storage.messages", "settle", "before"),
+    "settle:written": ("storage.messages", "settle", "after"),
+    "settle:committed": ("bot.worker", "Worker._record", "after"),
+    "leases:written": ("storage.messages", "end_leases", "after"),
+    "leases:committed": ("bot.worker", "Worker.start", "after"),
+    "reconcile:asked": ("bot.gateways.twilio", "Twilio.find", "after"),
+    "reconcile:before": ("bot.reconciler", "Reconciler._record", "before"),
+    "reconcile:written": ("bot.reconciler", "_settle", "after"),
+    "reconcile:committed": ("bot.reconciler", "Reconciler._record", "after"),
+    "inbound:recorded": ("storage.messages", "record_inbound", "after"),
+    "inbound:written": ("storage.messages", "is_set_down", "after"),
+    "inbound:committed": ("bot.inbox", "take", "after"),
+    "receipt:written": ("storage.messages", "receive_receipt", "after"),
+    "receipt:committed": ("bot.intake", "_keep", "after"),
+    "spool:before": ("bot.spool", "Spool.keep", "before"),
+    "spool:kept": ("bot.spool", "Spool.keep", "after"),
+    "spool:played": ("bot.spool", "Spool._play_one", "after"),
+    "import:before": ("storage.imports", "apply_cases", "before"),
+    "import:written": ("storage.imports", "apply_cases", "after"),
+}
+"""Where a process can die: the function, and whether before it runs or after it did something.
+
+`written` is in the transaction and before its commit; `committed` is after the commit and before anything else.
+"""
+
+
+def main() -> int:
+    """Wrap what the environment names, and run the command as `jumbe` would."""
+    if os.environ.get("PROOF_PACE"):
+        _hurry()
+    if os.environ.get("PROOF_WRONG") == "resend":
+        _resend_what_is_unknown()
+    if told := os.environ.get("PROOF_DIE"):
+        label, _, nth = told.rpartition(":")
+        _die_at(*POINTS[label], int(nth))
+    from bot.cli import main as jumbe
+
+    return int(jumbe(sys.argv[1:]) or 0)
+
+
+def _die_at(module: str, name: str, when: str, nth: int) -> None:
+    owner: Any = importlib.import_module(module)
+    *within, last = name.split(".")
+    for part in within:
+        owner = getattr(owner, part)
+    setattr(owner, last, _dying(getattr(owner, last), when, nth))
+
+
+def _dying(function: Callable[..., Any], when: str, nth: int) -> Callable[..., Any]:
+    passings = itertools.count(1)
+
+    def passes(result: object = True) -> None:
+        if _did_something(result) and next(passings) == nth:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def dying_later(*args: Any, **named: Any) -> Any:
+            if when == "before":
+                passes()
+            result = await function(*args, **named)
+            if when == "after":
+                passes(result)
+            return result
+
+        return dying_later
+
+    @functools.wraps(function)
+    def dying(*args: Any, **named: Any) -> Any:
+        if when == "before":
+            passes()
+        result = function(*args, **named)
+        if when == "after":
+            passes(result)
+        return result
+
+    return dying
+
+
+def _did_something(result: object) -> bool:
+    """An empty claim, or an expansion of nothing, is no step at which anything can be lost."""
+    return result is None or (any(result) if isinstance(result, tuple) else bool(result))
+
+
+def _hurry() -> None:
+    """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
+    from bot import reconciler, worker
+    from storage import evidence, messages
+
+    worker.CALL_S = 2.0
+    messages.LEASE = timedelta(seconds=10)
+    evidence.GRACE = timedelta(seconds=3)
+    evidence.AGAIN = (timedelta(seconds=2),) * 4
+    evidence.APART = timedelta(seconds=1)
+    reconciler.LOOK = timedelta(seconds=0.2)
+
+
+def _resend_what_is_unknown() -> None:
+    """What an ordinary queue does: what a dead worker was sending is sent again."""
+    from sqlalchemy import update
+
+    from storage import messages
+    from storage.schema import messages as table
+
+    ends = messages.end_leases
+
+    def wrong(tx: Any, **named: Any) -> tuple[int, int]:
+        ended = ends(tx, **named)
+        tx.execute(update(table).where(table.c.state == "unknown").values(state="queued"))
+        return ended
+
+    messages.end_leases = wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
