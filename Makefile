@@ -14,8 +14,9 @@ demo: .venv/installed
 run: .venv/installed
 	@$(BIN)/jumbe db upgrade && $(BIN)/jumbe run
 
+# A file of tests is one process's; those that wait for processes come first (tests/conftest.py).
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

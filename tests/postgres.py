@@ -63,10 +63,12 @@ class Postgres:
 
 
 def empty(db: Database) -> None:
-    """Take everything out of a database again: ten times as fast as a new one."""
-    filled = [table.name for table in schema.metadata.sorted_tables if table is not schema.programme]
+    """Take everything out of a database again, and begin its numbers anew: ten times as fast as a new one."""
+    filled = [table for table in reversed(schema.metadata.sorted_tables) if table is not schema.programme]
+    everything = "; ".join(f"DELETE FROM {table.name}" for table in filled)
     with db.transaction() as tx:
-        tx.execute(text(f"TRUNCATE {', '.join(filled)} RESTART IDENTITY CASCADE"))
+        tx.execute(text(everything))
+        tx.execute(text("SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences"))
         tx.execute(update(schema.programme).values(digested_at=None))
 
 
