@@ -38,9 +38,15 @@ EVERY: Final[Mapping[str, str]] = {
 }
 """When a chore is due, as a table of cron with the seconds last.  What is not here is deferred by the worker that sees it."""
 
+FAULTS_IN_A_ROW = 10
+"""Failed jobs of one chore, after which the worker ends with the fault."""
+
 HEARTBEAT_S = 5.0
 STALLED_S = 15.0
 """Since the last heartbeat of a worker, until its jobs are given to others."""
+
+STOP_S = 5.0
+"""How long the chore under way may go on when the worker is told to stop; another does the rest."""
 
 ALIVE_S = 10.0
 """How often a connection on which nothing is called is asked whether it is still there."""
@@ -60,6 +66,9 @@ class Wakeups:
 
     def __init__(self, db: Database, chores: Mapping[str, Chore], wake: Callable[[], None]) -> None:
         self.is_listening = False
+        self.stays: Exception | None = None
+        """The fault of a chore that failed so often in a row that whoever restarts processes must see it."""
+
         self._db = db
         self._wake = wake
         self._chores = dict(chores) | {"rescue": self._rescue}
@@ -152,7 +161,7 @@ class Wakeups:
         for name, chore in self._chores.items():
             # One that is under way is not begun again, but for the one that looks after those whose worker died.
             lock = None if name == "rescue" else name
-            task = app.task(name=name, lock=lock, queueing_lock=name)(_safely(name, chore))
+            task = app.task(name=name, lock=lock, queueing_lock=name)(self._safely(name, chore))
             if name in EVERY:
                 app.periodic(cron=EVERY[name])(task)
         async with app.open_async(), self._shared_by(app):
@@ -162,6 +171,7 @@ class Wakeups:
                 fetch_job_polling_interval=AGAIN_S,
                 update_heartbeat_interval=HEARTBEAT_S,
                 stalled_worker_timeout=STALLED_S,
+                shutdown_graceful_timeout=STOP_S,
             )
 
     def _state(self) -> jobs.State:
@@ -177,6 +187,23 @@ class Wakeups:
         finally:
             self._app, self._trusted_until = None, time.monotonic() + PATIENCE_S
 
+    def _safely(self, name: str, chore: Chore) -> Callable[..., Awaitable[None]]:
+        """The chore as a job: a fault is said by its type, and the next job tries again."""
+        faults = 0
+
+        async def job(timestamp: int | None = None) -> None:
+            nonlocal faults
+            try:
+                await chore()
+                faults = 0
+            except Exception as fault:  # noqa: BLE001  the outer edge: the next job finds the same rows
+                faults += 1
+                log.error("the chore %s failed (%d in a row): %s", name, faults, type(fault).__name__)
+                if faults >= FAULTS_IN_A_ROW:
+                    self.stays = fault
+
+        return job
+
     async def _rescue(self) -> None:
         """Give the jobs of workers that died to others; where the same waits already, the dead one's is dropped."""
         from procrastinate.exceptions import ConnectorException
@@ -189,18 +216,6 @@ class Wakeups:
                 await manager.retry_job(job)
             except ConnectorException:
                 await manager.finish_job(job, Status.FAILED, delete_job=True)
-
-
-def _safely(name: str, chore: Chore) -> Callable[..., Awaitable[None]]:
-    """The chore as a job: a fault is said by its type, and the next job tries again."""
-
-    async def job(timestamp: int | None = None) -> None:
-        try:
-            await chore()
-        except Exception as fault:  # noqa: BLE001  the outer edge: the next job finds the same rows
-            log.error("the chore %s failed: %s", name, type(fault).__name__)
-
-    return job
 
 
 def _connector(db: Database) -> procrastinate.PsycopgConnector:

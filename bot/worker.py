@@ -31,6 +31,7 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
+from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
 from storage import broadcasts, messages, trials, workers
 from storage.audit import Actor
@@ -122,7 +123,7 @@ class Worker:
             self._stopping = True
             if wakeups:
                 wakeups.cancel()
-                await asyncio.wait([wakeups], timeout=STOP_S)
+                await asyncio.wait([wakeups], timeout=2 * WAKEUPS_STOP_S)
             await self.finish()
 
     def start(self) -> None:
@@ -186,6 +187,8 @@ class Worker:
         self._thread.shutdown()
 
     async def _turn_safely(self) -> bool:
+        if self._wakeups and self._wakeups.stays:
+            raise self._wakeups.stays
         try:
             worked = await self.turn()
         except Exception as fault:

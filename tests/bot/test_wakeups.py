@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +42,7 @@ from storage import broadcasts, messages, migrate, operations, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.postgres import Postgres
+from tests.processes import ACCOUNT, TOKEN, Jumbe, SlowTwilio
 from tests.world import TEST, World
 
 needs_jobs = pytest.mark.skipif(
@@ -605,6 +606,33 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
     assert len(set(expanding)) == 1
 
 
+@needs_jobs
+def test_a_chore_that_always_fails_ends_the_worker_and_one_that_fails_at_times_does_not(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "FAULTS_IN_A_ROW", 3)
+    fails, tidied = {"now": False, "always": False}, []
+
+    def put_away(tx: Any) -> None:
+        tidied.append(1)
+        fails["now"] = not fails["now"]
+        if fails["now"] or fails["always"]:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(broadcasts, "put_away_unconfirmed", put_away)
+
+    async def whole() -> None:
+        worker = Worker(shared, {}, "http://127.0.0.1")
+        running = asyncio.create_task(worker.run(asyncio.Event()))
+        await until(lambda: len(tidied) >= 6, 20)
+        assert not running.done()
+        fails["always"] = True
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(running, 20)
+
+    asyncio.run(whole())
+
+
 @pytest.mark.parametrize("harm", ["missing", "older", "not installed"])
 def test_without_usable_jobs_each_worker_does_the_chores_and_says_why(
     shared: Database, harm: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
@@ -655,3 +683,44 @@ def test_an_upgrade_under_workers_that_run_disturbs_none_of_them(
             await until(lambda: jobs_made(shared) > made)
 
     asyncio.run(whole())
+
+
+# -- real processes ----------------------------------------------------------------------------------------------------
+
+
+class Listing(SlowTwilio):
+    """Counts how often it was asked which texts came in."""
+
+    lists = 0
+
+    def listing(self, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], int | None]:
+        self.lists += "To" in query
+        return super().listing(query)
+
+
+@needs_jobs
+@pytest.mark.processes
+def test_of_three_worker_processes_one_reads_the_list_and_the_chores_of_one_that_is_killed_go_on(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with postgres.database() as address, Listing(ACCOUNT, TOKEN) as stub:
+        db = Database(address)
+        with Jumbe(tmp_path, stub, DATABASE_URL=address) as jumbe:
+            begun = int(time.time() // 300)
+            for name in ("one", "two", "three"):
+                jumbe.spawn("worker", as_name=name)
+            jumbe.until(lambda: all(jumbe.is_up(name) for name in ("one", "two", "three")), 30, "three are up")
+            jumbe.until(lambda: stub.lists, 20, "the list is read")
+            time.sleep(3)
+            assert stub.lists <= 1 + int(time.time() // 300) - begun, "one list, not three"
+            doing = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
+            for name in ("one", "two"):
+                jumbe.until(lambda: run(db, doing) != [(0,)], 20, "a job is under way")
+                jumbe.kill(name)
+            jumbe.fill("all", PHONES[:30])
+            number = jumbe.launch("all", "Clinic on Monday")
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            jumbe.until(lambda: run(db, done) == [("done",)], 60, "the broadcast is done")
+            assert len({message["to"] for message in stub.sent()}) == 30 == len(stub.sent())
+            _, took_s = jumbe.terminate("three", 30)
+            assert took_s < 10
