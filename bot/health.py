@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, fence, messages, workers
+from storage import audit, fence, jobs, messages, workers
 from storage.console import count_of, verified
 from storage.database import Database, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
@@ -34,7 +34,8 @@ def blueprint(db: Database) -> Blueprint:
     @pages.get("/readyz")
     def readyz() -> tuple[Response, int]:
         faults = unready(db)
-        return jsonify(ready=not faults, faults=faults), 503 if faults else 200
+        told = [] if faults else warnings(db)
+        return jsonify(ready=not faults, faults=faults, warnings=told), 503 if faults else 200
 
     @pages.get("/metrics")
     def metrics() -> Response:
@@ -66,6 +67,18 @@ def unready(db: Database) -> list[str]:
     return [] if fresh else ["no worker was heard of for 20 seconds: start 'jumbe worker'"]
 
 
+def warnings(db: Database) -> list[str]:
+    """What a person should mend though the system does its work; empty if nothing."""
+    if db.is_sqlite:
+        return []
+    try:
+        with db.reading() as tx:
+            found = jobs.state(tx)
+    except (DBAPIError, PoolTimeout):
+        return []  # gone since it was asked whether it is ready, and the next question says so
+    return [] if found == "ready" else [jobs.shown(found)]
+
+
 def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     """What the operator should know: name, whether it is well, and the sentence."""
     safe = sqlite_is_safe()
@@ -92,12 +105,15 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         waiting = messages.not_leaving(tx)
         doubt = messages.in_doubt(tx)
         restoration, held = restored(tx), fence.holding(tx)
+        shared = None if db.is_sqlite else jobs.state(tx)
     found = audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
         lost = "fsync or synchronous_commit is off, so a power cut may take back what was acknowledged: turn them on"
         told = "every commit is synced, and any number of workers may serve it" if synced else lost
         yield "postgresql", synced, f"PostgreSQL {version}: {told}"
+    if shared is not None:
+        yield "jobs", shared == "ready", jobs.shown(shared)
     yield "stamp", True, kind
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"

@@ -52,6 +52,7 @@ class Reconciler:
         self._sweeping: dict[str, asyncio.Task[None]] = {}
         self._swept: deque[tuple[str, list[Inbound], datetime]] = deque()
         self._next_sweep: dict[str, datetime] = {}
+        self._unread: set[str] = set()
         self._looked = EVER
 
     @property
@@ -64,18 +65,33 @@ class Reconciler:
         """Whether something was answered and is not written down yet."""
         return bool(self._answers or self._swept)
 
-    async def turn(self) -> bool:
-        """Write down what was answered, and ask what is due; returns whether anything was written down."""
+    async def turn(self, *, looks: bool = True) -> bool:
+        """Write down what was answered, and ask what is due; returns whether anything was written down.
+
+        With `looks=False` somebody else says when to `ask` and to `sweep`; only a list that could not be read is read
+        again.
+        """
         worked = bool(await self._in_thread(self._record)) if self._answers else False
         worked = bool(await self._in_thread(self._take_swept)) or worked if self._swept else worked
         now = self.db.clock()
         if now - self._looked >= LOOK:
             self._looked = now
-            for name, gateway in self.gateways.items():
-                if gateway.capabilities.lists_inbound:
-                    await self._begin_sweep(name, gateway, now)
-                await self._begin_asking(name, gateway)
+            for name in self.gateways if looks else self._unread.copy():
+                if now >= self._next_sweep.get(name, EVER):
+                    await self._begin_sweep(name, now)
+            if looks:
+                await self.ask()
         return worked
+
+    async def ask(self) -> None:
+        """Ask each gateway what became of some that are in doubt; no other worker asks about the same meanwhile."""
+        for name, gateway in self.gateways.items():
+            await self._begin_asking(name, gateway)
+
+    async def sweep(self) -> None:
+        """Ask each gateway for the texts that came in."""
+        for name in self.gateways:
+            await self._begin_sweep(name, self.db.clock())
 
     async def finish(self) -> None:
         """Ask nothing more; what is under way is asked again by the next worker."""
@@ -90,15 +106,18 @@ class Reconciler:
         if len(asking) >= AT_ONCE:
             return
         waiting = {question.id for question, _ in self._answers}
-        for question in await self._in_thread(self._questions, name):
-            if len(asking) < AT_ONCE and question.id not in asking and question.id not in waiting:
+        for question in await self._in_thread(self._questions, name, AT_ONCE - len(asking)):
+            if question.id not in asking and question.id not in waiting:
                 task = asyncio.create_task(self._ask(gateway, question))
                 asking[question.id] = task
                 task.add_done_callback(lambda _, number=question.id: asking.pop(number, None))  # type: ignore[misc]
 
-    def _questions(self, name: str) -> list[Question]:
+    def _questions(self, name: str, at_most: int) -> list[Question]:
         with self.db.reading() as tx:
-            return evidence.questions(tx, name, 2 * AT_ONCE)
+            if not evidence.questions(tx, name, 1):
+                return []
+        with self.db.transaction(in_turn=False) as tx:
+            return evidence.take_questions(tx, name, at_most)
 
     async def _ask(self, gateway: Gateway, question: Question) -> None:
         answer = await _find(gateway, question)
@@ -116,10 +135,12 @@ class Reconciler:
 
     # -- what came in --------------------------------------------------------------------------------------------------
 
-    async def _begin_sweep(self, name: str, gateway: Gateway, now: datetime) -> None:
+    async def _begin_sweep(self, name: str, now: datetime) -> None:
+        gateway = self.gateways[name]
         busy = name in self._sweeping or any(waiting == name for waiting, _, _ in self._swept)
-        if not busy and now >= self._next_sweep.get(name, EVER):
+        if gateway.capabilities.lists_inbound and not busy:
             self._next_sweep[name] = now + SWEEP
+            self._unread.discard(name)
             since = await self._in_thread(self._swept_until, name)
             task = asyncio.create_task(self._sweep(name, gateway, since, now))
             self._sweeping[name] = task
@@ -139,6 +160,7 @@ class Reconciler:
         if isinstance(listed, CannotTell):
             log.warning("the texts that came in by %s could not be listed: %s", name, listed.reason)
             self._next_sweep[name] = now + SWEEP_AGAIN
+            self._unread.add(name)
         else:
             self._swept.append((name, listed, now))
 

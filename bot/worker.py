@@ -4,6 +4,9 @@ Work is found by looking at the database, never handed over in memory, so a rest
 Everything that touches the database runs in one thread of its own; the calls to gateways run together in asyncio.
 The order of the steps is the promise: claim (commit), gate and `sending` with a fresh attempt id (commit), call once,
 write the answer (commit).  A death before the second commit loses nothing; a death after it leaves `unknown`.
+
+What is to be done once and not by every worker is a *chore*: on SQLite the one worker does it by its own clock, on
+PostgreSQL a job gives it to one of them (`wakeups.py`), and without the jobs each does it, which is harmless.
 """
 
 from __future__ import annotations
@@ -28,9 +31,11 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
-from storage import broadcasts, messages, workers
+from bot.wakeups import STOP_S as WAKEUPS_STOP_S
+from bot.wakeups import Chore, Wakeups
+from storage import broadcasts, messages, trials, workers
 from storage.audit import Actor
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.errors import Misconfigured
 from storage.messages import HandOver, Settled
 
@@ -42,7 +47,10 @@ BATCH = 100
 """Rows per claim and per write: a longer write would keep webhooks waiting for SQLite's one writer."""
 
 LOOK_S = 0.1
-"""How often an idle worker looks: a reply leaves within 200 ms of its commit."""
+"""How often an idle worker looks where nobody calls it: a reply leaves within 200 ms of its commit."""
+
+LISTENING_LOOK_S = 1.0
+"""How often it looks where PostgreSQL calls it as soon as something is queued."""
 
 HOUSEKEEPING = timedelta(seconds=1)
 CALL_S = 30.0
@@ -51,10 +59,14 @@ CALL_S = 30.0
 STOP_S = 25.0
 """A platform kills about 30 s after SIGTERM."""
 
+FAULT_PAUSE_S = 1.0
 FAULTS_IN_A_ROW = 10
 """Failed turns, a second apart, after which the worker ends with the fault."""
 
 PAUSE = timedelta(minutes=5)
+STANDBY = timedelta(seconds=5)
+"""After a pause, until another worker tries the gateway than the one that paused it, and knows for how long."""
+
 NO_ANSWERS = "half of the last calls or more had no answer"
 EVER = datetime.min.replace(tzinfo=UTC)
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
@@ -80,8 +92,20 @@ class Worker:
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
-        self._answered = asyncio.Event()
+        self._called = asyncio.Event()
+        self._turning = asyncio.Lock()
+        self._stopping = False
+        self._trials: dict[str, datetime] = {}
         self._tidied: datetime | None = None
+        self._asked_to_expand = EVER
+        chores: dict[str, Chore] = {
+            "expand": self._expand_all,
+            "tidy": partial(self._alone, self._tidy_all),
+            "digest": partial(self._alone, digest.tell_leads, db),
+            "reconcile": self._reconciler.ask,
+            "sweep": self._reconciler.sweep,
+        }
+        self._wakeups = None if db.is_sqlite else Wakeups(db, chores, self._called.set)
         self._no_token_before: dict[str, datetime] = {}
         self._turned_away: set[str] = set()
         self._faults = 0
@@ -89,12 +113,17 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
         await self._in_thread(self.start)
+        wakeups = self._wakeups.start() if self._wakeups else None
         try:
             while not stop.is_set():
                 worked = await self._turn_safely()
                 if not worked:
                     await self._wait(stop)
         finally:
+            self._stopping = True
+            if wakeups:
+                wakeups.cancel()
+                await asyncio.wait([wakeups], timeout=2 * WAKEUPS_STOP_S)
             await self.finish()
 
     def start(self) -> None:
@@ -114,12 +143,18 @@ class Worker:
         What gateways have answered is written down first, and a fault in one step keeps no other step from its work; it
         is raised when all have had their turn.
         """
-        self._answered.clear()
+        self._called.clear()
+        async with self._turning:
+            return await self._steps()
+
+    async def _steps(self) -> bool:
         steps: list[Callable[[], Awaitable[bool]]] = [
-            partial(self._in_thread, work) for work in (self._record, self._tidy, self._expand)
+            partial(self._in_thread, self._record),
+            partial(self._in_thread, self._tidy),
+            self._expand_or_ask,
         ]
         steps += [partial(self._send, name, gateway) for name, gateway in self.gateways.items()]
-        steps.append(self._reconciler.turn)
+        steps.append(partial(self._reconciler.turn, looks=not self._shares_chores))
         worked = False
         faults: list[Exception] = []
         for step in steps:
@@ -152,6 +187,8 @@ class Worker:
         self._thread.shutdown()
 
     async def _turn_safely(self) -> bool:
+        if self._wakeups and self._wakeups.stays:
+            raise self._wakeups.stays
         try:
             worked = await self.turn()
         except Exception as fault:
@@ -161,25 +198,46 @@ class Worker:
             log.error("a turn failed (%d in a row): %s", self._faults, type(fault).__name__)
             if self._faults >= FAULTS_IN_A_ROW:
                 raise
-            await asyncio.sleep(1)
+            await asyncio.sleep(FAULT_PAUSE_S)
             return False
         self._faults = 0
         return worked
 
     async def _wait(self, stop: asyncio.Event) -> None:
-        """Until a call is answered, the next look, or the end.  An answer since the turn began does not wait."""
-        waits = [asyncio.create_task(self._answered.wait()), asyncio.create_task(stop.wait())]
-        await asyncio.wait(waits, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+        """Until a call is answered, something is queued, the next look, or the end.
+
+        What came since the turn began does not wait.
+        """
+        waits = [asyncio.create_task(self._called.wait()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(waits, timeout=self._look_s, return_when="FIRST_COMPLETED")
         for wait in waits:
             wait.cancel()
+
+    @property
+    def _look_s(self) -> float:
+        """Seconds to the next look; what is claimed waits for its token, of which nobody tells."""
+        is_called = self._wakeups is not None and self._wakeups.is_listening
+        return LISTENING_LOOK_S if is_called and not any(self._claimed.values()) else LOOK_S
+
+    @property
+    def _shares_chores(self) -> bool:
+        """Whether jobs give the chores to one worker of many."""
+        return self._wakeups is not None and self._wakeups.shares_chores
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
+    async def _alone(self, work: Callable[..., bool], *args: Any) -> bool:
+        """A chore between two turns; what it found may be there to be sent."""
+        async with self._turning:
+            worked = await self._in_thread(work, *args)
+        self._called.set()
+        return worked
+
     # -- in the database's thread --------------------------------------------------------------------------------------
 
     def _tidy(self) -> bool:
-        """Once a second: heartbeat, leases, what ran out of time, inbound texts to try again, broadcasts that are over, the digest, the spool."""
+        """Once a second what each worker does for itself: heartbeat, its leases, its machine's spool; and the chores if nobody shares them out."""
         now = self.db.clock()
         if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
             return False
@@ -188,14 +246,22 @@ class Worker:
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
             messages.renew(tx, self.owner)
-            messages.end_leases(tx)
-            messages.expire(tx)
-            messages.adopt(tx)
-            messages.fail_over(tx)
-            broadcasts.put_away_unconfirmed(tx)
-            broadcasts.finish(tx)
+            if not self._shares_chores:
+                _tidy_up(tx)
+        if self._shares_chores:
+            return played
         tried = inbox.try_again(self.db) > 0 or played
         return digest.tell_leads(self.db) or tried
+
+    def _tidy_all(self) -> bool:
+        """What any worker may do for all: leases, what ran out of time, broadcasts that are over, inbound texts to try again."""
+        with self.db.transaction() as tx:
+            _tidy_up(tx)
+        return inbox.try_again(self.db) > 0
+
+    def _is_to_expand(self) -> bool:
+        with self.db.reading() as tx:
+            return bool(broadcasts.whose_hour_has_come(tx)) or broadcasts.is_expanding(tx)
 
     def _expand(self) -> bool:
         with self.db.reading() as tx:
@@ -206,13 +272,14 @@ class Worker:
             with self.db.transaction() as tx:
                 begin(tx, number)
         with self.db.transaction() as tx:
+            tx.wake()
             return broadcasts.expand_next(tx)
 
     def _take(self, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
         """Claim if nothing is claimed, then pass the gate with as many as may go now.
 
         Returns what is to be sent, and how many the gate turned away: they cost no token, so there is no wait for the
-        next.
+        next.  Of a gateway that was left alone one message goes, and no other worker sends any until it is answered.
         """
         if self.db.clock() < self._no_token_before.get(name, EVER):
             return [], 0
@@ -230,7 +297,17 @@ class Worker:
         if not going:
             return [], 0
         with self.db.transaction(in_turn=False) as tx:
+            allowed = self._allowed(tx, name)
+            if allowed == 0:
+                # Held, they would keep a reply waiting, and another gateway from taking them over.
+                messages.release(tx, going + rest, self.owner)
+                self._claimed[name] = []
+                return [], 0
+            going, rest = going[:allowed], going[allowed:] + rest
             leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
+            if allowed == 1 and leaving:
+                self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
+                trials.begin(tx, name, self._trials[name])
             held = waiting + rest
             if waiting:
                 messages.release(tx, held[worth:], self.owner)
@@ -246,6 +323,18 @@ class Worker:
             self._no_token_before[name] = self.db.clock() + timedelta(seconds=1 / gateway.rate_per_s)
         return leaving, turned_away
 
+    def _allowed(self, tx: Transaction, name: str) -> int:
+        """How many may go: as a rule all; one if it is for us to try a gateway that was left alone; else none."""
+        breaker, until = self._breakers[name], trials.paused_until(tx, name)
+        if until is None:
+            # Where it is not our own pause that is still to be written, another worker has found it well.
+            breaker.is_trying = breaker.is_trying and breaker.pause_for is not None
+            return BATCH
+        if until > tx.now or (not breaker.is_trying and tx.now < until + STANDBY) or not trials.is_mine(tx, name):
+            return 0
+        breaker.is_trying = True
+        return 1
+
     def _record(self) -> bool:
         """Write down what the calls came to, a batch at a time."""
         batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
@@ -255,6 +344,7 @@ class Worker:
             gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES
         }
         audited = paused or any(isinstance(result, NotSent) and result.scope == "opted_out" for _, _, result in batch)
+        recovered = {name: until for name, until in self._trials.items() if not self._breakers[name].is_trying}
         broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
         try:
             with self.db.transaction(in_turn=bool(audited or broken)) as tx:
@@ -271,6 +361,8 @@ class Worker:
                         log.error("gateway %s is paused for %s: %s", name, pause, NO_ANSWERS)
                 for name in paused | broken.keys():
                     messages.release(tx, self._claimed[name], self.owner)
+                for name, until in recovered.items():
+                    trials.passed(tx, name, until)
         except BaseException:
             self._answers = batch + self._answers
             raise
@@ -278,6 +370,8 @@ class Worker:
             self._claimed[name] = []
         for name in broken:
             self._breakers[name].pause_for = None
+        for name in recovered:
+            self._trials.pop(name, None)
         return True
 
     def _instead_of(self, gateway: Gateway) -> str | None:
@@ -305,12 +399,27 @@ class Worker:
 
     # -- in the event loop ---------------------------------------------------------------------------------------------
 
+    async def _expand_or_ask(self) -> bool:
+        """Have one worker expand what is launched, while the others send; or do it, where nobody can be asked."""
+        if self._wakeups is None or not self._shares_chores:
+            return await self._in_thread(self._expand)
+        now = self.db.clock()
+        if now - self._asked_to_expand < HOUSEKEEPING or not await self._in_thread(self._is_to_expand):
+            return False
+        self._asked_to_expand = now
+        return not await self._wakeups.ask_for("expand") and await self._in_thread(self._expand)
+
+    async def _expand_all(self) -> None:
+        """Until nothing is left; between two ranges this worker sends too."""
+        while not self._stopping and await self._alone(self._expand):
+            pass
+
     async def _send(self, name: str, gateway: Gateway) -> bool:
-        trying = self._breakers[name].is_trying
-        free = (1 if trying else gateway.capabilities.concurrency) - len(self._calls[name])
+        free = (1 if self._breakers[name].is_trying else gateway.capabilities.concurrency) - len(self._calls[name])
         if free <= 0:
             return False
         leaving, turned_away = await self._in_thread(self._take, name, gateway, free)
+        trying = self._breakers[name].is_trying
         for handed in leaving:
             call = asyncio.create_task(self._call(gateway, handed, on_trial=trying))
             self._calls[name].add(call)
@@ -335,7 +444,7 @@ class Worker:
             result = Unknown("the adapter failed")
         self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial)
         self._answers.append((gateway, handed, result))
-        self._answered.set()
+        self._called.set()
 
 
 def _settled(handed: HandOver, result: SendResult, now: datetime, instead: str | None) -> Settled:
@@ -364,6 +473,15 @@ def _settled(handed: HandOver, result: SendResult, now: datetime, instead: str |
 def _back_off_s(attempts: int) -> float:
     """Twice as long each time up to five minutes, with jitter so that a storm does not come back as a wave."""
     return random.uniform(0.5, 1.0) * min(300.0, 2.0**attempts)  # noqa: S311
+
+
+def _tidy_up(tx: Transaction) -> None:
+    messages.end_leases(tx)
+    messages.expire(tx)
+    messages.adopt(tx)
+    messages.fail_over(tx)
+    broadcasts.put_away_unconfirmed(tx)
+    broadcasts.finish(tx)
 
 
 @contextlib.contextmanager

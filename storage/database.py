@@ -58,6 +58,9 @@ STALLED_MS = 60_000
 TURN = "audit"
 """The lock of those who write in turn."""
 
+CHANNEL = "jumbe"
+"""What PostgreSQL calls out on when something is there to be sent; workers listen to it."""
+
 
 def utc_now() -> datetime:
     """The system's clock; everything else is handed its clock."""
@@ -78,6 +81,7 @@ class Transaction:
         self.connection = connection
         self.rules = rules
         self._held: set[str] = set()
+        self.wakes = False
         if alone is not None:
             self.alone(alone)
         # Only now: who waited for the turn writes after those before it.
@@ -113,6 +117,13 @@ class Transaction:
         if not self.is_sqlite and what not in self._held:
             self.execute(_HOLD, {"what": what, "stalled": str(STALLED_MS)})
             self._held.add(what)
+
+    def wake(self) -> None:
+        """Let the workers look at once when this is committed; on SQLite they look often enough by themselves.
+
+        Only in turn: who notifies commits one at a time on PostgreSQL, and those in turn do so anyway.
+        """
+        self.wakes = True
 
     def temporary(self, table: Table) -> None:
         """Make `table` ready and empty for this transaction; other connections never see it."""
@@ -187,11 +198,15 @@ class Database:
         """
         with self.engine.connect().execution_options(jumbe_writes=True) as connection, connection.begin():
             try:
-                yield Transaction(connection, self.clock, self.rules, alone=TURN if in_turn else None)
+                tx = Transaction(connection, self.clock, self.rules, alone=TURN if in_turn else None)
+                yield tx
             except PendingRollbackError as fault:
                 raise Lost("the connection to the database was lost") from fault
             if self._was_given_up(connection):
                 raise Lost("the database gave this transaction up before it was committed")
+            if tx.wakes and not self.is_sqlite:
+                # Last of all, for what a savepoint takes back would take its call back too.
+                connection.execute(_NOTIFY)
 
     def _was_given_up(self, connection: Connection) -> bool:
         """Whether the engine has rolled back, or will: PostgreSQL takes a COMMIT after a failed statement for a ROLLBACK."""
@@ -218,6 +233,11 @@ class Database:
             raise Misconfigured(
                 [f"the database {self.shown} {state} and this release needs {schema.REVISION}: run 'jumbe db upgrade'"]
             )
+
+    @property
+    def address(self) -> str:
+        """The address as PostgreSQL's own library reads it, with its password."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @property
     def shown(self) -> str:
@@ -303,6 +323,9 @@ _HOLD = text(
     "SELECT pg_advisory_xact_lock(hashtextextended(:what, 0)),"
     " set_config('idle_in_transaction_session_timeout', :stalled, true)"
 )
+
+
+_NOTIFY = text(f"NOTIFY {CHANNEL}")
 
 
 def _postgresql_engine(url: URL) -> Engine:

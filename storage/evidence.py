@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
 
 from storage import codes
 from storage.database import Transaction
@@ -52,17 +52,29 @@ class Question:
 
 def questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
     """The messages in doubt whose time to be asked about has come, the oldest first."""
+    return [_question(tx, row) for row in tx.execute(_due(tx, gateway, at_most))]
+
+
+def take_questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
+    """The same, and nobody else asks about them meanwhile: without an answer not before the first repeat is due."""
+    rows = tx.execute(_due(tx, gateway, at_most).with_for_update(skip_locked=True)).all()
+    ids = [row.id for row in rows]
+    tx.execute(update(messages).where(messages.c.id.in_(ids)).values(ask_at=tx.now + AGAIN[0]))
+    return [_question(tx, row) for row in rows]
+
+
+def _due(tx: Transaction, gateway: str, at_most: int) -> Select[Any]:
     first = and_(messages.c.ask_at.is_(None), messages.c.handed_over_at <= tx.now - GRACE)
     due = or_(messages.c.ask_at <= tx.now, first)
     query = select(messages).where(messages.c.state == "unknown", messages.c.gateway == gateway, due)
-    rows = tx.execute(query.order_by(messages.c.handed_over_at).limit(at_most)).all()
-    return [
-        Question(
-            row.id, row.attempt_id, row.phone, _as_it_left(tx, row), row.handed_over_at,
-            _ids_of_others(tx, row), _has_twin(tx, row),
-        )
-        for row in rows
-    ]  # fmt: skip
+    return query.order_by(messages.c.handed_over_at).limit(at_most)
+
+
+def _question(tx: Transaction, row: Row[Any]) -> Question:
+    return Question(
+        row.id, row.attempt_id, row.phone, _as_it_left(tx, row), row.handed_over_at,
+        _ids_of_others(tx, row), _has_twin(tx, row),
+    )  # fmt: skip
 
 
 def found(

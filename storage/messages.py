@@ -299,6 +299,7 @@ def queue(
         "created_at": tx.now,
         "segments": segments.count(body).parts,
     }
+    tx.wake()
     return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
 
 
@@ -437,8 +438,9 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
 
 
 def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
-    """Let a paused gateway try again, or every one; `by` is who did so by hand."""
-    let_go = update(gateways).values(paused_until=None, paused_because=None)
+    """Let a paused gateway be tried again at once, or every one; `by` is who did so by hand."""
+    let_go = update(gateways).where(gateways.c.paused_until.is_not(None))
+    let_go = let_go.values(paused_until=BY_ANYBODY, paused_because=None)
     tx.execute(let_go if gateway is None else let_go.where(gateways.c.name == gateway))
     if by is not None:
         audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
@@ -644,6 +646,9 @@ def list_all(
 
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
 """A gateway paused until then waits for a person."""
+
+BY_ANYBODY = datetime(1970, 1, 1, tzinfo=UTC)
+"""One that was paused until then may be tried by any worker, not first by the one that paused it."""
 
 
 def known_inbound(tx: Transaction, gateway: str, gateway_ids: Iterable[str]) -> set[str]:

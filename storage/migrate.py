@@ -1,4 +1,4 @@
-"""Bring a database's schema up or down.  Only this makes a database."""
+"""Bring a database's schema up or down, and on PostgreSQL that of the jobs with it.  Only this makes a database."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
+from storage import jobs
 from storage.database import Database, Transaction, stamp
 from storage.errors import Misconfigured
 
@@ -25,6 +26,7 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
     if to == "head":
         with db.transaction() as tx:
             stamp(tx, rehearsal=rehearsal)
+            jobs.make(tx)
     return db.revision()
 
 
@@ -32,6 +34,7 @@ def downgrade(db: Database, to: str) -> str | None:
     """Take the schema back to an older revision (`base` empties the database); returns the revision it is at."""
     with db.transaction() as tx:
         _run(command.downgrade, db, tx, to)
+        jobs.drop(tx)
     return db.revision()
 
 

@@ -1,0 +1,726 @@
+"""What wakes the workers on PostgreSQL: a call at once, and jobs that give what is to be done once to one of many.
+
+Real workers, each with connections of its own, on one real database; the gateways alone are made for the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import insert, literal, select, update
+
+from bot import inbox, reconciler, wakeups
+from bot import worker as worker_module
+from bot.gateways.base import (
+    Absent,
+    Accepted,
+    CannotTell,
+    Capabilities,
+    Inbound,
+    NotSent,
+    Outgoing,
+    Request,
+    SendResult,
+    Unknown,
+)
+from bot.intake import spool_of
+from bot.spool import Kept
+from bot.worker import Worker
+from storage import broadcasts, messages, migrate, operations, schema
+from storage.database import Database
+from storage.rules import Rules
+from tests.postgres import Postgres
+from tests.processes import ACCOUNT, TOKEN, Jumbe, SlowTwilio
+from tests.world import TEST, World
+
+needs_jobs = pytest.mark.skipif(
+    importlib.util.find_spec("procrastinate") is None,
+    reason="Procrastinate is not here: pip install 'jumbe[postgres]'",
+)
+PHONES = [f"23324{n:07}" for n in range(400)]
+
+
+class Line:
+    """A gateway that many workers share: what each was handed, when, and how often it was asked for its lists."""
+
+    name = kind = "simulator"
+    rate_per_s = 1000.0
+    capabilities = Capabilities(False, False, False, False, concurrency=20, finds_sent=True, lists_inbound=True)
+
+    def __init__(self) -> None:
+        self.answer: SendResult | None = None
+        self.handed: dict[int, float] = {}
+        self.by: list[int] = []
+        self.taken: set[int] = set()
+        self.at_once = self.most_at_once = 0
+        self.swept: list[float] = []
+        self.list_fails = False
+        self.asked: list[int] = []
+        self.needs_s = 0.0
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        assert outgoing.id not in self.taken, "handed over again after it was taken"
+        self.handed[outgoing.id] = time.perf_counter()
+        self.by.append(outgoing.id)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.needs_s)
+        self.at_once -= 1
+        if self.answer is None:
+            self.taken.add(outgoing.id)
+        return self.answer or Accepted(f"S{outgoing.id}")
+
+    async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
+        self.swept.append(time.monotonic())
+        return CannotTell("it is away") if self.list_fails else []
+
+    async def find(self, doubtful: Any) -> Absent:
+        self.asked.append(doubtful.id)
+        await asyncio.sleep(0.3)
+        return Absent()
+
+    def parse_inbound(self, request: Request) -> list[Inbound]:
+        number, _, words = request.body.decode().partition(" ")
+        return [Inbound(f"SM-{number}-{words}", number, "1234", words)]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules(
+        name="Demo clinic", time_zone="Africa/Accra", country="GH", hours=None, digest=False,
+        default_gateway="simulator", gateways=frozenset({"simulator"}),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def shared(postgres: Postgres, rules: Rules) -> Iterator[Database]:
+    """One PostgreSQL that workers share; its clock is the real one, as that of the jobs is."""
+    with postgres.database() as address:
+        db = Database(address, rules)
+        with db.transaction() as tx:
+            tx.execute(update(schema.programme).values(created_at=tx.now - timedelta(days=9)))
+        yield db
+        db.close()
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds for minutes."""
+    monkeypatch.setattr(wakeups, "EVERY", dict.fromkeys(wakeups.EVERY, "* * * * * */1") | {"sweep": "* * * * * */2"})
+    monkeypatch.setattr(wakeups, "HEARTBEAT_S", 0.5)
+    monkeypatch.setattr(wakeups, "STALLED_S", 2.0)
+
+
+@contextlib.asynccontextmanager
+async def at_work(db: Database, line: Any, many: int = 1, **named: Any) -> AsyncIterator[list[Worker]]:
+    """So many workers, each as a process of its own would be: its own connections, leases and loop of work."""
+    stop = asyncio.Event()
+    own = [Database(db.url.render_as_string(hide_password=False), db.rules, db.clock) for _ in range(many)]
+    team = [Worker(one, {line.name: line}, "http://127.0.0.1", **named) for one in own]
+    running = [asyncio.create_task(worker.run(stop)) for worker in team]
+    try:
+        await until(lambda: all(w._wakeups is None or w._wakeups.is_listening for w in team))
+        yield team
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+        for one in own:
+            one.close()
+
+
+async def until(so: Callable[[], Any], within_s: float = 20.0) -> None:
+    end = time.monotonic() + within_s
+    while not so():
+        assert time.monotonic() < end, "it did not come about"
+        assert not [t for t in asyncio.all_tasks() if t.done() and t.exception()]
+        await asyncio.sleep(0.02)
+
+
+async def share_chores(team: list[Worker]) -> None:
+    """Until the jobs are there."""
+    await until(lambda: all(w._wakeups is not None and w._wakeups._app is not None for w in team))
+
+
+def states(db: Database) -> dict[str, int]:
+    with db.reading() as tx:
+        return messages.count_states(tx)
+
+
+def queue(db: Database, *phones: str, kind: str = "notice") -> list[int]:
+    with db.transaction() as tx:
+        return [messages.queue(tx, phone, "Hello", kind) for phone in phones]
+
+
+def run(db: Database, *statements: str) -> list[Any]:
+    """Run these outside of any worker; the rows of the last."""
+    with psycopg.connect(db.address, autocommit=True) as connection:
+        for statement in statements:
+            rows = connection.execute(statement)
+        return rows.fetchall() if rows.description else []
+
+
+def broadcast(db: Database, many: int) -> int:
+    """A launched broadcast to so many people."""
+    world = World(db)
+    group = world.group("anc", *(world.case(f"p{n}", phone) for n, phone in enumerate(PHONES[:many])))
+    with db.transaction() as tx:
+        number = broadcasts.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
+        broadcasts.launch(tx, number, hold_s=0, by=TEST)
+    return number
+
+
+# -- a reply leaves at once --------------------------------------------------------------------------------------------
+
+
+async def latencies(db: Database, many: int) -> list[float]:
+    """Milliseconds from the commit of a reply to its hand-over, the worker having nothing else to do."""
+    line = Line()
+
+    def reply(phone: str) -> tuple[int, float]:
+        (number,) = queue(db, phone, kind="reply")
+        return number, time.perf_counter()
+
+    took = []
+    async with at_work(db, line):
+        for n in range(many):
+            number, committed = await asyncio.to_thread(reply, PHONES[n])
+            await until(lambda number=number: number in line.handed)
+            took.append(1000 * (line.handed[number] - committed))
+            # Not in step with the looks of the worker, and no sooner than it is idle again.
+            await asyncio.sleep(0.03 + 0.13 * (n * 0.618 % 1))
+    return took
+
+
+def told(where: str, took: list[float]) -> str:
+    cut = statistics.quantiles(took, n=20)
+    return f"{where}: {len(took)} replies, ms: p50 {cut[9]:.0f}, p95 {cut[18]:.0f}, max {max(took):.0f}"
+
+
+def test_on_sqlite_a_reply_is_handed_over_within_200_ms_of_its_commit(tmp_path: Path, rules: Rules) -> None:
+    db = Database(f"sqlite:///{tmp_path}/jumbe.db", rules)
+    migrate.upgrade(db)
+    took = asyncio.run(latencies(db, 100))
+    db.close()
+    print(told("SQLite, looking", took))
+    assert statistics.median(took) < 200 and max(took) < 1000
+
+
+def test_on_postgresql_a_reply_is_handed_over_within_200_ms_of_its_commit(shared: Database) -> None:
+    took = asyncio.run(latencies(shared, 100))
+    print(told("PostgreSQL, called", took))
+    assert statistics.median(took) < 200 and max(took) < 1000
+
+
+def test_where_no_call_comes_through_the_worker_looks_as_often_as_on_sqlite(
+    shared: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The channel is another one, and then the connection is away as well."""
+
+    async def away(self: Any) -> None:
+        raise OSError
+
+    async def whole() -> list[float]:
+        line, took = Line(), []
+        async with at_work(shared, line) as (worker,):
+            monkeypatch.setattr(wakeups.Wakeups, "_listen", away)
+            run(shared, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN jumbe%'"
+                " OR (query = 'SELECT 1' AND datname = current_database() AND pid <> pg_backend_pid())")  # fmt: skip
+            await until(lambda: worker._wakeups and not worker._wakeups.is_listening)
+            for phone in PHONES[:30]:
+                (number,) = await asyncio.to_thread(queue, shared, phone, kind="reply")
+                committed = time.perf_counter()
+                await until(lambda number=number: number in line.handed)
+                took.append(1000 * (line.handed[number] - committed))
+        return took
+
+    took = asyncio.run(whole())
+    print(told("PostgreSQL, looking", took))
+    assert statistics.median(took) < 200 and max(took) < 1000
+
+
+def test_a_call_that_is_rolled_back_is_no_call_and_one_within_a_savepoint_that_was_taken_back_does_no_harm(
+    shared: Database,
+) -> None:
+    with psycopg.connect(shared.address, autocommit=True) as ear:
+        ear.execute("LISTEN jumbe")
+        with contextlib.suppress(ZeroDivisionError), shared.transaction() as tx:
+            messages.queue(tx, PHONES[0], "Hello", "reply")
+            raise ZeroDivisionError
+        assert list(ear.notifies(timeout=0.3)) == []
+        with shared.transaction() as tx:
+            with contextlib.suppress(ZeroDivisionError), tx.savepoint():
+                messages.queue(tx, PHONES[0], "Hello", "reply")
+                raise ZeroDivisionError
+            messages.queue(tx, PHONES[1], "Hello", "reply")
+        assert len(list(ear.notifies(timeout=0.3))) == 1
+
+
+def test_a_worker_whose_connections_are_cut_goes_on_and_is_called_again(shared: Database, caplog: Any) -> None:
+    async def whole() -> None:
+        line = Line()
+        async with at_work(shared, line) as (worker,):
+            helper = worker._wakeups
+            assert helper is not None
+            for n in range(3):
+                run(
+                    shared,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                )
+                await until(lambda: not helper.is_listening)
+                shared.close()
+                (number,) = await asyncio.to_thread(queue, shared, PHONES[n], kind="reply")
+                await until(lambda number=number: number in line.handed, 5)
+                await until(lambda: helper.is_listening, 5)
+                (number,) = await asyncio.to_thread(queue, shared, PHONES[10 + n], kind="reply")
+                await until(lambda number=number: number in line.handed, 0.9)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(whole())
+    assert "the calls are away" in caplog.text
+
+
+# -- what is to be done once is done once ------------------------------------------------------------------------------
+
+
+@needs_jobs
+def test_three_workers_ask_a_gateway_for_its_list_once_a_period(shared: Database, often: None) -> None:
+    line = Line()
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3) as team:
+            await share_chores(team)
+            await asyncio.sleep(9)
+
+    began = time.monotonic()
+    asyncio.run(whole())
+    periods = int((time.monotonic() - began) / 2) + 2
+    assert 3 <= len(line.swept) <= periods, "three workers by themselves would ask three times as often"
+    apart = [b - a for a, b in zip(line.swept, line.swept[1:], strict=False)]
+    assert sum(gap < 1 for gap in apart) == 0, apart
+
+
+@needs_jobs
+def test_of_three_workers_that_start_together_one_asks_for_the_list(shared: Database) -> None:
+    line = Line()
+
+    async def whole() -> None:
+        for _ in range(2):
+            async with at_work(shared, line, 3) as team:
+                await share_chores(team)
+                await asyncio.sleep(2)
+
+    before = int(time.time() // 300)
+    asyncio.run(whole())
+    assert 1 <= len(line.swept) <= 1 + int(time.time() // 300) - before
+
+
+@needs_jobs
+def test_a_list_that_could_not_be_read_is_asked_for_again_by_the_one_that_asked(
+    shared: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "SWEEP_AGAIN", timedelta(seconds=1))
+    line = Line()
+    line.list_fails = True
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3) as team:
+            await share_chores(team)
+            await until(lambda: len(line.swept) >= 3)
+            line.list_fails = False
+            await until(lambda: all(not worker._reconciler._unread for worker in team))
+            many = len(line.swept)
+            await asyncio.sleep(3)
+            assert len(line.swept) == many
+
+    asyncio.run(whole())
+    assert min(b - a for a, b in zip(line.swept, line.swept[1:], strict=False)) > 0.8
+
+
+@pytest.mark.parametrize("with_jobs", [pytest.param(True, marks=needs_jobs), False])
+def test_three_workers_ask_once_what_became_of_a_text(shared: Database, often: None, with_jobs: bool) -> None:
+    line = Line()
+    if not with_jobs:
+        run(shared, "DROP SCHEMA IF EXISTS procrastinate CASCADE")
+    doubtful = queue(shared, *PHONES[:12])
+    with shared.transaction() as tx:
+        long_ago = tx.now - timedelta(minutes=3)
+        ids = messages.claim(tx, "simulator", "dead", 12)
+        messages.hand_over(tx, ids, "dead", rate_per_s=100)
+        tx.execute(update(schema.messages).values(state="unknown", handed_over_at=long_ago, settled_at=long_ago))
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3):
+            await until(lambda: len(line.asked) >= 12, 30)
+            await asyncio.sleep(2)
+
+    asyncio.run(whole())
+    assert sorted(line.asked) == doubtful
+
+
+@pytest.mark.parametrize("with_jobs", [pytest.param(True, marks=needs_jobs), False])
+def test_three_workers_tell_the_leads_once_and_take_each_text_once(
+    shared: Database, often: None, tmp_path: Path, with_jobs: bool
+) -> None:
+    """The digest, what stayed in doubt, the texts of the spool, and a text whose first handling failed."""
+    shared.rules = replace(shared.rules, digest=True)
+    if not with_jobs:
+        run(shared, "DROP SCHEMA IF EXISTS procrastinate CASCADE")
+    line, world = Line(), World(shared)
+    lena = world.person("Lena", PHONES[300])
+    number = broadcast(shared, 3)
+    with shared.transaction() as tx:
+        # Two hours ago somebody was told of all before; what was launched since is news.
+        operations.mark_digested(tx, operations.digested(tx), 0)
+        tx.execute(update(schema.programme).values(digested_at=tx.now - timedelta(hours=2)))
+        assert broadcasts.expand_next(tx)
+        # Asked about once, twenty minutes ago; the next look that finds nothing leaves them to a person.
+        before = tx.now - timedelta(minutes=20)
+        tx.execute(
+            update(schema.messages)
+            .where(schema.messages.c.broadcast_id == number)
+            .values(state="unknown", attempts=1, attempt_id="first", handed_over_at=before, ask_at=tx.now)
+        )
+        of_it = select(schema.messages.c.id, literal("first"), literal("absent"), literal(before, schema.Moment()))
+        tx.execute(
+            insert(schema.asks).from_select(
+                ["message_id", "attempt_id", "answer", "at"], of_it.where(schema.messages.c.broadcast_id == number)
+            )
+        )
+        tx.execute(update(schema.broadcasts).values(expanded_at=tx.now, state="sending"))
+        late = messages.record_inbound(
+            tx, gateway="simulator", gateway_id="SM-late", sender=PHONES[0], text="I am late"
+        )
+    assert late is not None
+    spool = spool_of(shared, str(tmp_path / "spool"))
+    for n in range(30):
+        body = f"{PHONES[n]} text {n}".encode()
+        spool.keep(Kept("simulator", Request("POST", "http://x/in/simulator", {}, body), None, datetime.now(UTC)))
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3, spool=str(tmp_path / "spool")):
+            await until(lambda: spool.is_empty() and states(shared).get("handled") == 31)
+            await asyncio.sleep(3)
+
+    asyncio.run(whole())
+    with shared.reading() as tx:
+        to_lena = [row.body for row in messages.list_all(tx, phone=PHONES[300], direction="out")]
+        came_in = messages.list_all(tx, direction="in")
+    assert len(came_in) == 31
+    assert sum("nobody can say whether" in body for body in to_lena) == 1
+    assert sum("Since" in body or "told" in body for body in to_lena) == 1, to_lena
+    assert sum("I am late" in body for body in to_lena) == 1
+    assert lena is not None
+
+
+# -- a gateway that is left alone --------------------------------------------------------------------------------------
+
+
+def paused(db: Database) -> Any:
+    return run(db, "SELECT paused_until FROM gateways WHERE name = 'simulator'")
+
+
+def test_what_one_worker_pauses_is_paused_for_all_and_one_message_of_one_worker_tries_it(
+    shared: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bot import breaker
+
+    monkeypatch.setattr(breaker, "FIRST_PAUSE", timedelta(seconds=2))
+    monkeypatch.setattr(worker_module, "STANDBY", timedelta(seconds=1))
+    line = Line()
+    line.answer, line.needs_s = Unknown("no answer"), 0.2
+
+    async def whole() -> None:
+        queue(shared, *PHONES)
+        async with at_work(shared, line, 3):
+            await until(lambda: paused(shared) not in ([], [(None,)]))
+            await asyncio.sleep(0.7)
+            lost = len(line.handed)
+            assert lost <= 3 * 40, "each worker counts for itself, and the first to see it stops all"
+            await asyncio.sleep(0.5)
+            assert len(line.handed) == lost
+            assert states(shared).get("claimed", 0) == 0, "nobody holds what another gateway could take"
+
+            line.most_at_once = 0
+            await until(lambda: len(line.handed) > lost)
+            await asyncio.sleep(1)
+            assert len(line.handed) == lost + 1, "one message, of one worker"
+
+            line.answer, line.most_at_once = None, 0
+            await until(lambda: states(shared).get("accepted", 0) == len(PHONES) - lost - 1)
+            assert line.most_at_once > 1, "and then all go on"
+            assert paused(shared) == [(None,)]
+
+    asyncio.run(whole())
+
+
+def test_a_gateway_that_a_person_lets_go_on_is_tried_with_one_message_and_goes_on_for_all(shared: Database) -> None:
+    line = Line()
+    line.answer, line.needs_s = NotSent("gateway", "a wrong token", "20003", lasting=True), 0.2
+
+    async def whole() -> None:
+        queue(shared, *PHONES[:60])
+        async with at_work(shared, line, 3):
+            await until(lambda: paused(shared) not in ([], [(None,)]))
+            await asyncio.sleep(1.5)
+            tried, line.most_at_once = len(line.by), 0
+            with shared.transaction() as tx:
+                messages.resume(tx, "simulator")
+            await until(lambda: len(line.by) > tried)
+            await asyncio.sleep(1.5)
+            assert (len(line.by), line.most_at_once) == (tried + 1, 1), "it is still wrong, and one message found it"
+            line.answer = None
+            with shared.transaction() as tx:
+                messages.resume(tx, "simulator")
+            await until(lambda: states(shared) == {"accepted": 60})
+            assert paused(shared) == [(None,)]
+
+    asyncio.run(whole())
+
+
+def test_if_the_worker_that_tries_it_dies_another_does(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "STANDBY", timedelta(seconds=1))
+    line = Line()
+    queue(shared, *PHONES[:5])
+    with shared.transaction() as tx:
+        # As one leaves it that paused it, began to try it, and died.
+        messages.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+
+    async def whole() -> None:
+        async with at_work(shared, line, 2):
+            with shared.transaction() as tx:
+                messages.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+            await until(lambda: states(shared) == {"accepted": 5})
+
+    asyncio.run(whole())
+
+
+# -- jobs are wake-ups -------------------------------------------------------------------------------------------------
+
+
+def jobs_made(db: Database) -> int:
+    return int(
+        run(db, "SELECT coalesce(max(last_value), 0) FROM procrastinate.procrastinate_jobs_id_seq WHERE is_called")[0][
+            0
+        ]
+    )
+
+
+@needs_jobs
+def test_no_webhook_and_no_command_makes_a_job(shared: Database) -> None:
+    World(shared).person("Lena", PHONES[0])
+    World(shared).group("anc", World(shared).case("ama", PHONES[1]))
+    for n, words in enumerate(("menu", "tell anc Clinic on Monday", "STOP")):
+        inbox.take(shared, "simulator", Inbound(f"SM{n}", PHONES[0], "1234", words))
+    assert jobs_made(shared) == 0
+
+
+@needs_jobs
+def test_losing_every_job_at_any_moment_loses_nothing(shared: Database, often: None) -> None:
+    line = Line()
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3) as team:
+            await share_chores(team)
+            number = await asyncio.to_thread(broadcast, shared, 200)
+            for _ in range(15):
+                await asyncio.to_thread(run, shared, "TRUNCATE procrastinate.procrastinate_jobs CASCADE")
+                await asyncio.sleep(0.2)
+            await until(lambda: states(shared) == {"accepted": 200})
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            await until(lambda: run(shared, done) == [("done",)])
+
+    asyncio.run(whole())
+    assert sorted(line.by) == sorted(line.handed)
+
+
+@needs_jobs
+def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, often: None) -> None:
+    """Under its lock no other worker could do that chore: a rescue ends this."""
+    line = Line()
+    run(
+        shared,
+        "SET search_path = procrastinate",
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())",
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, status, worker_id)"
+        " SELECT 'default', chore, chore, chore, 'doing', max(id) FROM procrastinate_workers,"
+        " unnest(ARRAY['expand', 'tidy']) AS chore GROUP BY chore",
+    )
+
+    async def whole() -> None:
+        async with at_work(shared, line, 2) as team:
+            await share_chores(team)
+            number = await asyncio.to_thread(broadcast, shared, 50)
+            await asyncio.sleep(0.5)
+            assert line.by == []
+            await until(lambda: states(shared) == {"accepted": 50}, 15)
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            await until(lambda: run(shared, done) == [("done",)], 15)
+            await asyncio.sleep(2)
+            stuck = (
+                "SELECT task_name FROM procrastinate.procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
+            )
+            assert run(shared, stuck) == []
+
+    asyncio.run(whole())
+
+
+@needs_jobs
+def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasts, "RANGE", 20)
+    line, expanding = Line(), []
+    real = Worker._expand
+
+    def expand(self: Worker) -> bool:
+        worked = real(self)
+        if worked:
+            expanding.append(self.owner)
+            time.sleep(0.05)
+        return worked
+
+    monkeypatch.setattr(Worker, "_expand", expand)
+
+    async def whole() -> None:
+        async with at_work(shared, line, 3) as team:
+            await share_chores(team)
+            await asyncio.to_thread(broadcast, shared, 400)
+            await until(lambda: states(shared).get("accepted") == 400)
+
+    asyncio.run(whole())
+    assert len(expanding) >= 20
+    assert len(set(expanding)) == 1
+
+
+@needs_jobs
+def test_a_chore_that_always_fails_ends_the_worker_and_one_that_fails_at_times_does_not(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "FAULTS_IN_A_ROW", 3)
+    fails, tidied = {"now": False, "always": False}, []
+
+    def put_away(tx: Any) -> None:
+        tidied.append(1)
+        fails["now"] = not fails["now"]
+        if fails["now"] or fails["always"]:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(broadcasts, "put_away_unconfirmed", put_away)
+
+    async def whole() -> None:
+        worker = Worker(shared, {}, "http://127.0.0.1")
+        running = asyncio.create_task(worker.run(asyncio.Event()))
+        await until(lambda: len(tidied) >= 6, 20)
+        assert not running.done()
+        fails["always"] = True
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(running, 20)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("harm", ["missing", "older", "not installed"])
+def test_without_usable_jobs_each_worker_does_the_chores_and_says_why(
+    shared: Database, harm: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    if harm == "missing":
+        run(shared, "DROP SCHEMA IF EXISTS procrastinate CASCADE")
+    elif harm == "older":
+        run(shared, "CREATE SCHEMA IF NOT EXISTS procrastinate", "COMMENT ON SCHEMA procrastinate IS '01.00.00_01'")
+    else:
+        real = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *more: None if name == "procrastinate" else real(name, *more)
+        )
+    if harm == "older" and importlib.util.find_spec("procrastinate") is None:
+        pytest.skip("Procrastinate is not here")
+    line = Line()
+
+    async def whole() -> None:
+        async with at_work(shared, line, 2):
+            number = await asyncio.to_thread(broadcast, shared, 20)
+            await until(lambda: states(shared) == {"accepted": 20})
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            await until(lambda: run(shared, done) == [("done",)])
+            await until(lambda: line.swept)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(whole())
+    assert "so each worker does the periodic work by itself: " in caplog.text
+
+
+@needs_jobs
+def test_an_upgrade_under_workers_that_run_disturbs_none_of_them(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line()
+
+    async def whole() -> None:
+        async with at_work(shared, line, 2) as team:
+            await share_chores(team)
+            number = await asyncio.to_thread(broadcast, shared, 200)
+            await asyncio.to_thread(run, shared, "COMMENT ON SCHEMA procrastinate IS '01.00.00_01'")
+            await asyncio.to_thread(migrate.upgrade, shared)
+            await until(lambda: states(shared) == {"accepted": 200})
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            await until(lambda: run(shared, done) == [("done",)], 30)
+            await share_chores(team)
+            made = jobs_made(shared)
+            await until(lambda: jobs_made(shared) > made)
+
+    asyncio.run(whole())
+
+
+# -- real processes ----------------------------------------------------------------------------------------------------
+
+
+class Listing(SlowTwilio):
+    """Counts how often it was asked which texts came in."""
+
+    lists = 0
+
+    def listing(self, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], int | None]:
+        self.lists += "To" in query
+        return super().listing(query)
+
+
+@needs_jobs
+@pytest.mark.processes
+def test_of_three_worker_processes_one_reads_the_list_and_the_chores_of_one_that_is_killed_go_on(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with postgres.database() as address, Listing(ACCOUNT, TOKEN) as stub:
+        db = Database(address)
+        with Jumbe(tmp_path, stub, DATABASE_URL=address) as jumbe:
+            begun = int(time.time() // 300)
+            for name in ("one", "two", "three"):
+                jumbe.spawn("worker", as_name=name)
+            jumbe.until(lambda: all(jumbe.is_up(name) for name in ("one", "two", "three")), 30, "three are up")
+            jumbe.until(lambda: stub.lists, 20, "the list is read")
+            time.sleep(3)
+            assert stub.lists <= 1 + int(time.time() // 300) - begun, "one list, not three"
+            doing = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
+            for name in ("one", "two"):
+                jumbe.until(lambda: run(db, doing) != [(0,)], 20, "a job is under way")
+                jumbe.kill(name)
+            jumbe.fill("all", PHONES[:30])
+            number = jumbe.launch("all", "Clinic on Monday")
+            done = f"SELECT state FROM broadcasts WHERE id = {number}"
+            jumbe.until(lambda: run(db, done) == [("done",)], 60, "the broadcast is done")
+            assert len({message["to"] for message in stub.sent()}) == 30 == len(stub.sent())
+            _, took_s = jumbe.terminate("three", 30)
+            assert took_s < 10
