@@ -11,8 +11,9 @@ from bot.health import examine
 from storage import jobs, migrate, schema
 from storage.database import Database
 from storage.errors import Misconfigured
+from tests.parts import needs
 
-pytest.importorskip("procrastinate", reason="Procrastinate is not here: pip install 'jumbe[postgres]'")
+needs("procrastinate", "pip install 'jumbe[postgres]'")
 pytestmark = pytest.mark.only("postgresql")
 
 
