@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, fence, messages, workers
+from storage import audit, evidence, fence, messages, pace, workers
 from storage.console import count_of, verified
 from storage.database import Database, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
@@ -88,9 +88,10 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
         kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
-        paused = messages.paused(tx)
+        paused, numbers = pace.paused(tx), pace.paused_senders(tx)
+        slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
-        doubt = messages.in_doubt(tx)
+        doubt, gone = messages.in_doubt(tx), evidence.gone(tx)
         restoration, held = restored(tx), fence.holding(tx)
     found = audit.verify(db.reading)
     if engine is not None:
@@ -101,7 +102,9 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     yield "stamp", True, kind
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
-    yield _paused(paused)
+    yield _paused(paused, numbers)
+    if slowed:
+        yield _slowed(slowed, db.clock())
     yield _leaving(waiting, {gateway.name for gateway in paused})
     told = (
         f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}. The gateway is"
@@ -110,6 +113,11 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         if doubt.many
         else "no message is in doubt"
     )
+    for row in gone:
+        told += (
+            f". {_messages(row.many)} of them went by {row.gateway}, which is not in the settings any more: look at its own"
+            " list, or set it up again, and its receipts count"
+        )
     yield "unknown", doubt.many == 0, told
     if restoration is not None:
         yield _fence(*restoration, held)
@@ -178,9 +186,20 @@ def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
-    """The line about gateways at which everything waits."""
+def _slowed(gateways: list[Row[Any]], now: datetime) -> tuple[str, bool, str]:
+    """The line about gateways that asked for less: well, because it mends itself."""
+    told = [f"{g.name} asked for less and goes at {pace.speed(g, now):.0%} of its rate" for g in gateways]
+    return "speed", True, "; ".join(told) + "; that doubles each minute"
+
+
+def _paused(gateways: list[Row[Any]], numbers: list[Row[Any]]) -> tuple[str, bool, str]:
+    """The line about gateways at which everything waits, and about our numbers that do not send."""
     told = [f"{g.name} is paused until {until(g.paused_until)}: {g.paused_because}" for g in gateways]
+    told += [
+        f"our number {n.number} at {n.gateway} is paused until {until(n.paused_until)}, and the others send:"
+        f" {n.paused_because}"
+        for n in numbers
+    ]
     if not told:
         return "paused", True, "no gateway is paused"
     return (
@@ -192,4 +211,4 @@ def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
 
 def until(paused_until: datetime) -> str:
     """Until when a gateway is paused."""
-    return "somebody lets it go on" if paused_until >= messages.UNTIL_RESUMED else _minute(paused_until)
+    return "somebody lets it go on" if paused_until >= pace.UNTIL_RESUMED else _minute(paused_until)

@@ -25,6 +25,7 @@ from storage.evidence import Question
 log = logging.getLogger(__name__)
 
 LOOK = timedelta(seconds=1)
+LOOK_FOR_GONE = timedelta(minutes=1)
 AT_ONCE = 4
 """Questions under way to one gateway; they share its connections with what is being sent."""
 
@@ -53,6 +54,7 @@ class Reconciler:
         self._swept: deque[tuple[str, list[Inbound], datetime]] = deque()
         self._next_sweep: dict[str, datetime] = {}
         self._looked = EVER
+        self._looked_for_gone = EVER
 
     @property
     def under_way(self) -> list[asyncio.Task[None]]:
@@ -75,6 +77,9 @@ class Reconciler:
                 if gateway.capabilities.lists_inbound:
                     await self._begin_sweep(name, gateway, now)
                 await self._begin_asking(name, gateway)
+        if now - self._looked_for_gone >= LOOK_FOR_GONE:
+            self._looked_for_gone = now
+            worked = bool(await self._in_thread(self._leave_gone)) or worked
         return worked
 
     async def finish(self) -> None:
@@ -113,6 +118,15 @@ class Reconciler:
         # Taken away only now: what could not be written is written in the next turn, and calls go on adding meanwhile.
         del self._answers[: len(answers)]
         return len(answers)
+
+    def _leave_gone(self) -> int:
+        """To a person what is in doubt at a gateway that the settings have no more."""
+        with self.db.transaction() as tx:
+            left = evidence.leave_gone(tx, self.gateways)
+            if left:
+                log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)
+                tell_leads(tx)
+        return left
 
     # -- what came in --------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
 from storage.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
-from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules
+from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
@@ -267,6 +267,11 @@ class Settings:
             gateways=frozenset(names),
             routes=tuple(self.routes.items()),
             rates=self.rates,
+            senders={
+                name: Senders(gateway.senders, gateway.sender_rate_per_s)
+                for name, gateway in self.gateways.items()
+                if gateway.senders
+            },
             failover=self.failover,
             health_words=self.health_words,
             digest=self.digest,

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bot import health
 from bot.cli import main
-from storage import messages, schema, workers
+from storage import messages, pace, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
 
@@ -23,7 +23,7 @@ def said(db: Database) -> dict[str, tuple[bool, str]]:
 def test_the_doctor_says_which_gateway_is_paused_why_and_until_when(db: Database, clock: Any) -> None:
     assert said(db)["paused"] == (True, "no gateway is paused")
     with db.transaction() as tx:
-        messages.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
+        pace.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
     well, sentence = said(db)["paused"]
     assert not well
     assert "twilio is paused until 2026-11-03 10:05 UTC: a wrong token (20003)" in sentence
@@ -73,7 +73,7 @@ def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: A
 def test_the_doctor_does_not_look_for_a_network_fault_where_the_gateway_is_paused(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
         messages.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
-        messages.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
+        pace.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
     clock.advance(minutes=3)
     assert said(db)["queue"] == (True, "what is due leaves")
     assert not said(db)["paused"][0]
