@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, evidence, fence, messages, pace, workers
+from storage import audit, backups, evidence, fence, messages, pace, workers
 from storage.console import count_of, verified
-from storage.database import Database, is_rehearsal, restored, server, sqlite_is_safe
+from storage.database import Database, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
 LOW_DISK = 256 * 1024 * 1024
@@ -35,6 +35,15 @@ def blueprint(db: Database) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         faults = unready(db)
         return jsonify(ready=not faults, faults=faults), 503 if faults else 200
+
+    @pages.get("/knows/<owner>")
+    def knows(owner: str) -> tuple[Response, int]:
+        """Whether a worker of this name is at work on this database: by this it sees whether we are its own."""
+        try:
+            with db.reading() as tx:
+                return jsonify(knows=workers.is_known(tx, owner)), 200
+        except (DBAPIError, PoolTimeout):
+            return jsonify(), 503
 
     @pages.get("/metrics")
     def metrics() -> Response:
@@ -87,12 +96,14 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         states = messages.count_states(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
-        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
+        is_rehearsal_ = is_rehearsal(tx)
+        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal_ else "a database for real use"
         paused, numbers = pace.paused(tx), pace.paused_senders(tx)
         slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
         doubt, gone = messages.in_doubt(tx), evidence.gone(tx)
         restoration, held = restored(tx), fence.holding(tx)
+        last, made_at = backups.last_made(tx), born(tx)
     found = audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
@@ -103,6 +114,8 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
     yield _paused(paused, numbers)
+    if not is_rehearsal_:
+        yield _backup(last, made_at, db.clock(), db.rules.backup_h)
     if slowed:
         yield _slowed(slowed, db.clock())
     yield _leaving(waiting, {gateway.name for gateway in paused})
@@ -166,6 +179,21 @@ def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]
             due = "is due and does not leave" if row.many == 1 else "are due and none leaves"
             told.append(f"{some}{due}: see that a worker runs with this gateway set. They wait in the queue")
     return ("queue", False, "; ".join(told)) if told else ("queue", True, "what is due leaves")
+
+
+def _backup(last: datetime | None, born: datetime, now: datetime, hours: int) -> tuple[str, bool, str]:
+    """The line about the age of the last backup that was verified."""
+    nightly = "'jumbe backup --to FILE' each night, FILE on another disk; 'jumbe restore FILE --check' tries it"
+    if hours == 0:
+        return "backup", True, "not looked after here (JUMBE_BACKUP_H is 0)"
+    if last is None:
+        well = now - born < timedelta(hours=hours)
+        return "backup", well, f"none was ever made: run {nightly}. JUMBE_BACKUP_H=0 where something else makes them"
+    age = now - last
+    told = f"the last one was made and verified {_minute(last)}, {int(age.total_seconds() // 3600)} h ago"
+    if age > timedelta(hours=hours):
+        return "backup", False, f"{told}, more than {hours}: run {nightly}"
+    return "backup", True, told
 
 
 def _fence(backed_up_at: datetime, restored_at: datetime, held: dict[str, int]) -> tuple[str, bool, str]:

@@ -28,6 +28,7 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
+from bot.twins import Watch
 from storage import broadcasts, messages, pace, workers
 from storage.audit import Actor
 from storage.database import Database
@@ -68,7 +69,13 @@ class Worker:
     """One worker on one database; `owner` is a fresh name, so that its leases are told from a dead one's."""
 
     def __init__(
-        self, db: Database, gateways: Mapping[str, Gateway], public_url: str, *, spool: str | None = None
+        self,
+        db: Database,
+        gateways: Mapping[str, Gateway],
+        public_url: str,
+        *,
+        spool: str | None = None,
+        watches: bool = False,
     ) -> None:
         self.db = db
         self.gateways = gateways
@@ -77,6 +84,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "database")
         self._spool = spool_of(db, spool)
         self._reconciler = Reconciler(db, gateways, self._in_thread)
+        self._watch = Watch(db, gateways, public_url, self.owner, self._in_thread) if watches else None
         self._breakers = {name: Breaker() for name in gateways}
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
@@ -90,12 +98,19 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
         await self._in_thread(self.start)
+        watching = None
+        if self._watch is not None:
+            await self._watch.look()  # before anything leaves
+            watching = asyncio.create_task(self._watch.run(stop))
         try:
             while not stop.is_set():
                 worked = await self._turn_safely()
                 if not worked:
                     await self._wait(stop)
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await self.finish()
 
     def start(self) -> None:

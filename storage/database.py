@@ -254,6 +254,12 @@ def restored(tx: Transaction) -> tuple[datetime, datetime] | None:
     return None if row is None or row.restored_at is None else (row.backed_up_at, row.restored_at)
 
 
+def born(tx: Transaction) -> datetime:
+    """When this database was made."""
+    at: datetime = tx.execute(select(schema.programme.c.created_at)).scalar_one()
+    return at
+
+
 def server(tx: Transaction) -> tuple[str, bool]:
     """Which PostgreSQL this is, and whether what it has committed survives a power cut."""
     version = str(tx.scalar(text("SHOW server_version"))).split()[0]

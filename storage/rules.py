@@ -36,7 +36,7 @@ class Rules:
     with their gateways, the longest first; `rates` are messages per second; `failover` says which gateway takes over what
     another certainly did not send; `senders` are our numbers at gateways that have several.  `add_only_own` keeps supervisors
     and helpers to the people who are in their groups already.  `resend_absent` are the kinds of message that go again
-    once the gateway has shown twice that it never had them.
+    once the gateway has shown twice that it never had them.  A backup older than `backup_h` hours is complained about; 0: none is.
     """
 
     name: str = "the programme"
@@ -59,3 +59,4 @@ class Rules:
     digest: bool = True
     add_only_own: bool = False
     resend_absent: frozenset[str] = RESEND_ABSENT
+    backup_h: int = 26

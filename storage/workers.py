@@ -29,6 +29,14 @@ def forget(tx: Transaction) -> None:
     tx.execute(delete(workers))
 
 
+def is_known(tx: Transaction, owner: str) -> bool:
+    """Whether a worker of this name was heard of here within twenty seconds."""
+    return (
+        tx.scalar(select(workers.c.owner).where(workers.c.owner == owner, workers.c.seen_at > tx.now - FRESH))
+        is not None
+    )
+
+
 def last_seen(tx: Transaction) -> datetime | None:
     """When a worker was last heard of."""
     return tx.execute(select(func.max(workers.c.seen_at))).scalar()

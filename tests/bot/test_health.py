@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -160,3 +161,41 @@ def test_the_doctor_tells_whom_the_gateway_is_asked_about_from_those_left_to_a_p
     sentence = said(db)["unknown"][1]
     assert "asked about 1 " in sentence
     assert "decides about 2 " in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (
+            "TWILIO_AUTHTOKEN",
+            "x",
+            "TWILIO_AUTHTOKEN is no setting of Jumbe, perhaps you mean TWILIO_AUTH_TOKEN: it is not read",
+        ),
+        ("TWILIO_WORKSPACE", "x", "TWILIO_WORKSPACE is no setting of Jumbe: it is not read"),
+        (
+            "JUMBE_LANGUAGE",
+            "sw-KE",
+            "JUMBE_LANGUAGE is 'sw-KE', in which the bot has no sentences: it answers in English;",
+        ),
+        ("JUMBE_LANGUAGE", "es-MX", None),
+        ("TWILIO_RATE", "2", None),
+    ],
+)
+def test_what_is_set_and_does_nothing_is_said(
+    db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    told: str | None,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{db.file}")
+    monkeypatch.delenv("TWILIO_SPEC", raising=False)
+    monkeypatch.setenv(name, value)
+    db.close()
+    assert main(["doctor", "--json"]) == 1  # a database nobody works on
+    said = {line["about"]: line["says"] for line in json.loads(capsys.readouterr().out)}
+    assert said.get("settings", "").startswith(told) if told else "settings" not in said
+    assert main(["settings"]) == 0
+    shown = capsys.readouterr().err
+    assert f"jumbe: {told}" in shown if told else shown == ""

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("gateway", "number", name="pk_senders"),
         comment="The rate of each of our numbers, where a gateway has several, and why one is paused.",
     )
+    op.execute("UPDATE programme SET restore_told_at = restored_at")  # of one long ago nobody is told now
 
 
 def downgrade() -> None:
