@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ def blueprint(db: Database) -> Blueprint:
         faults = unready(db)
         return jsonify(ready=not faults, faults=faults), 503 if faults else 200
 
-    @pages.get("/knows/<owner>")
-    def knows(owner: str) -> tuple[Response, int]:
-        """Whether a worker of this name is at work on this database: by this it sees whether we are its own."""
+    @pages.get("/knows/<owner>/<int(max=9999999999):at>")
+    def knows(owner: str, at: int) -> tuple[Response, int]:
+        """Whether a worker of this name wrote here since a second of its clock: by this it sees whether we are its own."""
         try:
             with db.reading() as tx:
-                return jsonify(knows=workers.is_known(tx, owner)), 200
+                return jsonify(knows=workers.is_known(tx, owner, datetime.fromtimestamp(at, UTC))), 200
         except (DBAPIError, PoolTimeout):
             return jsonify(), 503
 

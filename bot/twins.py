@@ -1,7 +1,7 @@
 """Whether another copy of this programme answers at our address: a restored clone, or a copy of a whole machine.
 
 Two copies with one account would each send what is queued in it, and each answer what comes in.  Every worker writes its name,
-fresh at each start, into its own database; so it asks the web process at PUBLIC_URL whether that name is known there.  A web
+fresh at each start, and a sign of life into its own database; so it asks the web process at PUBLIC_URL whether it reads both.  A web
 process on the same database knows it, however many there are; one on another database does not, and then this is the copy
 that the gateways do not call: it sends nothing until it is known there.  A copy that was given another PUBLIC_URL is not
 noticed so.
@@ -14,11 +14,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
 
-from storage import pace
+from storage import pace, workers
 from storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Watch:
     ) -> None:
         self.db = db
         self.gateways = tuple(gateways)
+        self.owner = owner
         self.url = f"{public_url}/knows/{owner}"
         self._in_thread = in_thread
 
@@ -59,33 +61,43 @@ class Watch:
 
     async def look(self) -> bool | None:
         """Ask once, and once more where we are not known; hold everything back if we are not.  None: nobody can tell."""
-        known = await self._is_known()
-        if known is False:
-            await asyncio.sleep(AGAIN_S)
-            known = await self._is_known()
         try:
+            known = await self._is_known()
+            if known is False:
+                await asyncio.sleep(AGAIN_S)
+                known = await self._is_known()
             if known is False:
                 log.error("nothing is sent: %s", BECAUSE)
                 await self._in_thread(self._hold)
             elif known:
                 await self._in_thread(self._let_go)
         except Exception as fault:  # noqa: BLE001  the next look is in a minute
-            log.error("the look for another copy could not be written down: %s", type(fault).__name__)
+            log.error("the look for another copy came to nothing: %s", type(fault).__name__)
+            return None
         return known
 
     async def _is_known(self) -> bool | None:
-        """What the web process at our address says; None for anything but its clear answer."""
+        """What the web process at our address says; None for anything but its clear answer.
+
+        A sign of life is written first, and must be there: an old copy of our database knows our name, and not that.
+        """
+        written_at = int((await self._in_thread(self._beat)).timestamp())
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.get(self.url, allow_redirects=False) as response,
+                session.get(f"{self.url}/{written_at}", allow_redirects=False) as response,
             ):
                 said = json.loads(await response.content.read(LARGEST)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
             return None
         known = said.get("knows") if isinstance(said, dict) else None
         return known if isinstance(known, bool) else None
+
+    def _beat(self) -> datetime:
+        with self.db.transaction() as tx:
+            workers.beat(tx, self.owner)
+            return tx.now
 
     def _hold(self) -> None:
         with self.db.transaction() as tx:

@@ -18,7 +18,7 @@ from bot import health, twins
 from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
 from bot.twins import BECAUSE
 from bot.worker import Worker
-from storage import messages, pace
+from storage import messages, pace, workers
 from storage.database import Database
 from tests.rehearsal import Silent
 
@@ -142,10 +142,10 @@ def test_a_clone_that_takes_the_place_of_the_first_goes_on_by_itself(db: Databas
     behind = {"db": second(db)}
     app = Flask(__name__, static_folder=None)
 
-    @app.get("/knows/<owner>")
-    def knows(owner: str) -> Response:
+    @app.get("/knows/<owner>/<at>")
+    def knows(owner: str, at: str) -> Response:
         with web(behind["db"]).test_client() as client:
-            answer = client.get(f"/knows/{owner}")
+            answer = client.get(f"/knows/{owner}/{at}")
             return Response(answer.data, answer.status_code, content_type=answer.content_type)
 
     looked = second(clone)
@@ -166,9 +166,9 @@ def test_a_clone_that_takes_the_place_of_the_first_goes_on_by_itself(db: Databas
 def test_where_nobody_can_tell_a_worker_sends(db: Database, clone: Database, answer: str) -> None:
     app = Flask(__name__, static_folder=None)
 
-    @app.get("/knows/<owner>")
-    def knows(owner: str) -> Any:
-        del owner
+    @app.get("/knows/<owner>/<at>")
+    def knows(owner: str, at: str) -> Any:
+        del owner, at
         return {
             "older": ("", 404), "strange": ("<html>", 200), "busy": ('{"knows": false}', 503),
             "redirect": ('{"knows": false}', 302),
@@ -194,3 +194,15 @@ def test_a_pause_for_another_reason_is_not_lifted_by_the_look(db: Database, clon
     with served(web(second(db))) as url:
         work(db, url, until=stopped)
     assert why(db) == ["a wrong token (20003)"]
+
+
+def test_a_copy_made_while_a_worker_was_at_work_knows_its_name_and_not_that_it_lives(db: Database, clock: Any) -> None:
+    """And the clock of whoever is asked does not count: two machines may be minutes apart."""
+    with db.transaction() as tx:
+        workers.beat(tx, "7-abcd")
+    then, now = int(clock.now.timestamp()), int(clock.advance(minutes=9).timestamp())
+    with web(db).test_client() as client:
+        assert client.get(f"/knows/7-abcd/{then}").json == {"knows": True}
+        assert client.get(f"/knows/7-abcd/{now}").json == {"knows": False}
+        assert client.get(f"/knows/8-abcd/{then}").json == {"knows": False}
+        assert client.get("/knows/7-abcd/x").status_code == 404
