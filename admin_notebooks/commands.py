@@ -59,7 +59,8 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
             read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
 
         def plan_it(tx: Transaction) -> Plan:
-            return imports.plan_cases(tx, read)
+            plan = imports.plan_cases(tx, read)
+            return plan if only_plan else imports.make_ready(tx, plan)
 
         def apply_it(tx: Transaction, plan: Plan) -> Plan:
             return imports.apply_cases(tx, read, planned=plan, by=_by_sheet(file, sheet))

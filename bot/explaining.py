@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations, people, routes, schedules
+from storage import broadcasts, evidence, exports, lives, messages, operations, pace, people, routes, schedules
 from storage.console import people_of
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import KINDS, MEANINGS, UNTIL_RESUMED
+from storage.messages import KINDS, MEANINGS
+from storage.pace import UNTIL_RESUMED
 
 Step = dict[str, Any]
 
@@ -366,11 +367,13 @@ class _Life:
             )
         if row.state == "unresolved" and row.reason == "absent":
             return ". It is not sent again by itself; tell it again if it is still wanted"
+        if row.state == "unresolved" and row.reason == "gateway-gone":
+            return f". Look at the own list of {row.gateway}, or ask the person; set up again, its late receipt still settles it"
         if row.state == "unresolved":
             return ". Ask the person, or look at the gateway's own list; a late receipt still settles it"
         if row.state != "queued":
             return ""
-        pause = next((gateway for gateway in messages.paused(self.tx) if gateway.name == row.gateway), None)
+        pause = next((gateway for gateway in pace.paused(self.tx) if gateway.name == row.gateway), None)
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"

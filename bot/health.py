@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, fence, jobs, messages, workers
+from storage import audit, backups, evidence, fence, jobs, messages, pace, workers
 from storage.console import count_of, verified
-from storage.database import Database, is_rehearsal, restored, server, sqlite_is_safe
+from storage.database import Database, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
 LOW_DISK = 256 * 1024 * 1024
@@ -36,6 +36,15 @@ def blueprint(db: Database) -> Blueprint:
         faults = unready(db)
         told = [] if faults else warnings(db)
         return jsonify(ready=not faults, faults=faults, warnings=told), 503 if faults else 200
+
+    @pages.get("/knows/<owner>/<int(max=9999999999):at>")
+    def knows(owner: str, at: int) -> tuple[Response, int]:
+        """Whether a worker of this name wrote here since a second of its clock: by this it sees whether we are its own."""
+        try:
+            with db.reading() as tx:
+                return jsonify(knows=workers.is_known(tx, owner, datetime.fromtimestamp(at, UTC))), 200
+        except (DBAPIError, PoolTimeout):
+            return jsonify(), 503
 
     @pages.get("/metrics")
     def metrics() -> Response:
@@ -100,12 +109,15 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         states = messages.count_states(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
-        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal(tx) else "a database for real use"
-        paused = messages.paused(tx)
+        is_rehearsal_ = is_rehearsal(tx)
+        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal_ else "a database for real use"
+        paused, numbers = pace.paused(tx), pace.paused_senders(tx)
+        slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
-        doubt = messages.in_doubt(tx)
+        doubt, gone = messages.in_doubt(tx), evidence.gone(tx)
         restoration, held = restored(tx), fence.holding(tx)
         shared = None if db.is_sqlite else jobs.state(tx)
+        last, made_at = backups.last_made(tx), born(tx)
     found = audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
@@ -117,16 +129,13 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     yield "stamp", True, kind
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
-    yield _paused(paused)
+    yield _paused(paused, numbers)
+    if not is_rehearsal_:
+        yield _backup(last, made_at, db.clock(), db.rules.backup_h)
+    if slowed:
+        yield _slowed(slowed, db.clock())
     yield _leaving(waiting, {gateway.name for gateway in paused})
-    told = (
-        f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}. The gateway is"
-        f" asked about {states.get('unknown', 0)} ('jumbe messages list --state unknown'); a person decides about"
-        f" {states.get('unresolved', 0)} ('jumbe messages list --state unresolved'). None is ever sent again without proof"
-        if doubt.many
-        else "no message is in doubt"
-    )
-    yield "unknown", doubt.many == 0, told
+    yield _doubt(doubt, gone, states)
     if restoration is not None:
         yield _fence(*restoration, held)
     aside = states.get("set_aside", 0)
@@ -136,6 +145,23 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     if db.file is not None:
         free = shutil.disk_usage(Path(db.file).resolve().parent).free
         yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
+
+
+def _doubt(doubt: Row[Any], gone: Sequence[Row[Any]], states: Mapping[str, int]) -> tuple[str, bool, str]:
+    """The line about what may or may not have been sent."""
+    told = (
+        f"{_messages(doubt.many)} may or may not have been sent, the oldest since {_minute(doubt.since)}. The gateway is"
+        f" asked about {states.get('unknown', 0)} ('jumbe messages list --state unknown'); a person decides about"
+        f" {states.get('unresolved', 0)} ('jumbe messages list --state unresolved'). None is ever sent again without proof"
+        if doubt.many
+        else "no message is in doubt"
+    )
+    for row in gone:
+        told += (
+            f". {_messages(row.many)} of them went by {row.gateway}, which is not in the settings any more: look at its own"
+            " list, or set it up again, and its receipts count"
+        )
+    return "unknown", doubt.many == 0, told
 
 
 def spooled(spool: Spool) -> tuple[str, bool, str]:
@@ -176,6 +202,21 @@ def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]
     return ("queue", False, "; ".join(told)) if told else ("queue", True, "what is due leaves")
 
 
+def _backup(last: datetime | None, born: datetime, now: datetime, hours: int) -> tuple[str, bool, str]:
+    """The line about the age of the last backup that was verified."""
+    nightly = "'jumbe backup --to FILE' each night, FILE on another disk; 'jumbe restore FILE --check' tries it"
+    if hours == 0:
+        return "backup", True, "not looked after here (JUMBE_BACKUP_H is 0)"
+    if last is None:
+        well = now - born < timedelta(hours=hours)
+        return "backup", well, f"none was ever made: run {nightly}. JUMBE_BACKUP_H=0 where something else makes them"
+    age = now - last
+    told = f"the last one was made and verified {_minute(last)}, {int(age.total_seconds() // 3600)} h ago"
+    if age > timedelta(hours=hours):
+        return "backup", False, f"{told}, more than {hours}: run {nightly}"
+    return "backup", True, told
+
+
 def _fence(backed_up_at: datetime, restored_at: datetime, held: dict[str, int]) -> tuple[str, bool, str]:
     """The line about what a restore holds back."""
     asked, undecided, texts = held.get("unknown", 0), held.get("unresolved", 0), held["texts"]
@@ -194,9 +235,20 @@ def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
-    """The line about gateways at which everything waits."""
+def _slowed(gateways: list[Row[Any]], now: datetime) -> tuple[str, bool, str]:
+    """The line about gateways that asked for less: well, because it mends itself."""
+    told = [f"{g.name} asked for less and goes at {pace.speed(g, now):.0%} of its rate" for g in gateways]
+    return "speed", True, "; ".join(told) + "; that doubles each minute"
+
+
+def _paused(gateways: list[Row[Any]], numbers: list[Row[Any]]) -> tuple[str, bool, str]:
+    """The line about gateways at which everything waits, and about our numbers that do not send."""
     told = [f"{g.name} is paused until {until(g.paused_until)}: {g.paused_because}" for g in gateways]
+    told += [
+        f"our number {n.number} at {n.gateway} is paused until {until(n.paused_until)}, and the others send:"
+        f" {n.paused_because}"
+        for n in numbers
+    ]
     if not told:
         return "paused", True, "no gateway is paused"
     return (
@@ -208,4 +260,4 @@ def _paused(gateways: list[Row[Any]]) -> tuple[str, bool, str]:
 
 def until(paused_until: datetime) -> str:
     """Until when a gateway is paused."""
-    return "somebody lets it go on" if paused_until >= messages.UNTIL_RESUMED else _minute(paused_until)
+    return "somebody lets it go on" if paused_until >= pace.UNTIL_RESUMED else _minute(paused_until)

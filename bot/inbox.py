@@ -40,7 +40,7 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
     with db.transaction() as tx:
         row = messages.record_inbound(
             tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
-            told=text.opt_out, answered=text.answered, sent_at=text.sent_at,
+            told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
         )  # fmt: skip
         if row is None:
             return False

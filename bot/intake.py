@@ -10,16 +10,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 
 from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
 from bot.spool import OUTAGES, Kept, Spool
-from storage import messages
+from storage import messages, pace
 from storage.audit import Actor
-from storage.database import Database
+from storage.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -95,19 +96,31 @@ def _each(what: list[T], act: Callable[[T], object]) -> None:
 
 
 def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
+    which: dict[str, Any] = {
+        "gateway": gateway,
+        "message_id": receipt.message_id,
+        "gateway_id": receipt.gateway_id,
+        "attempt_id": receipt.attempt_id,
+    }
     with db.transaction(in_turn=receipt.opted_out) as tx:
-        moved = messages.receive_receipt(
-            tx,
-            gateway=gateway,
-            message_id=receipt.message_id,
-            gateway_id=receipt.gateway_id,
-            state=receipt.state,
-            word=receipt.word,
-            code=receipt.code,
-        )
-        # Only of our own message: after a restore the same number may stand for a text to another person.
-        if receipt.opted_out and messages.is_ours(
-            tx, gateway=gateway, message_id=receipt.message_id, gateway_id=receipt.gateway_id
-        ):
-            messages.note_opt_out(tx, receipt.message_id, by=Actor("gateway", None, f"receipt of {receipt.message_id}"))
+        moved = messages.receive_receipt(tx, **which, state=receipt.state, word=receipt.word, code=receipt.code)
+        if receipt.opted_out or receipt.trouble is not None:
+            # Only of our own message: after a restore the same number may stand for a text to another person.
+            _act_on(tx, messages.of_receipt(tx, **which), receipt, moved=moved)
     return moved
+
+
+def _act_on(tx: Transaction, message: Row[Any] | None, receipt: Receipt, *, moved: bool) -> None:
+    """What a receipt means beyond its message: its recipient told the gateway to stop, or it holds up what comes after."""
+    if message is None:
+        return
+    if receipt.opted_out:
+        messages.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
+    if receipt.trouble is not None and moved:
+        because = f"{receipt.trouble.reason} ({receipt.code})"
+        whole = receipt.trouble.scope == "gateway"
+        left_at = message.handed_over_at
+        own_number = None if whole else message.own_number
+        until = pace.hold_up(tx, message.gateway, own_number, receipt.trouble.hold, because, left_at=left_at)
+        if until is not None:
+            log.error("gateway %s holds back, by a receipt: %s", message.gateway, because)

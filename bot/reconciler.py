@@ -13,18 +13,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bot import inbox
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
 from bot.replies import sentences
 from bot.spool import OUTAGES
-from storage import consent, evidence, messages, people
+from storage import consent, evidence, fence, messages, people
 from storage.database import Database, Transaction
 from storage.evidence import Question
 
 log = logging.getLogger(__name__)
 
 LOOK = timedelta(seconds=1)
+ONCE_A_MINUTE = timedelta(minutes=1)
 AT_ONCE = 4
 """Questions under way to one gateway; they share its connections with what is being sent."""
 
@@ -54,6 +56,7 @@ class Reconciler:
         self._next_sweep: dict[str, datetime] = {}
         self._unread: set[str] = set()
         self._looked = EVER
+        self._minute = EVER
 
     @property
     def under_way(self) -> list[asyncio.Task[None]]:
@@ -81,6 +84,9 @@ class Reconciler:
                     await self._begin_sweep(name, now)
             if looks:
                 await self.ask()
+        if now - self._minute >= ONCE_A_MINUTE:
+            self._minute = now
+            worked = bool(await self._in_thread(self._once_a_minute)) or worked
         return worked
 
     async def ask(self) -> None:
@@ -132,6 +138,16 @@ class Reconciler:
         # Taken away only now: what could not be written is written in the next turn, and calls go on adding meanwhile.
         del self._answers[: len(answers)]
         return len(answers)
+
+    def _once_a_minute(self) -> int:
+        """To a person what is in doubt at a gateway that the settings have no more; to the leads that there was a restore."""
+        with self.db.transaction() as tx:
+            told = tell_of_restore(tx)
+            left = evidence.leave_gone(tx, self.gateways)
+            if left:
+                log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)
+                tell_leads(tx)
+        return left + told
 
     # -- what came in --------------------------------------------------------------------------------------------------
 
@@ -238,4 +254,24 @@ def tell_leads(tx: Transaction) -> int:
                     said = sentences(lead.language_code or tx.rules.language)
                     text = said.say(("unresolved-notice", {"number": row.id, "count": row.many}))
                     messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+    return told
+
+
+def tell_of_restore(tx: Transaction) -> int:
+    """Tell the leads, once, that the programme went back to a backup; returns how many were told.
+
+    The text is queued after the restore, so the fence holds it not: it leaves with the first worker.
+    """
+    since = fence.untold(tx)
+    if since is None or not fence.told(tx):
+        return 0
+    doubtful = fence.holding(tx).get("unknown", 0)
+    told = 0
+    for lead in people.leads(tx):
+        if consent.may_text(tx, lead.phone):
+            said = sentences(lead.language_code or tx.rules.language)
+            at = since.astimezone(ZoneInfo(tx.rules.time_zone))
+            values = {"time": said.date(at), "count": doubtful}
+            messages.queue(tx, lead.phone, said.say(("restore-notice", values)), "notice", person_id=lead.id)
+            told += 1
     return told

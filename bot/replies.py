@@ -28,6 +28,11 @@ TODAY, TOMORROW = -1, -2
 FOLDER = Path(__file__).parent / "locales"
 
 
+def languages() -> tuple[str, ...]:
+    """The languages in which the bot answers."""
+    return tuple(sorted(file.stem for file in FOLDER.glob("*.toml")))
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """A list that may be cut from its end; how many were cut is always said."""

@@ -31,13 +31,15 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
+from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
-from storage import broadcasts, messages, trials, workers
+from storage import broadcasts, messages, pace, trials, workers
 from storage.audit import Actor
 from storage.database import Database, Transaction
 from storage.errors import Misconfigured
 from storage.messages import HandOver, Settled
+from storage.pace import Hold
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,13 @@ class Worker:
     """One worker on one database; `owner` is a fresh name, so that its leases are told from a dead one's."""
 
     def __init__(
-        self, db: Database, gateways: Mapping[str, Gateway], public_url: str, *, spool: str | None = None
+        self,
+        db: Database,
+        gateways: Mapping[str, Gateway],
+        public_url: str,
+        *,
+        spool: str | None = None,
+        watches: bool = False,
     ) -> None:
         self.db = db
         self.gateways = gateways
@@ -88,6 +96,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "database")
         self._spool = spool_of(db, spool)
         self._reconciler = Reconciler(db, gateways, self._in_thread)
+        self._watch = Watch(db, gateways, public_url, self.owner, self._in_thread) if watches else None
         self._breakers = {name: Breaker() for name in gateways}
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
@@ -113,6 +122,10 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
         await self._in_thread(self.start)
+        watching = None
+        if self._watch is not None:
+            await self._watch.look()  # before anything leaves
+            watching = asyncio.create_task(self._watch.run(stop))
         wakeups = self._wakeups.start() if self._wakeups else None
         try:
             while not stop.is_set():
@@ -124,6 +137,9 @@ class Worker:
             if wakeups:
                 wakeups.cancel()
                 await asyncio.wait([wakeups], timeout=2 * WAKEUPS_STOP_S)
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await self.finish()
 
     def start(self) -> None:
@@ -131,7 +147,7 @@ class Worker:
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
             # Whoever restarts a worker has mended something, a token perhaps.
-            messages.resume(tx)
+            pace.resume(tx)
             others = self.owner if self.db.is_sqlite else None
             back, doubtful = messages.end_leases(tx, of_others_than=others)
         if back or doubtful:
@@ -285,14 +301,19 @@ class Worker:
             return [], 0
         # A second's worth: what is claimed waits under a lease, and a reply to its phone would have to wait behind it.
         worth = max(1, min(BATCH, round(gateway.rate_per_s)))
-        if not self._claimed[name]:
+        several = name in self.db.rules.senders
+        if several:
+            # Many may wait for the token of one number while another's is free: enough of each must be at hand.
+            worth = min(BATCH, 16 * worth)
+        room = worth - len(self._claimed[name]) if several else 0
+        if not self._claimed[name] or room > 0:
             with self.db.reading() as tx:
-                if not messages.is_due(tx, name):
+                if not messages.is_due(tx, name) and not self._claimed[name]:
                     return [], 0
             # Where the gate turns many away, ten thousand that expired or meet the night would take hours by the rate.
-            at_most = BATCH if name in self._turned_away else worth
+            at_most = BATCH if name in self._turned_away else room or worth
             with self.db.transaction(in_turn=False) as tx:
-                self._claimed[name] = messages.claim(tx, name, self.owner, at_most)
+                self._claimed[name] = messages.claim(tx, name, self.owner, at_most) + self._claimed[name]
         going, rest = self._claimed[name][:free], self._claimed[name][free:]
         if not going:
             return [], 0
@@ -308,7 +329,7 @@ class Worker:
             if allowed == 1 and leaving:
                 self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
                 trials.begin(tx, name, self._trials[name])
-            held = waiting + rest
+            held = rest + waiting if several else waiting + rest
             if waiting:
                 messages.release(tx, held[worth:], self.owner)
                 held = held[:worth]
@@ -320,7 +341,10 @@ class Worker:
             self._turned_away.discard(name)
         if waiting:
             # The bucket is empty: asking again before a token can be there would only take the writer's turn.
-            self._no_token_before[name] = self.db.clock() + timedelta(seconds=1 / gateway.rate_per_s)
+            next_s = 1 / gateway.rate_per_s
+            if several:
+                next_s = min(next_s, LOOK_S)  # each number's comes at its own time
+            self._no_token_before[name] = self.db.clock() + timedelta(seconds=next_s)
         return leaving, turned_away
 
     def _allowed(self, tx: Transaction, name: str) -> int:
@@ -340,10 +364,8 @@ class Worker:
         batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
         if not batch:
             return False
-        paused = {
-            gateway.name for gateway, _, result in batch if isinstance(result, NotSent) and result.scope in _PAUSES
-        }
-        audited = paused or any(isinstance(result, NotSent) and result.scope == "opted_out" for _, _, result in batch)
+        paused: set[str] = set()
+        audited = any(isinstance(result, NotSent) and result.scope in (*_PAUSES, "opted_out") for _, _, result in batch)
         recovered = {name: until for name, until in self._trials.items() if not self._breakers[name].is_trying}
         broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
         try:
@@ -352,17 +374,17 @@ class Worker:
                     _settled(handed, result, tx.now, self._instead_of(gateway)) for gateway, handed, result in batch
                 ]
                 messages.settle(tx, told)
+                for name, until in recovered.items():
+                    trials.passed(tx, name, until)  # first, for what its answer asks for is a pause of its own
                 for gateway, handed, result in batch:
-                    if isinstance(result, NotSent):
-                        self._consequences(tx, gateway, handed, result)
+                    if isinstance(result, NotSent) and self._consequences(tx, gateway, handed, result):
+                        paused.add(gateway.name)
                 for name, pause in broken.items():
                     if name not in paused:
-                        messages.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS)
+                        pace.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS)
                         log.error("gateway %s is paused for %s: %s", name, pause, NO_ANSWERS)
                 for name in paused | broken.keys():
                     messages.release(tx, self._claimed[name], self.owner)
-                for name, until in recovered.items():
-                    trials.passed(tx, name, until)
         except BaseException:
             self._answers = batch + self._answers
             raise
@@ -379,15 +401,27 @@ class Worker:
         other = self.db.rules.failover.get(gateway.name)
         return other if other in self.gateways else None
 
-    def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> None:
+    def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:
+        """What a refusal means beyond its message; returns whether the gateway is paused by it."""
         if result.scope == "opted_out":
             messages.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
+        number = handed.own_number
+        because = f"{result.reason} ({result.code or 'no code'})"
+        if result.scope == "throttled" or (result.scope == "sender" and number is not None):
+            usual: Hold = "slow" if result.scope == "throttled" else "while"
+            hold = "person" if result.lasting else result.hold or usual
+            until = pace.hold_up(tx, gateway.name, number, hold, because, wait_s=result.retry_after_s)
+            if until is not None:
+                log.warning("gateway %s holds back: %s", gateway.name, because)
+            return until is not None and number is None
         if result.scope in _PAUSES:
             # A wrong token must pause the gateway after one message, not burn the whole queue.
-            until = messages.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
-            messages.pause(tx, gateway.name, until=until, because=f"{result.reason} ({result.code or 'no code'})")
+            until = pace.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
+            pace.pause(tx, gateway.name, until=until, because=because)
             long = f"good, until 'jumbe gateways resume {gateway.name}'" if result.lasting else PAUSE
             log.error("gateway %s is paused for %s: %s", gateway.name, long, result.reason)
+            return True
+        return False
 
     def _give_back(self) -> None:
         while self._record():
@@ -433,8 +467,9 @@ class Worker:
             attempt_id=handed.attempt_id,
             to=handed.phone,
             text=handed.body,
-            callback_url=f"{self.public_url}/status/{gateway.name}/{handed.id}",
+            callback_url=f"{self.public_url}/status/{gateway.name}/{handed.id}?attempt={handed.attempt_id}",
             validity_s=handed.validity_s,
+            own_number=handed.own_number,
         )
         try:
             async with asyncio.timeout(CALL_S):
@@ -442,7 +477,9 @@ class Worker:
         except Exception as fault:  # noqa: BLE001  an adapter's bug after the hand-over must not stop the others
             log.error("gateway %s failed on message %s: %s", gateway.name, handed.id, type(fault).__name__)
             result = Unknown("the adapter failed")
-        self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial)
+        if handed.own_number is None or not isinstance(result, NotSent) or result.scope != "sender":
+            # Of several numbers one that is refused says nothing of the gateway.
+            self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial)
         self._answers.append((gateway, handed, result))
         self._called.set()
 
@@ -464,10 +501,15 @@ def _settled(handed: HandOver, result: SendResult, now: datetime, instead: str |
                 handed.id, handed.attempt_id, "queued", reason=scope, code=result.code, due_at=now, gateway=instead
             )
         case NotSent(scope=scope) if scope in _AGAIN:
-            due = now + timedelta(seconds=result.retry_after_s or _back_off_s(handed.attempts))
+            due = now + timedelta(seconds=_wait_s(result.retry_after_s, handed.attempts))
             return Settled(handed.id, handed.attempt_id, "queued", reason=scope, code=result.code, due_at=due)
         case NotSent():
             return Settled(handed.id, handed.attempt_id, "refused", reason=result.scope, code=result.code)
+
+
+def _wait_s(asked_s: float | None, attempts: int) -> float:
+    """What the gateway asks for, and a little more for each in its own measure: they must not all come back at once."""
+    return _back_off_s(attempts) if not asked_s else asked_s * random.uniform(1.0, 1.2)  # noqa: S311
 
 
 def _back_off_s(attempts: int) -> float:

@@ -36,7 +36,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from storage.database import TURN, Transaction, as_written, insert_many
+from storage.database import TURN, Rows, Transaction, as_written, insert_ready, ready_rows
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, people
 
@@ -67,18 +67,16 @@ _LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
 _INSERT = insert(audit).returning(audit.c.id)
 
 
-def record(
-    tx: Transaction,
-    verb: str,
-    subject: str,
-    subject_id: int | None = None,
-    *,
-    facts: Mapping[str, Any] | None = None,
-    changes: Iterable[Change] = (),
-    by: Actor,
-) -> int:
-    """Write one line of the audit log and the changes under it; returns its id."""
-    tx.alone(TURN)
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The changes under a line, worked out before it is written; `rows` is None where there is none."""
+
+    rows: Rows | None
+    digest: str | None
+
+
+def make_ready(tx: Transaction, changes: Iterable[Change]) -> Changes:
+    """The slow part of `record`: it only looks, and needs no writer's turn."""
     rows = [
         {
             "position": n,
@@ -89,6 +87,25 @@ def record(
         }
         for n, c in enumerate(changes)
     ]
+    if not rows:
+        return Changes(None, None)
+    digest = digest_of(rows)  # first: it says which value can stand in no line
+    return Changes(ready_rows(tx, audit_changes, [{"entry_id": 0, **row} for row in rows]), digest)
+
+
+def record(
+    tx: Transaction,
+    verb: str,
+    subject: str,
+    subject_id: int | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    changes: Iterable[Change] | Changes = (),
+    by: Actor,
+) -> int:
+    """Write one line of the audit log and the changes under it; returns its id."""
+    tx.alone(TURN)
+    under = changes if isinstance(changes, Changes) else make_ready(tx, changes)
     entry: dict[str, Any] = {
         "at": tx.now,
         "person_id": by.person_id,
@@ -98,13 +115,13 @@ def record(
         "subject": subject,
         "subject_id": subject_id,
         "facts": dict(facts or {}),
-        "changes_digest": digest_of(rows) if rows else None,
+        "changes_digest": under.digest,
         "previous": tx.scalar(_LAST) or FIRST,
     }
     entry["hash"] = hash_of(entry)
     entry_id = int(tx.execute(_INSERT, entry).scalar_one())
-    if rows:
-        insert_many(tx, audit_changes, [{"entry_id": entry_id, **row} for row in rows])
+    if under.rows is not None:
+        insert_ready(tx, under.rows, entry_id=entry_id)
     return entry_id
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DatabaseError
 from storage import audit, fence, migrate, schema
 from storage.audit import Actor
 from storage.console import verified
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.errors import Misconfigured
 
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -49,6 +49,17 @@ class Restored:
     backed_up_at: datetime
     held: Mapping[str, int]
     kept: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A backup from which the database could come back: its revision, the end of its audit log, what the fence would hold."""
+
+    backed_up_at: datetime
+    revision: str | None
+    lines: int | None
+    head: str | None
+    held: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +91,42 @@ def make(db: Database, to: Path) -> Made:
         _copy(db, copy)
         found = _verify(copy, to.name)
         with _opened(copy) as staged, staged.transaction() as tx:
-            tx.execute(update(schema.programme).values(backed_up_at=now))
+            tx.execute(update(schema.programme).values(backed_up_at=now, last_backup_at=now))
         _put(copy, to)
+    _note(db, now)
     head = found.last.hash if found.last else None
     return Made(to, to.stat().st_size, schema.REVISION, found.holds, head)
+
+
+def check(db: Database, source: Path, *, by: Actor) -> Checked:
+    """Do all of a restore but its end, in a copy that goes again: what a backup is worth is known before it is needed.
+
+    Raises Misconfigured if the backup does not hold, or is not of this programme.
+    """
+    if db.file is None:
+        raise Misconfigured(["a PostgreSQL dump is checked by restoring it: pg_restore into an empty database"])
+    if not source.is_file():
+        raise Misconfigured([f"there is no file {source}"])
+    with _room(source) as room:
+        copy = room / "copy.db"
+        shutil.copyfile(source, copy)
+        copy.chmod(0o600)
+        found = _verify(copy, str(source))
+        with _opened(copy, db) as staged:
+            revision = staged.revision()
+            migrate.upgrade(staged)
+            theirs = _life(staged)
+            if db.file.exists() and _life(db).secret != theirs.secret:
+                raise Misconfigured([f"{source} is a backup of another programme"])
+            since = _made_at(staged)
+            with staged.transaction() as tx:
+                held = fence.put_up(tx, since, by=by)
+    return Checked(since, revision, found.holds, found.last.hash if found.last else None, held)
+
+
+def last_made(tx: Transaction) -> datetime | None:
+    """When the last backup was made and verified; None if none ever was."""
+    return tx.scalar(select(schema.programme.c.last_backup_at))  # type: ignore[no-any-return]
 
 
 def restore(db: Database, source: Path, *, yes: bool, by: Actor) -> Restored:
@@ -129,6 +172,11 @@ def put_fence_up(db: Database, *, by: Actor) -> Restored:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _note(db: Database, now: datetime) -> None:
+    with db.transaction() as tx:
+        tx.execute(update(schema.programme).values(last_backup_at=now))
 
 
 def _copy(db: Database, to: Path) -> None:
@@ -276,13 +324,14 @@ def _opened(file: Path, like: Database | None = None) -> Iterator[Database]:
 
 
 def _dump(db: Database, to: Path) -> Made:
-    """What PostgreSQL's own tool writes; the audit log is verified in the database itself."""
+    """What PostgreSQL's own tool writes, read back to its end; the audit log is verified in the database itself."""
     program = shutil.which("pg_dump")
     if program is None:
         raise Misconfigured(["a PostgreSQL database is backed up by its own pg_dump, which is not here: install it"])
     found = audit.verify(db.reading)
     if found.breach is not None:
         raise Misconfigured([f"the audit log does not hold: {verified(found)}"])
+    now = db.clock()
     address = db.url.set(drivername="postgresql", password=None).render_as_string()
     # Not on the command line, where every user of the machine could read it.
     secret = {"PGPASSWORD": str(db.url.password)} if db.url.password else {}
@@ -294,11 +343,25 @@ def _dump(db: Database, to: Path) -> Made:
             env=os.environ | secret, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
-            raise Misconfigured([f"pg_dump could not back the database up: {said}"])
+            said = " ".join(done.stderr.split()) or "it said nothing"
+            mend = ": install the client of the server's version, first in PATH" if "version mismatch" in said else ""
+            raise Misconfigured([f"pg_dump could not back the database up: {said}{mend}"])
+        _read_back(copy, Path(program).with_name("pg_restore"))
         _put(copy, to)
+    _note(db, now)
     head = found.last.hash if found.last else None
     return Made(to, to.stat().st_size, schema.REVISION, found.holds, head)
+
+
+def _read_back(dump: Path, program: Path) -> None:
+    """Read a dump from end to end, by the tool beside the one that wrote it."""
+    if not program.exists():
+        raise Misconfigured([f"the dump cannot be read back: {program.name} is not beside pg_dump"])
+    done = subprocess.run(  # noqa: S603  found beside pg_dump
+        [program, f"--file={os.devnull}", dump], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Misconfigured([f"the dump cannot be read back: {' '.join(done.stderr.split())}"])
 
 
 def _named(file: Path, end: str) -> Path:

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from storage import audit, phones
 from storage.audit import Actor, Change
-from storage.database import Transaction, insert_many
+from storage.database import Rows, Transaction, insert_many, insert_ready, ready_rows
 from storage.errors import Problem
 from storage.folding import searched
 from storage.identifiers import Identifier, key, near, new_case_id
@@ -301,17 +301,29 @@ def list_all(tx: Transaction) -> list[Row[Any]]:
     return list(tx.execute(select(cases).order_by(cases.c.id)))
 
 
-def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save", by: Actor) -> list[int]:
-    """Create and update cases; returns their row ids in the order given.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `write` writes for some wishes, worked out beforehand: `ids` are the row ids in their order, `case_ids` the public
+    ones of those that are new, by row id."""
 
-    Settles who owns every number touched, and writes one audit line with each case's old and new values.
-    Values are taken as they are: imports.py and the commands check them first.
-    """
+    ids: Sequence[int]
+    case_ids: Mapping[int, str]
+    made: Rows | None
+    updated: Sequence[Mapping[str, Any]]
+    numbers: frozenset[str]
+    changes: audit.Changes
+    after: int | None
+    """On SQLite the last row id before the new ones: they fit only while no other case was made."""
+
+
+def make_ready(tx: Transaction, wanted: Sequence[Wanted]) -> Ready:
+    """The slow part of `save`, which only looks: of a large sheet two thirds of the time, without the writer's turn."""
     before = _load(tx, [w.id for w in wanted if w.id is not None])
     made = [w for w in wanted if w.id is None]
     case_ids = iter(_unused_case_ids(tx, sum(w.case_id is None for w in made)))
-    new = [_fresh(tx, w, w.case_id or next(case_ids)) for w in made]
-    inserted = iter(_insert(tx, new))
+    after_id, fresh_ids = _unused_ids(tx, len(made))
+    new = [{"id": i, **_fresh(tx, w, w.case_id or next(case_ids))} for i, w in zip(fresh_ids, made, strict=True)]
+    inserted = iter(new)
     ids: list[int] = []
     changes: list[Change] = []
     updated: list[dict[str, Any]] = []
@@ -333,12 +345,54 @@ def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save",
                 Change("case", w.id, _plain({n: old[n] for n in differing}), _plain({n: after[n] for n in differing}))
             )
             updated.append({**after, "row": w.id, "modified_at": tx.now})
-    if updated:
-        tx.execute(_UPDATE, updated)
-    settle_ownership(tx, [n for n in numbers if n is not None])
-    facts = {"created": len(new), "updated": len(updated)}
-    audit.record(tx, verb, "case", ids[0] if len(ids) == 1 else None, facts=facts, changes=changes, by=by)
-    return ids
+    return Ready(
+        ids=ids,
+        case_ids={case["id"]: case["case_id"] for case in new},
+        made=ready_rows(tx, cases, new) if new else None,
+        updated=updated,
+        numbers=frozenset(n for n in numbers if n is not None),
+        changes=audit.make_ready(tx, changes),
+        after=after_id,
+    )
+
+
+def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save", by: Actor) -> list[int]:
+    """Create and update cases; returns their row ids in the order given.
+
+    Settles who owns every number touched, and writes one audit line with each case's old and new values.
+    Values are taken as they are: imports.py and the commands check them first.
+    """
+    return write(tx, make_ready(tx, wanted), verb=verb, by=by)
+
+
+def fits(tx: Transaction, ready: Ready) -> bool:
+    """Whether the new cases may still have the row ids that were thought of; that no case changed the caller knows."""
+    return ready.after is None or ready.after == (tx.scalar(select(func.max(cases.c.id))) or 0)
+
+
+def write(tx: Transaction, ready: Ready, *, verb: str, by: Actor) -> list[int]:
+    """Write what was made ready; returns the row ids in the order of the wishes."""
+    if ready.made is not None:
+        insert_ready(tx, ready.made)
+    if ready.updated:
+        tx.execute(_UPDATE, ready.updated)
+    settle_ownership(tx, ready.numbers)
+    facts = {"created": len(ready.case_ids), "updated": len(ready.updated)}
+    one = ready.ids[0] if len(ready.ids) == 1 else None
+    audit.record(tx, verb, "case", one, facts=facts, changes=ready.changes, by=by)
+    return list(ready.ids)
+
+
+def _unused_ids(tx: Transaction, count: int) -> tuple[int | None, Sequence[int]]:
+    """Row ids for so many new cases, and on SQLite the last one before them; a sequence of PostgreSQL never gives one twice."""
+    if tx.is_sqlite:
+        last = int(tx.scalar(select(func.max(cases.c.id))) or 0)
+        return last, range(last + 1, last + 1 + count)
+    if not count:
+        return None, ()
+    following = func.nextval(func.pg_get_serial_sequence(cases.name, "id"))
+    drawn = select(following).select_from(func.generate_series(1, count).alias("n"))
+    return None, sorted(tx.execute(drawn).scalars())
 
 
 def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
@@ -432,21 +486,6 @@ def _claim(now: datetime, since: datetime | None, *, claims: bool, moved: bool) 
     if not claims:
         return None
     return now if moved or since is None else since
-
-
-def _insert(tx: Transaction, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Insert the rows and give them back with their row ids.
-
-    The ids are read by case id rather than by RETURNING, whose order no database promises.  Row ids only grow, so only
-    the rows above the last one are asked for.
-    """
-    if not rows:
-        return []
-    last = tx.scalar(select(func.max(cases.c.id))) or 0
-    insert_many(tx, cases, rows)
-    made = tx.execute(select(cases.c.case_id_key, cases.c.id).where(cases.c.id > last))
-    ids: dict[str, int] = {row.case_id_key: row.id for row in made}
-    return [{**row, "id": ids[row["case_id_key"]]} for row in rows]
 
 
 def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:

@@ -18,6 +18,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -274,6 +275,12 @@ def restored(tx: Transaction) -> tuple[datetime, datetime] | None:
     return None if row is None or row.restored_at is None else (row.backed_up_at, row.restored_at)
 
 
+def born(tx: Transaction) -> datetime:
+    """When this database was made."""
+    at: datetime = tx.execute(select(schema.programme.c.created_at)).scalar_one()
+    return at
+
+
 def server(tx: Transaction) -> tuple[str, bool]:
     """Which PostgreSQL this is, and whether what it has committed survives a power cut."""
     version = str(tx.scalar(text("SHOW server_version"))).split()[0]
@@ -403,15 +410,38 @@ def insert_many(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]
 
     SQLAlchemy prepares every row anew; here the statement and the conversions are worked out once for all of them.
     """
-    if not rows:
-        return
+    if rows:
+        insert_ready(tx, ready_rows(tx, table, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a table as the driver takes them: worked out beforehand, so that the writer is held for the insert alone."""
+
+    statement: str
+    names: Sequence[str]
+    lines: Sequence[tuple[Any, ...]]
+    positional: bool
+
+
+def ready_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> Rows:
+    """At least one row, all with the same columns, ready for `insert_ready`."""
     dialect = tx.connection.dialect
     compiled = insert(table).compile(dialect=dialect, column_keys=list(rows[0]))
     names = list(compiled.positiontup or rows[0])
-    lines: Iterable[Any] = zip(*(_converted(table.c[name], rows, dialect) for name in names), strict=True)
-    if not compiled.positional:
-        lines = (dict(zip(names, line, strict=True)) for line in lines)
-    tx.connection.exec_driver_sql(str(compiled), list(lines))
+    lines = list(zip(*(_converted(table.c[name], rows, dialect) for name in names), strict=True))
+    return Rows(str(compiled), names, lines, bool(compiled.positional))
+
+
+def insert_ready(tx: Transaction, rows: Rows, **instead: Any) -> None:
+    """Insert rows that were made ready; `instead` are values that were not known then, the same for every row."""
+    lines: Iterable[Any] = rows.lines
+    for name, value in instead.items():
+        at = rows.names.index(name)
+        lines = ((*line[:at], value, *line[at + 1 :]) for line in lines)
+    if not rows.positional:
+        lines = (dict(zip(rows.names, line, strict=True)) for line in lines)
+    tx.connection.exec_driver_sql(rows.statement, list(lines))
 
 
 def _converted(column: Column[Any], rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> Iterable[Any]:

@@ -8,6 +8,7 @@ for a person.  What the gateway cannot tell is never guessed.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,8 @@ from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, upd
 
 from storage import codes
 from storage.database import Transaction
-from storage.messages import Settled, ensure_gateway, settle
+from storage.messages import Settled, settle
+from storage.pace import ensure_gateway
 from storage.schema import asks, attempts, broadcasts, gateways, messages, programme
 from storage.schema import codes as codes_table
 
@@ -29,8 +31,12 @@ AGAIN = (timedelta(minutes=11), timedelta(minutes=30), timedelta(hours=2), timed
 APART = timedelta(minutes=10)
 """Between two looks that both find nothing, before that is called a proof."""
 
+GONE = timedelta(minutes=10)
+"""Before a message of a gateway that is set no more is left to a person: another worker may have settings that are newer."""
+
 LIST_BACK = timedelta(days=30)
 OVERLAP = timedelta(minutes=10)
+LEFT_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,27 @@ def cannot_tell(tx: Transaction, message_id: int, attempt_id: str, reason: str) 
     if row is None:
         return None
     return _ask_again(tx, row, _note(tx, row, "cannot_tell", reason))
+
+
+def leave_gone(tx: Transaction, there: Collection[str]) -> int:
+    """Leave to a person what is in doubt at a gateway that is not among these; returns how many.
+
+    Nobody can be asked about it.  Should that gateway be set again, a late receipt still settles it.
+    """
+    gone = and_(messages.c.state == "unknown", messages.c.gateway.not_in(list(there)))
+    at = and_(messages.c.handed_over_at <= tx.now - GONE, messages.c.settled_at <= tx.now - GONE)
+    rows = tx.execute(select(messages).where(gone, at).order_by(messages.c.id).limit(LEFT_AT_ONCE)).all()
+    for row in rows:
+        _note(tx, row, "cannot_tell", "its gateway is not in the settings any more")
+        _leave(tx, row, "gateway-gone")
+    return len(rows)
+
+
+def gone(tx: Transaction) -> list[Row[Any]]:
+    """The gateways that could not be asked any more: `gateway`, and how many messages a person decides about (`many`)."""
+    left = and_(messages.c.state == "unresolved", messages.c.reason == "gateway-gone")
+    query = select(messages.c.gateway, func.count().label("many")).where(left)
+    return list(tx.execute(query.group_by(messages.c.gateway).order_by(messages.c.gateway)))
 
 
 def asks_of(tx: Transaction, message_id: int) -> list[Row[Any]]:

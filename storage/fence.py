@@ -42,7 +42,13 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
     facts = {"backup": backed_up_at.isoformat(), **held}
     line = audit.record(tx, "programme.restore", "programme", 1, facts=facts, by=by)
     # The leads were told since the backup of what others had done before it; they are not told again.
-    mark = {"backed_up_at": backed_up_at, "restored_at": tx.now, "digested_at": tx.now, "digested_through": line}
+    mark = {
+        "backed_up_at": backed_up_at,
+        "restored_at": tx.now,
+        "restore_told_at": None,
+        "digested_at": tx.now,
+        "digested_through": line,
+    }
     tx.execute(update(programme).values(mark))
     return held
 
@@ -55,6 +61,21 @@ def holding(tx: Transaction) -> dict[str, int]:
     aside = and_(messages_table.c.state == "set_aside", messages_table.c.reason == "restored")
     texts = int(tx.scalar(select(func.count()).select_from(messages_table).where(aside)))
     return {row.state: row.n for row in tx.execute(query)} | {"texts": texts}
+
+
+def untold(tx: Transaction) -> datetime | None:
+    """When the backup was made to which the programme went back, if the leads were not told of that yet."""
+    row = tx.execute(select(programme.c.backed_up_at, programme.c.restored_at, programme.c.restore_told_at)).first()
+    if row is None or row.restored_at is None or row.restore_told_at is not None:
+        return None
+    at: datetime = row.backed_up_at
+    return at
+
+
+def told(tx: Transaction) -> bool:
+    """Note that the leads were told of the restore; False if they were told before."""
+    once = update(programme).where(programme.c.restored_at.is_not(None), programme.c.restore_told_at.is_(None))
+    return tx.execute(once.values(restore_told_at=tx.now)).rowcount > 0
 
 
 def _halt_what_waits(tx: Transaction, by: Actor) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 NAME: Final = re.compile("[a-z][a-z0-9-]{0,19}")
 _VARIABLE: Final = re.compile("[A-Z][A-Z0-9_]*")
 _SENDER: Final = re.compile(r"\+?[0-9]{3,15}|(?=.*[A-Za-z])[A-Za-z0-9 &_.-]{1,11}")
+_NUMBER: Final = re.compile(r"\+?[0-9]{3,15}")
 _WORD: Final = re.compile("[!-~]{1,64}")
 _SECRET_WORD: Final = re.compile("[A-Za-z0-9_-]{16,128}")
 _ACCOUNT: Final = re.compile("AC[0-9a-fA-F]{32}")
@@ -41,11 +42,20 @@ class GatewaySettings:
     kind: str
     rate_per_s: float
     values: Mapping[str, Any] = field(repr=False)
+    sender_rate_per_s: float = 1.0
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """Our numbers, where there are several; their digits, as texts and rows have them."""
+        told = self.values.get("from")
+        return tuple(number.removeprefix("+") for number in told) if isinstance(told, tuple) else ()
 
     @property
     def shown(self) -> str:
         """What an operator may read of it."""
         sender = self.values.get("sender") or self.values.get("from") or self.values.get("messaging_service_sid")
+        if self.senders:
+            sender = f"{', '.join(self.senders)} ({self.sender_rate_per_s:g} a second each)"
         where = f" at {urlsplit(self.values['url']).netloc.rpartition('@')[2]}" if "url" in self.values else ""
         return f"{self.name}: {self.kind}{where}, from {sender}, {self.rate_per_s:g} a second"
 
@@ -76,6 +86,17 @@ def _own_address(value: Any) -> str:
     return address
 
 
+def _senders(value: Any) -> str | tuple[str, ...]:
+    """One sender, or several numbers of ours."""
+    if not isinstance(value, list):
+        return _sender(value)
+    if len(set(value)) != len(value) or not value:
+        raise ValueError("it is a list of different numbers")
+    if not all(isinstance(number, str) and _NUMBER.fullmatch(number) for number in value):
+        raise ValueError("where there are several, each is a number, such as +15551234567")
+    return tuple(value) if len(value) > 1 else str(value[0])
+
+
 def _rate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 10_000:
         raise ValueError("it is messages per second, such as 20 or 0.5")
@@ -100,10 +121,11 @@ KINDS: Final[Mapping[str, Mapping[str, Key]]] = {
     "twilio": {
         "account_sid_env": Key(_matching(_ACCOUNT, "it is AC and 32 hexadecimal digits"), required=True, variable=True),
         "auth_token_env": Key(_anything, required=True, variable=True),
-        "from": Key(_sender),
+        "from": Key(_senders),
         "messaging_service_sid": Key(_matching(_SERVICE, "it is MG and 32 hexadecimal digits")),
         "api_url": Key(_own_address),
         "rate": Key(_rate),
+        "sender_rate": Key(_rate),
     },
 }
 """The words of a table by the kind of its gateway."""
@@ -126,8 +148,10 @@ def read_gateways(told: Any, env: Mapping[str, str], faults: list[str]) -> dict[
             faults.append("JUMBE_CONFIG: gateways.simulator: that name is the rehearsal's; choose another")
         values = _read_table(name, table, env, faults)
         if len(faults) == before:
-            rate = values.pop("rate", 1.0)
-            made[name] = GatewaySettings(name, table["kind"], rate, values)
+            each = values.pop("sender_rate", 1.0)
+            told = values.get("from")
+            rate = values.pop("rate", each * len(told) if isinstance(told, tuple) else 1.0)
+            made[name] = GatewaySettings(name, table["kind"], rate, values, each)
     return made
 
 

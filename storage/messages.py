@@ -12,8 +12,8 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -32,11 +32,12 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
 
-from storage import audience, audit, codes, consent, routes, schedules, segments
+from storage import audience, codes, consent, pace, routes, schedules, segments
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
@@ -155,6 +156,8 @@ class HandOver:
     validity_s: int | None
     attempts: int
     segments: int
+    own_number: str | None = None
+    """Ours by which it leaves, where its gateway has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,7 @@ def record_inbound(
     told: str | None = None,
     answered: bool = False,
     sent_at: datetime | None = None,
+    own_number: str | None = None,
 ) -> Row[Any] | None:
     """Keep a text; None if this gateway message id was seen before, however long ago.
 
@@ -204,6 +208,7 @@ def record_inbound(
         "told": told,
         "answered": answered,
         "sent_at": sent_at,
+        "own_number": own_number,
         "due_at": tx.now,
         "created_at": tx.now,
     }
@@ -289,6 +294,7 @@ def queue(
         "kind": kind,
         "state": "queued",
         "gateway": gateway or _way_to(tx, phone, case_id, reply_to),
+        "own_number": _number_of(tx, phone, reply_to),
         "case_id": case_id,
         "person_id": person_id,
         "reply_to": reply_to,
@@ -384,8 +390,9 @@ def hand_over(
             passing.append(judged)
         else:
             _move(tx, row.id, "claimed", **judged)
-    granted = _take_tokens(tx, rows[0].gateway, rate_per_s, len(passing)) if passing else 0
-    going = passing[:granted]
+    wishes = [pace.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
+    granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s) if passing else {}
+    going = [replace(handed, own_number=granted[handed.id]) for handed in passing if handed.id in granted]
     if going:
         tx.execute(
             update(messages)
@@ -398,10 +405,11 @@ def hand_over(
                 handed_over_at=tx.now,
                 settled_at=tx.now,
                 segments=bindparam("parts"),
+                own_number=bindparam("ours", type_=Text),
             ),
-            [{"row": h.id, "attempt": h.attempt_id, "parts": h.segments} for h in going],
+            [{"row": h.id, "attempt": h.attempt_id, "parts": h.segments, "ours": h.own_number} for h in going],
         )
-    return going, [h.id for h in passing[granted:]]
+    return going, [handed.id for handed in passing if handed.id not in granted]
 
 
 def settle(tx: Transaction, results: Iterable[Settled]) -> int:
@@ -435,15 +443,6 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     moved = sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
     apply_parked(tx, [r.id for r in results if r.gateway_id is not None])
     return moved
-
-
-def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
-    """Let a paused gateway be tried again at once, or every one; `by` is who did so by hand."""
-    let_go = update(gateways).where(gateways.c.paused_until.is_not(None))
-    let_go = let_go.values(paused_until=BY_ANYBODY, paused_because=None)
-    tx.execute(let_go if gateway is None else let_go.where(gateways.c.name == gateway))
-    if by is not None:
-        audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
 
 
 def adopt(tx: Transaction) -> None:
@@ -552,14 +551,22 @@ def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[i
 
 
 def receive_receipt(
-    tx: Transaction, *, gateway: str, message_id: int, gateway_id: str, state: str, word: str, code: str | None
+    tx: Transaction,
+    *,
+    gateway: str,
+    message_id: int,
+    gateway_id: str,
+    state: str,
+    word: str,
+    code: str | None,
+    attempt_id: str | None = None,
 ) -> bool:
     """Keep a receipt, and move the message if that is forward; returns whether it moved.
 
-    A receipt whose gateway id is not that of our message is kept and moves nothing: after a restore the same number may
-    stand for another message.
+    A receipt that is not of our message, by its gateway id or by the attempt in its address, is kept and moves nothing:
+    after a restore the same number may stand for another message.
     """
-    moved = _move_by_receipt(tx, gateway, message_id, gateway_id, state, code)
+    moved = _move_by_receipt(tx, gateway, message_id, gateway_id, state, code, attempt_id)
     row = {
         "gateway": gateway,
         "message_id": message_id,
@@ -597,9 +604,11 @@ def apply_parked(tx: Transaction, ids: Sequence[int]) -> int:
     return moved
 
 
-def is_ours(tx: Transaction, *, gateway: str, message_id: int, gateway_id: str) -> bool:
-    """Whether a receipt with this gateway id is of our message, whether or not it moved it."""
-    return tx.scalar(select(messages.c.id).where(_is_of_receipt(gateway, message_id, gateway_id))) is not None
+def of_receipt(
+    tx: Transaction, *, gateway: str, message_id: int, gateway_id: str, attempt_id: str | None = None
+) -> Row[Any] | None:
+    """The message of ours that a receipt is of, whether or not it moved it; None if of none."""
+    return tx.execute(select(messages).where(_is_of_receipt(gateway, message_id, gateway_id, attempt_id))).first()
 
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
@@ -607,17 +616,6 @@ def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
     phone = tx.scalar(select(messages.c.phone).where(messages.c.id == message_id))
     if phone is not None and consent.newest(tx, phone) != "stop":
         consent.hear(tx, phone, "stop", words="(told by the gateway)", message_id=message_id, by=by)
-
-
-def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> None:
-    """Hold everything of a gateway until then."""
-    ensure_gateway(tx, gateway)
-    tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until, paused_because=because))
-
-
-def ensure_gateway(tx: Transaction, gateway: str, tokens: float = 0.0) -> None:
-    """See that a gateway has its row."""
-    tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))
 
 
 # -- to look at --------------------------------------------------------------------------------------------------------
@@ -644,29 +642,12 @@ def list_all(
     return list(tx.execute(query))
 
 
-UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
-"""A gateway paused until then waits for a person."""
-
-BY_ANYBODY = datetime(1970, 1, 1, tzinfo=UTC)
-"""One that was paused until then may be tried by any worker, not first by the one that paused it."""
-
-
 def known_inbound(tx: Transaction, gateway: str, gateway_ids: Iterable[str]) -> set[str]:
     """Those of these gateway ids under which a text has come in already."""
     same = and_(messages.c.direction == "in", messages.c.gateway == gateway)
     return set(
         tx.execute(select(messages.c.gateway_id).where(same, messages.c.gateway_id.in_(list(gateway_ids)))).scalars()
     )
-
-
-def list_gateways(tx: Transaction) -> list[Row[Any]]:
-    """Every gateway that ever took part: `name`, `paused_until`, `paused_because`, `swept_until`."""
-    return list(tx.execute(select(gateways).order_by(gateways.c.name)))
-
-
-def paused(tx: Transaction) -> list[Row[Any]]:
-    """The gateways that are paused now: `name`, `paused_until`, `paused_because`."""
-    return list(tx.execute(select(gateways).where(gateways.c.paused_until > tx.now).order_by(gateways.c.name)))
 
 
 def attempts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
@@ -758,6 +739,16 @@ def _way_to(tx: Transaction, phone: str, case_id: int | None, reply_to: int | No
     return routes.choose(rules, phone, own if own in rules.gateways else None).gateway
 
 
+def _number_of(tx: Transaction, phone: str, reply_to: int | None) -> str | None:
+    """Our number that a person texted, where a gateway has several: from that one they expect the answer."""
+    if reply_to is None or not tx.rules.senders:
+        return None
+    came_to: str | None = tx.scalar(
+        select(messages.c.own_number).where(messages.c.id == reply_to, messages.c.phone == phone)
+    )
+    return came_to
+
+
 def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[Any]]:
     """The claimed rows with all that the gate asks: whether stopped, whether halted, in which zone, which code."""
     query = (
@@ -790,9 +781,18 @@ def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[An
     return list(tx.execute(query))
 
 
-def _is_of_receipt(gateway: str, message_id: int, gateway_id: str) -> ColumnElement[bool]:
-    """The message that a receipt is of: handed over at least once, and known to the gateway by no other id."""
+def _is_of_receipt(gateway: str, message_id: int, gateway_id: str, attempt_id: str | None) -> ColumnElement[bool]:
+    """The message that a receipt is of: handed over at least once, by that attempt, and known to the gateway by no other id.
+
+    By which attempt a message left that a restore holds back is not known, so it may be any.
+    """
+    known = exists().where(
+        attempts.c.message_id == messages.c.id,
+        or_(attempts.c.attempt_id == attempt_id, attempts.c.attempt_id.startswith(RESTORED)),
+    )
+    by_attempt = true() if attempt_id is None else or_(messages.c.attempt_id == attempt_id, known)
     return and_(
+        by_attempt,
         messages.c.id == message_id,
         messages.c.direction == "out",
         messages.c.gateway == gateway,
@@ -802,13 +802,19 @@ def _is_of_receipt(gateway: str, message_id: int, gateway_id: str) -> ColumnElem
 
 
 def _move_by_receipt(
-    tx: Transaction, gateway: str, message_id: int, gateway_id: str, state: str, code: str | None
+    tx: Transaction,
+    gateway: str,
+    message_id: int,
+    gateway_id: str,
+    state: str,
+    code: str | None,
+    attempt_id: str | None = None,
 ) -> bool:
     """Move the message of a receipt if that is forward; returns whether it moved."""
     came_from = [s for s, to in MOVES.items() if state in to]
     forward = (
         update(messages)
-        .where(_is_of_receipt(gateway, message_id, gateway_id), messages.c.state.in_(came_from))
+        .where(_is_of_receipt(gateway, message_id, gateway_id, attempt_id), messages.c.state.in_(came_from))
         .values(
             state=state,
             gateway_id=gateway_id,
@@ -877,6 +883,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
         validity_s=max(1, min(seconds)) if seconds else None,
         attempts=row.attempts + 1,
         segments=segments.count(body).parts,
+        own_number=row.own_number,
     )
 
 
@@ -891,21 +898,3 @@ def _move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> N
         .where(messages.c.id == message_id, messages.c.state == came_from)
         .values(lease_owner=None, lease_until=None, settled_at=tx.now, **columns)
     )
-
-
-def _take_tokens(tx: Transaction, gateway: str, rate_per_s: float, wanted: int) -> int:
-    """Take up to `wanted` tokens from the gateway's bucket, which holds one second's worth and at least one.
-
-    A paused gateway grants none, also for what was claimed before the pause.
-    """
-    ensure_gateway(tx, gateway, max(1.0, rate_per_s))
-    row = tx.execute(select(gateways).where(gateways.c.name == gateway).with_for_update()).one()
-    if row.paused_until is not None and row.paused_until > tx.now:
-        return 0
-    passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
-    tokens = min(max(1.0, rate_per_s), row.tokens + passed * rate_per_s)
-    granted = min(wanted, int(tokens))
-    # Of two workers the one that began first may come second: its earlier time must not fill the bucket twice.
-    filled = max(tx.now, row.refilled_at)
-    tx.execute(update(gateways).where(gateways.c.name == gateway).values(tokens=tokens - granted, refilled_at=filled))
-    return granted

@@ -19,6 +19,14 @@ HEALTH_WORDS = ("hiv", "aids", "arv", "arvs", "art clinic", "vih", "sida", "syph
 
 
 @dataclass(frozen=True, slots=True)
+class Senders:
+    """Our numbers at a gateway that has several, and how many texts a second each may send."""
+
+    numbers: tuple[str, ...]
+    rate_per_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The programme's own decisions; the defaults are those of `product.md` and safe for a programme that set none.
 
@@ -26,9 +34,9 @@ class Rules:
     `hours` is None where texting is allowed at every hour (tests).  `gateways` are the names that a case's
     `contact_backend_id` may hold; empty where this process sends nothing and cannot know.  `routes` are prefixes of numbers
     with their gateways, the longest first; `rates` are messages per second; `failover` says which gateway takes over what
-    another certainly did not send.  `add_only_own` keeps supervisors
+    another certainly did not send; `senders` are our numbers at gateways that have several.  `add_only_own` keeps supervisors
     and helpers to the people who are in their groups already.  `resend_absent` are the kinds of message that go again
-    once the gateway has shown twice that it never had them.
+    once the gateway has shown twice that it never had them.  A backup older than `backup_h` hours is complained about; 0: none is.
     """
 
     name: str = "the programme"
@@ -45,8 +53,10 @@ class Rules:
     gateways: frozenset[str] = frozenset()
     routes: tuple[tuple[str, str], ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
+    senders: Mapping[str, Senders] = field(default_factory=dict)
     failover: Mapping[str, str] = field(default_factory=dict)
     health_words: tuple[str, ...] = HEALTH_WORDS
     digest: bool = True
     add_only_own: bool = False
     resend_absent: frozenset[str] = RESEND_ABSENT
+    backup_h: int = 26

@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -96,6 +96,8 @@ programme = Table(
         Moment,
         comment="the fence: what was open in the backup is not sent by itself, what came in before is not acted on",
     ),
+    Column("restore_told_at", Moment, comment="when the leads were told of the restore"),
+    Column("last_backup_at", Moment, comment="when the last backup was made and verified"),
     CheckConstraint("id = 1", name="one_programme"),
     comment="The one row that stamps this database.",
 )
@@ -336,6 +338,7 @@ messages = Table(
     Column("code", Text, comment="the gateway's own code for the reason"),
     Column("gateway", Text),
     Column("gateway_id", Text),
+    Column("own_number", Text, comment="ours: to which it came; by which it leaves, blank where the gateway chooses"),
     Column("case_id", ForeignKey("cases.id")),
     Column("person_id", ForeignKey("people.id")),
     Column("broadcast_id", ForeignKey("broadcasts.id")),
@@ -442,7 +445,29 @@ gateways = Table(
     Column("paused_until", Moment),
     Column("paused_because", Text),
     Column("swept_until", Moment, comment="everything that came in before is here: the gateway's own list was read"),
+    Column(
+        "slowed",
+        Float,
+        comment="the part of its rate that was left when it last asked for less; it doubles each minute",
+    ),
+    Column("slowed_at", Moment),
+    Column("resumed_at", Moment, comment="when somebody let it go on: a receipt of what left before pauses it no more"),
     comment="The rate of each gateway, held over all workers, and why one is paused.",
+)
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("number", Text, primary_key=True, comment="one of several of ours at that gateway"),
+    Column("tokens", Float, nullable=False),
+    Column("refilled_at", Moment, nullable=False),
+    Column("paused_until", Moment),
+    Column("paused_because", Text),
+    Column("slowed", Float, comment="as of a gateway"),
+    Column("slowed_at", Moment),
+    Column("resumed_at", Moment),
+    comment="The rate of each of our numbers, where a gateway has several, and why one is paused.",
 )
 
 questions = Table(

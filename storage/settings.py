@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import time
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
 from storage.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
-from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules
+from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
 from storage.schedules import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
@@ -199,6 +200,12 @@ class Settings:
         _kinds,
         default=tuple(sorted(RESEND_ABSENT)),
     )
+    backup_h: int = _setting(
+        "JUMBE_BACKUP_H",
+        "hours after which `doctor` asks for a newer backup; 0 where something else makes them",
+        partial(_whole, most=24 * 365),
+        default=26,
+    )
     spool: str | None = _setting(
         "JUMBE_SPOOL",
         "the file that keeps webhooks while the database cannot; beside a SQLite file, or jumbe-spool, where not set",
@@ -267,11 +274,17 @@ class Settings:
             gateways=frozenset(names),
             routes=tuple(self.routes.items()),
             rates=self.rates,
+            senders={
+                name: Senders(gateway.senders, gateway.sender_rate_per_s)
+                for name, gateway in self.gateways.items()
+                if gateway.senders
+            },
             failover=self.failover,
             health_words=self.health_words,
             digest=self.digest,
             add_only_own=self.add_only_own,
             resend_absent=frozenset(self.resend_absent),
+            backup_h=self.backup_h,
         )
 
 
@@ -312,6 +325,17 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
     if not any(fault.startswith("JUMBE_CONFIG: gateways") for fault in faults):
         faults += _of_several(settings)
     return settings, faults
+
+
+def cautions(environment: Mapping[str, str] | None = None) -> list[str]:
+    """What is set and means nothing here, though it may belong to another program: names like those of Twilio's settings."""
+    env = os.environ if environment is None else environment
+    known = [f.metadata["name"] for f in fields(Settings) if f.metadata["name"].startswith("TWILIO_")]
+    told = []
+    for name in sorted(name for name in env if name.startswith("TWILIO_") and name not in known):
+        near = get_close_matches(name, known, 1, 0.75)
+        told.append(f"{name} is no setting of Jumbe{f', perhaps you mean {near[0]}' if near else ''}: it is not read")
+    return told
 
 
 def table(settings: Settings) -> list[dict[str, str]]:

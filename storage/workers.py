@@ -29,6 +29,15 @@ def forget(tx: Transaction) -> None:
     tx.execute(delete(workers))
 
 
+def is_known(tx: Transaction, owner: str, since: datetime) -> bool:
+    """Whether a worker of this name was heard of here since a moment by its own clock.
+
+    The clock of who asks does not count: two machines may differ.  A copy of the database has the name too, and an older
+    moment.
+    """
+    return tx.scalar(select(workers.c.owner).where(workers.c.owner == owner, workers.c.seen_at >= since)) is not None
+
+
 def last_seen(tx: Transaction) -> datetime | None:
     """When a worker was last heard of."""
     return tx.execute(select(func.max(workers.c.seen_at))).scalar()

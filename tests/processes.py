@@ -255,7 +255,8 @@ class Jumbe:
 
     def receipt(self, message: Mapping[str, Any], word: str, code: int | None = None, **changes: str) -> int:
         """A receipt for a message in the stub's book; returns the status."""
-        path = urlsplit(message["status_callback"]).path
+        told = urlsplit(message["status_callback"])
+        path = told.path + (f"?{told.query}" if told.query else "")
         form = self.stub.receipt_form(message["sid"], message["to"].removeprefix("+"), word, code) | changes
         return self.post(path, form)
 

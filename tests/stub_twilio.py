@@ -489,8 +489,8 @@ def _own_faults(request: Received) -> Iterable[str]:
         yield "To is not + and an international number"
     if not 1 <= len(form.get("Body", "")) <= 1600:
         yield "Body is not 1 to 1,600 characters"
-    if ("From" in form) == ("MessagingServiceSid" in form):
-        yield "neither or both of From and MessagingServiceSid"
+    if not {"From", "MessagingServiceSid"} & set(form):  # both: this sender of that service's pool
+        yield "neither From nor MessagingServiceSid"
     if form.get("ValidityPeriod", "1") not in map(str, range(1, 36001)):
         yield "ValidityPeriod is not 1 to 36,000"
     callback = urlsplit(form.get("StatusCallback", ""))

@@ -281,7 +281,8 @@ class Stage:
             raise Broken(f"{name} has got no text yet")
         entry = self.last[name].entry
         form = self.stub.receipt_form(entry["sid"], self._phone_of(name), status, code)
-        self.post(urlsplit(entry["status_callback"]).path, form)
+        address = urlsplit(entry["status_callback"])
+        self.post(f"{address.path}?{address.query}", form)
         self.work()
 
     def post(self, path: str, form: dict[str, str]) -> None:

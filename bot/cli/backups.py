@@ -34,9 +34,10 @@ def backup(to: Path, *, json_: bool) -> None:
 @click.command()
 @click.argument("file", required=False, type=FILE)
 @click.option("--yes", is_flag=True, help="Also where something happened since the backup; the old file is kept.")
+@click.option("--check", is_flag=True, help="Restore into a copy that goes again: FILE holds, and nothing is changed.")
 @click.option("--fence", is_flag=True, help="No FILE: another tool restored the database, hold back what was open.")
 @as_json
-def restore(file: Path | None, *, yes: bool, fence: bool, json_: bool) -> None:
+def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bool) -> None:
     """Put a backup in the place of the database; what was open in it is not sent before the gateway was asked."""
     from bot.worker import only_one
     from storage import backups
@@ -45,6 +46,9 @@ def restore(file: Path | None, *, yes: bool, fence: bool, json_: bool) -> None:
         raise click.UsageError("say the FILE of a backup, or --fence after another tool restored the database")
     told = told_settings.read()
     db = Database(told.database_url, told.rules())
+    if check and file is not None:
+        _check(db, file, json_=json_)
+        return
     try:
         with only_one(db.file), working(f"restoring {file or db.shown}", json_=json_):
             done = backups.put_fence_up(db, by=CLI) if file is None else backups.restore(db, file, yes=yes, by=CLI)
@@ -61,4 +65,22 @@ def restore(file: Path | None, *, yes: bool, fence: bool, json_: bool) -> None:
         f"held back: {count_of(done.held['messages'], 'message')}, of which the gateway is asked first;"
         f" halted: {count_of(done.held['halted'], 'broadcast')}; ended: {count_of(done.held['questions'], 'question')};"
         f" set aside: {count_of(done.held['texts'], 'text')}. Start web and worker, and see 'jumbe doctor'"
+    )
+
+
+def _check(db: Database, file: Path, *, json_: bool) -> None:
+    from storage import backups
+
+    try:
+        with working(f"trying {file}", json_=json_):
+            found = backups.check(db, file, by=CLI)
+    finally:
+        db.close()
+    if json_:
+        told = {"file": str(file), "backed_up_at": found.backed_up_at, "revision": found.revision}
+        show_one(told | {"lines": found.lines, "head": found.head, **found.held}, json_=True)
+        return
+    click.echo(
+        f"{file} can be restored: it is of {found.backed_up_at:%Y-%m-%d %H:%M:%S} UTC, {count_of(found.lines or 0, 'line')} of"
+        f" the audit log hold, and {count_of(found.held['messages'], 'message')} would be held back. Nothing was changed"
     )

@@ -12,6 +12,7 @@ from storage import settings as told_settings
 from storage.console import as_json, open_database, printable, show, show_one
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.settings import Settings
 
 
 @click.command()
@@ -21,6 +22,8 @@ def settings(*, json_: bool) -> None:
     told, faults = told_settings.look()
     # Shown also where something is wrong: who mistyped a name is sent here for the right one.
     show(told_settings.table(told), json_=json_, columns=("name", "value", "meaning"))
+    for caution in _cautions(told):
+        click.echo(f"jumbe: {caution}", err=True)
     if faults:
         raise Misconfigured(faults)
 
@@ -39,12 +42,28 @@ def doctor(ctx: click.Context, *, json_: bool) -> None:
     gateway = ", ".join(told.gateway_names)
     shown = gateway or "no gateway is set, so web and worker will not start"
     found.append(("gateway", bool(gateway), shown))
+    if cautions := _cautions(told):
+        found.append(("settings", False, "; ".join(cautions)))
     if json_:
         show([{"about": n, "well": w, "says": s} for n, w, s in found], json_=True)
     else:
         for name, well, says in found:
             _tell(name, says, well=well)
     ctx.exit(0 if all(well for _, well, _ in found) else 1)
+
+
+def _cautions(told: Settings) -> list[str]:
+    """What is set and does nothing, or something else than whoever set it may think."""
+    from bot.replies import languages
+
+    there = languages()
+    cautions = told_settings.cautions()
+    if not {told.language.casefold(), told.language.casefold().partition("-")[0]} & set(there):
+        cautions.append(
+            f"JUMBE_LANGUAGE is {told.language!r}, in which the bot has no sentences: it answers in English; there are"
+            f" {', '.join(there)}"
+        )
+    return cautions
 
 
 _ABOUT = 10

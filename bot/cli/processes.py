@@ -121,7 +121,7 @@ def worker() -> None:
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-        await Worker(db, gateways, settings.own_url, spool=settings.spool).run(stop)
+        await Worker(db, gateways, settings.own_url, spool=settings.spool, watches=True).run(stop)
 
     with only_one(db.file):
         asyncio.run(work())

@@ -10,7 +10,7 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
-from storage import exports, phones
+from storage import exports, pace, phones
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
@@ -248,36 +248,39 @@ def gateways() -> None:
 @gateways.command("list")
 @as_json
 def list_gateways(*, json_: bool) -> None:
-    """Every gateway: whether it is paused, until when and why."""
+    """Every gateway, and each of its numbers where it has several: how fast it goes, whether it is paused and why."""
     from bot.health import until
 
     with open_database().reading() as tx:
-        rows = m.list_gateways(tx)
-        names = {*tx.rules.gateways, *(row.name for row in rows)}
-        known = {row.name: row for row in rows}
+        rows: dict[tuple[str, str | None], Any] = {(row.name, None): row for row in pace.list_gateways(tx)}
+        rows |= {(row.gateway, row.number): row for row in pace.list_senders(tx)}
+        ours = {(name, number) for name, senders in tx.rules.senders.items() for number in senders.numbers}
+        names = {*rows, *((name, None) for name in tx.rules.gateways), *ours}
         now = tx.now
     shown = []
-    for name in sorted(names):
-        row = known.get(name)
+    for name, number in sorted(names, key=lambda one: (one[0], one[1] or "")):
+        row = rows.get((name, number))
         is_paused = row is not None and row.paused_until is not None and row.paused_until > now
         shown.append(
             {
                 "name": name,
+                "number": number,
+                "speed": f"{pace.speed(row, now):.0%}" if row is not None else "100%",
                 "paused_until": until(row.paused_until) if row is not None and is_paused else None,
                 "because": row.paused_because if row is not None and is_paused else None,
-                "read_up_to": row.swept_until if row is not None else None,
+                "read_up_to": row.swept_until if row is not None and number is None else None,
             }
         )
-    show(shown, json_=json_, columns=("name", "paused_until", "because", "read_up_to"))
+    show(shown, json_=json_, columns=("name", "number", "speed", "paused_until", "because", "read_up_to"))
 
 
 @gateways.command("resume")
 @click.argument("name")
 def resume_gateway(name: str) -> None:
-    """Let a paused gateway try again now; one message goes first."""
+    """Let a paused gateway, and its numbers, try again now."""
     with open_database().transaction() as tx:
-        paused = {row.name for row in m.paused(tx)}
+        paused = {row.name for row in pace.paused(tx)} | {row.gateway for row in pace.paused_senders(tx)}
         if name not in paused:
             raise Problem("gateway-not-paused", name=name, paused=", ".join(sorted(paused)) or "none")
-        m.resume(tx, name, by=CLI)
+        pace.resume(tx, name, by=CLI)
     click.echo(f"{name} tries again")

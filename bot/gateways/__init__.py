@@ -54,7 +54,7 @@ def _twilio(table: GatewaySettings) -> Gateway:
         name=table.name,
         account_sid=values["account_sid"],
         auth_token=values["auth_token"],
-        sender=values.get("from"),
+        sender=table.senders or values.get("from"),
         messaging_service_sid=values.get("messaging_service_sid"),
         api_url=values.get("api_url", "https://api.twilio.com"),
         rate_per_s=table.rate_per_s,

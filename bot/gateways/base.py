@@ -14,17 +14,31 @@ The three answers to a send are the heart of *never lost, never twice*:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
-from urllib.parse import parse_qsl
+from typing import Final, Literal, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 Scope = Literal["message", "recipient", "opted_out", "destination", "sender", "gateway", "throttled", "unreachable"]
 """What a refusal is about: this text, this number, a number that said stop, its country, our own sender number,
 our account with the gateway, our speed, or a gateway that could not be reached at all (no request byte left)."""
 
+Hold = Literal["slow", "while", "day", "person"]
+"""What a word of the gateway does to what is still to leave: it goes more slowly, or not for a minute, or not before the next
+day, or not until a person has mended something."""
+
 ReceiptState = Literal["accepted", "sent", "delivered", "undelivered", "refused", "unrecognised"]
+
+
+_ATTEMPT: Final = re.compile("[0-9a-f]{8,32}")
+
+
+def attempt_in(url: str) -> str | None:
+    """Our attempt in the address of a receipt; None where it names none, as those of older releases."""
+    told = dict(parse_qsl(urlsplit(url).query)).get("attempt", "")
+    return told if _ATTEMPT.fullmatch(told) else None
 
 
 class Forged(Exception):
@@ -73,10 +87,20 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a receipt says beyond its message: `scope` and `hold` say what is slowed or paused, `reason` why."""
+
+    scope: Scope
+    reason: str
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a gateway says became of a message: `message_id` is ours, from the address it called.
 
-    `opted_out` says that the message failed because its recipient had told the gateway to stop.
+    `opted_out` says that the message failed because its recipient had told the gateway to stop, `attempt_id` by which of our
+    attempts it left, where the address said so.
     """
 
     message_id: int
@@ -85,12 +109,17 @@ class Receipt:
     word: str
     code: str | None = None
     opted_out: bool = False
+    trouble: Trouble | None = None
+    attempt_id: str | None = None
     raw: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to hand over: `to` is digits, `callback_url` carries our message id, times are seconds."""
+    """One message to hand over: `to` is digits, `callback_url` carries our message id and attempt, times are seconds.
+
+    `own_number` is ours by which it must leave, where the gateway has several.
+    """
 
     id: int
     attempt_id: str
@@ -98,6 +127,7 @@ class Outgoing:
     text: str
     callback_url: str
     validity_s: int | None = None
+    own_number: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +140,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Certainly not sent; `lasting` says that a person must mend something before the next one can go."""
+    """Certainly not sent; `lasting` says that a person must mend something before the next one can go.
+
+    `hold` is what it does to the messages behind it, where that is not what its scope means anyway.
+    """
 
     scope: Scope
     reason: str
     code: str | None = None
     retry_after_s: float | None = None
     lasting: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,17 @@ class Kannel:
         found = _ERROR.search(answer)
         code = (found[1] or found[2]) if found and state == "undelivered" else None
         # Of the network's own sentence only the error stays: it may quote the text.
-        return [Receipt(message_id, attempt, state, f"{kind} {word}".strip()[:64], code=code, raw={"type": kind})]
+        return [
+            Receipt(
+                message_id,
+                attempt,
+                state,
+                f"{kind} {word}".strip()[:64],
+                code=code,
+                attempt_id=attempt,
+                raw={"type": kind},
+            )
+        ]
 
     def reply(self) -> Reply:
         """Nothing: what stood here Kannel would send to the phone, past our outbox, were `max-messages` not 0."""

@@ -55,6 +55,7 @@ from bot.gateways.base import (
     SendResult,
     Unknown,
     Unreadable,
+    attempt_in,
 )
 from bot.gateways.faults import GATEWAY, UNREACHABLE_PHONE, Faults
 from bot.gateways.faults import read as read_faults
@@ -399,7 +400,17 @@ class Simulator:
         code = said.get("code") or None
         if code is not None and not _CODE.fullmatch(code):
             raise Unreadable("the request has a code that this network does not know")
-        return [Receipt(message_id, _gateway_id(said), RECEIPT_STATES[word], word, code, raw=said)]
+        return [
+            Receipt(
+                message_id,
+                _gateway_id(said),
+                RECEIPT_STATES[word],
+                word,
+                code,
+                attempt_id=attempt_in(request.url),
+                raw=said,
+            )
+        ]
 
     def reply(self) -> Reply:
         """A short yes."""

@@ -29,7 +29,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -45,6 +45,7 @@ from bot.gateways.base import (
     FindResult,
     Forged,
     Found,
+    Hold,
     Inbound,
     NotSent,
     Outgoing,
@@ -54,8 +55,10 @@ from bot.gateways.base import (
     Request,
     Scope,
     SendResult,
+    Trouble,
     Unknown,
     Unreadable,
+    attempt_in,
 )
 
 Fields = Sequence[tuple[str, str]]
@@ -92,54 +95,97 @@ is heard by nobody but us."""
 OPTED_OUT: Final = "21610"
 """The code of a message to somebody who told Twilio to stop: of a refused create, and of a receipt."""
 
-REFUSALS: Final[Mapping[str, tuple[Scope, str]]] = {
-    "14107": ("throttled", "messages were sent faster than the gateway allows"),
-    "20001": ("message", "the gateway could not read our request"),
-    "20003": ("gateway", "the gateway did not accept our account and token"),
-    "20005": ("gateway", "our account with the gateway is not active"),
-    "20403": ("gateway", "our account may not do this at the gateway"),
-    "20404": ("gateway", "the gateway knows no such account"),
-    "20429": ("throttled", "the gateway asks for fewer requests at a time"),
-    "21211": ("recipient", "the number is not a valid phone number"),
-    "21212": ("sender", "our sender number is not valid"),
-    "21215": ("destination", "our account may not send to this country"),
-    "21217": ("recipient", "the number is not written as the gateway needs it"),
-    "21265": ("recipient", "the number is a short code, which cannot be texted"),
-    "21266": ("recipient", "the number is our own sender number"),
-    "21408": ("destination", "our account may not send to this country"),
-    "21602": ("message", "the message has no text"),
-    "21603": ("sender", "our sender number is missing"),
-    "21604": ("recipient", "the number to send to is missing"),
-    "21606": ("sender", "our sender number may not send texts"),
-    "21607": ("sender", "our sender number may not send texts"),
-    "21608": ("recipient", "a trial account may text only numbers that were verified with the gateway"),
-    "21609": ("message", "the gateway did not accept our status address"),
-    OPTED_OUT: ("opted_out", "the person told the gateway to stop"),
-    "21611": ("throttled", "the queue of our sender number is full"),
-    "21612": ("recipient", "the gateway has no way from our sender to this number"),
-    "21614": ("recipient", "the number is not a mobile phone"),
-    "21616": ("sender", "our sender number stands for more than one number"),
-    "21617": ("message", "the text is too long"),
-    "21618": ("message", "the text was not accepted by the gateway"),
-    "21620": ("message", "the picture address was not accepted by the gateway"),
-    "21623": ("message", "the message has too many pictures"),
-    "21626": ("message", "the gateway did not accept our status address"),
-    "21654": ("message", "the message template is missing"),
-    "21655": ("message", "the message template is not valid"),
-    "21656": ("message", "the blanks of the message template are not valid"),
-    "21659": ("sender", "our sender number is not one of the gateway"),
-    "21660": ("sender", "our sender number belongs to another account"),
-    "21661": ("sender", "our sender number may not send texts"),
-    "21701": ("sender", "our messaging service is not known to the gateway"),
-    "21702": ("sender", "our messaging service is not ready"),
-    "21703": ("sender", "our messaging service has no sender number"),
-    "21704": ("sender", "our messaging service has no sender number"),
-    "21705": ("sender", "our messaging service is not valid"),
-    "21709": ("sender", "our messaging service cannot be used"),
-    "30002": ("gateway", "our account with the gateway is suspended"),
+
+class Meaning(NamedTuple):
+    """What a code is about, in words of our own, and what it holds up besides its own message."""
+
+    scope: Scope | Literal["unclear"]
+    reason: str
+    hold: Hold | None = None
+
+
+CODES: Final[Mapping[str, Meaning]] = {
+    # The answer to a create.
+    "14107": Meaning("throttled", "messages were sent faster than the gateway allows", "slow"),
+    "20001": Meaning("message", "the gateway could not read our request"),
+    "20003": Meaning("gateway", "the gateway did not accept our account and token"),
+    "20005": Meaning("gateway", "our account with the gateway is not active"),
+    "20403": Meaning("gateway", "our account may not do this at the gateway"),
+    "20404": Meaning("gateway", "the gateway knows no such account"),
+    "20429": Meaning("throttled", "the gateway asks for fewer requests at a time", "slow"),
+    "20500": Meaning("unclear", "the gateway had a fault of its own"),
+    "20503": Meaning("unclear", "the gateway was not to be had"),
+    "21211": Meaning("recipient", "the number is not a valid phone number"),
+    "21212": Meaning("sender", "our sender number is not valid"),
+    "21215": Meaning("destination", "our account may not send to this country"),
+    "21217": Meaning("recipient", "the number is not written as the gateway needs it"),
+    "21265": Meaning("recipient", "the number is a short code, which cannot be texted"),
+    "21266": Meaning("recipient", "the number is our own sender number"),
+    "21408": Meaning("destination", "our account may not send to this country"),
+    "21602": Meaning("message", "the message has no text"),
+    "21603": Meaning("sender", "our sender number is missing"),
+    "21604": Meaning("recipient", "the number to send to is missing"),
+    "21606": Meaning("sender", "our sender number may not send texts"),
+    "21607": Meaning("sender", "our sender number may not send texts"),
+    "21608": Meaning("recipient", "a trial account may text only numbers that were verified with the gateway"),
+    "21609": Meaning("message", "the gateway did not accept our status address"),
+    OPTED_OUT: Meaning("opted_out", "the person told the gateway to stop"),
+    "21611": Meaning("throttled", "the queue of our sender number is full", "while"),
+    "21612": Meaning("recipient", "the gateway has no way from our sender to this number"),
+    "21614": Meaning("recipient", "the number is not a mobile phone"),
+    "21616": Meaning("sender", "our sender number stands for more than one number"),
+    "21617": Meaning("message", "the text is too long"),
+    "21618": Meaning("message", "the text was not accepted by the gateway"),
+    "21620": Meaning("message", "the picture address was not accepted by the gateway"),
+    "21623": Meaning("message", "the message has too many pictures"),
+    "21626": Meaning("message", "the gateway did not accept our status address"),
+    "21654": Meaning("message", "the message template is missing"),
+    "21655": Meaning("message", "the message template is not valid"),
+    "21656": Meaning("message", "the blanks of the message template are not valid"),
+    "21659": Meaning("sender", "our sender number is not one of the gateway"),
+    "21660": Meaning("sender", "our sender number belongs to another account"),
+    "21661": Meaning("sender", "our sender number may not send texts"),
+    "21701": Meaning("sender", "our messaging service is not known to the gateway"),
+    "21702": Meaning("sender", "our messaging service is not ready"),
+    "21703": Meaning("sender", "our messaging service has no sender number"),
+    "21704": Meaning("sender", "our messaging service has no sender number"),
+    "21705": Meaning("sender", "our messaging service is not valid"),
+    "21709": Meaning("sender", "our messaging service cannot be used"),
+    # A receipt; some of them an answer too.
+    "30001": Meaning("throttled", "the queue of our sender number ran over", "slow"),
+    "30002": Meaning("gateway", "our account with the gateway is suspended", "person"),
+    "30003": Meaning("recipient", "the phone was off or out of reach"),
+    "30004": Meaning("recipient", "the message was blocked"),
+    "30005": Meaning("recipient", "the number is not in use"),
+    "30006": Meaning("recipient", "the number is a landline or cannot be reached"),
+    "30007": Meaning("message", "the network filtered the text"),
+    "30008": Meaning("unclear", "the network gave no reason"),
+    "30009": Meaning("message", "a part of the message is missing"),
+    "30010": Meaning("message", "the message costs more than was allowed"),
+    "30011": Meaning("destination", "the network does not take pictures"),
+    "30012": Meaning("message", "the time the message may wait is too long or too short"),
+    "30013": Meaning("message", "the message says something of itself that the gateway does not allow"),
+    "30014": Meaning("message", "a picture of the message could not be fetched"),
+    "30015": Meaning("message", "a picture of the message could not be fetched"),
+    "30016": Meaning("message", "a picture of the message could not be fetched"),
+    "30017": Meaning("throttled", "the network is congested", "slow"),
+    "30018": Meaning("sender", "our sender number is not registered with that network", "person"),
+    "30019": Meaning("message", "the message is larger than its receiver takes"),
+    "30022": Meaning("throttled", "our registered campaign sends faster than the network allows", "slow"),
+    "30023": Meaning("sender", "our registered brand has sent what the network allows for a day", "day"),
+    "30024": Meaning("sender", "our sender number is not set up with that network", "person"),
+    "30027": Meaning("sender", "our registered campaign has sent what the network allows for a day", "day"),
+    "30032": Meaning("sender", "our toll-free number is not verified", "person"),
+    "30034": Meaning("sender", "our sender number is not registered for texts from programs", "person"),
+    "30410": Meaning("unclear", "the network did not answer the gateway in time"),
+    "63015": Meaning("sender", "our sender is a sandbox that this person has not joined", "person"),
+    "63016": Meaning("message", "outside of its hours the channel takes templates only"),
+    "63018": Meaning("throttled", "the channel asks for fewer messages at a time", "slow"),
+    "63038": Meaning("sender", "our account has sent what the channel allows for a day", "day"),
 }
-"""What a refused create is about, by Twilio's code.  Twilio warns that meanings change, so a code that is not here
-stops only its own message and stays visible, and is never tried again by itself."""
+"""What Twilio's codes are about.  Twilio warns that meanings change, so a code that is not here stops only its own message and
+stays visible, and nothing is ever sent again by a code that is not certainly *not sent*.  *unclear* is a code that proves
+nothing.  What holds up more than its message acts the same whether it comes as an answer or as a receipt."""
 
 MOST_TEXT: Final = 8192  # an SMS has at most 1,600 characters; a long one handed over as base64 has up to 6,400
 MOST_FIELDS: Final = 100
@@ -204,10 +250,10 @@ _WAIT: Final = re.compile("[0-9]{1,6}")
 
 
 class Twilio:
-    """One Twilio account and sender.
+    """One Twilio account with its sender, or with several.
 
-    `sender` is a phone number (with or without `+`), a short code of up to six digits, or letters.
-    Where a messaging service is given Twilio picks the sender from its pool, and `sender` is not sent.
+    A sender is a phone number (with or without `+`), a short code of up to six digits, or letters; where there are several,
+    each message says by which it leaves.  Of a messaging service Twilio picks one from its pool, unless the message says it.
     """
 
     kind = "twilio"
@@ -222,7 +268,7 @@ class Twilio:
         name: str,
         account_sid: str,
         auth_token: str,
-        sender: str | None,
+        sender: str | Sequence[str] | None,
         messaging_service_sid: str | None,
         api_url: str = "https://api.twilio.com",
         rate_per_s: float = 1.0,
@@ -241,11 +287,8 @@ class Twilio:
         self.rate_per_s = rate_per_s
         self._account_sid = account_sid
         self._auth_token = auth_token
-        self._origin = (
-            ("MessagingServiceSid", messaging_service_sid)
-            if messaging_service_sid
-            else ("From", _address(sender or ""))
-        )
+        self._service = messaging_service_sid
+        self._senders = [_address(one) for one in ([sender] if isinstance(sender, str) else sender or ())]
         self._root = api_url.rstrip("/")
         self._address = f"{api_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         # Waiting for a connection ends well before the whole attempt does.  So a time-out while connecting, when no
@@ -307,6 +350,8 @@ class Twilio:
                 word=word,
                 code=code,
                 opted_out=code == OPTED_OUT,
+                trouble=_trouble(code),
+                attempt_id=attempt_in(request.url),
                 raw=_without_text(fields),
             )
         ]
@@ -361,21 +406,23 @@ class Twilio:
 
     async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
         """Every text to our number since then; of a messaging service, every one that the account got by it."""
-        name, own = self._origin
-        if name == "From" and not own.lstrip("+").isdigit():
+        own = [number for number in self._senders if number.lstrip("+").isdigit()]
+        if self._service is None and not own:
             return []  # a sender of letters: nobody can answer it
         # By the day, and a day more: what counts is when each was made, which is looked at below.
         day = f"{since.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}T00:00:00Z"
-        asked = [("To", own)] if name == "From" else []
-        listed = await self._list([*asked, ("DateSent>", day)], since, MOST_PAGES_INBOUND)
-        if isinstance(listed, CannotTell):
-            return listed
-        texts = [_inbound(one) for one in listed if self._is_for_us(one)]
-        return sorted((text for text in texts if text is not None), key=lambda text: text.sent_at or since)
+        texts: list[Inbound] = []
+        to_each = [[("To", number)] for number in own] if self._service is None else [[]]
+        for asked in to_each:
+            listed = await self._list([*asked, ("DateSent>", day)], since, MOST_PAGES_INBOUND)
+            if isinstance(listed, CannotTell):
+                return listed
+            texts += [text for one in listed if self._is_for_us(one) and (text := _inbound(one)) is not None]
+        return sorted(texts, key=lambda text: text.sent_at or since)
 
     def _is_for_us(self, one: Mapping[str, Any]) -> bool:
-        name, own = self._origin
-        ours = one.get("to") == own if name == "From" else one.get("messaging_service_sid") == own
+        by_service = self._service is not None
+        ours = one.get("messaging_service_sid") == self._service if by_service else one.get("to") in self._senders
         return ours and one.get("direction") == "inbound" and one.get("status") != "receiving"
 
     async def _list(
@@ -432,9 +479,13 @@ class Twilio:
             await session.close()
 
     def _form(self, outgoing: Outgoing) -> list[tuple[str, str]]:
+        sender = _address(outgoing.own_number) if outgoing.own_number else None
+        if sender is None and self._service is None:
+            sender = self._senders[0]
         form = [
             ("To", f"+{outgoing.to}"),
-            self._origin,
+            *([("From", sender)] if sender else []),
+            *([("MessagingServiceSid", self._service)] if self._service else []),
             ("Body", outgoing.text),
             ("StatusCallback", outgoing.callback_url),
         ]
@@ -495,14 +546,16 @@ def result_of(status: int, retry_after: str | None, body: bytes) -> SendResult:
     return Unknown("the gateway gave no clear answer and may have taken the message")
 
 
-def _refusal(status: int, code: str | None, retry_after: str | None) -> NotSent:
+def _refusal(status: int, code: str | None, retry_after: str | None) -> NotSent | Unknown:
     if status == 429:
         reason = "the gateway asks us to send more slowly"
-        return NotSent("throttled", reason, code or "429", _wait_s(retry_after))
-    if code is not None and code in REFUSALS:
-        scope, reason = REFUSALS[code]
+        return NotSent("throttled", reason, code or "429", _wait_s(retry_after), hold="slow")
+    if code is not None and code in CODES:
+        scope, reason, hold = CODES[code]
+        if scope == "unclear":
+            return Unknown(reason)
         wait = _wait_s(retry_after) if scope == "throttled" else None
-        return NotSent(scope, reason, code, wait, lasting=scope == "gateway")
+        return NotSent(scope, reason, code, wait, lasting=scope == "gateway" or hold == "person", hold=hold)
     if status == 401:
         return NotSent("gateway", "the gateway did not accept our account and token", code or "401", lasting=True)
     if code is None:
@@ -510,6 +563,14 @@ def _refusal(status: int, code: str | None, retry_after: str | None) -> NotSent:
         # wrong: it would refuse the next message as well, so the gateway stops and no queue is burnt.
         return NotSent("gateway", "something other than the gateway refused the request", str(status))
     return NotSent("message", "the gateway refused the message for a reason that is not known here", code)
+
+
+def _trouble(code: str | None) -> Trouble | None:
+    """What a receipt's code holds up besides its own message, if anything."""
+    meant = CODES.get(code or "")
+    if meant is None or meant.hold is None or meant.scope == "unclear":
+        return None
+    return Trouble(meant.scope, meant.reason, meant.hold)
 
 
 def _is_apart(date: str | None) -> bool:

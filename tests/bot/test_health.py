@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from bot import health
 from bot.cli import main
-from storage import messages, schema, workers
+from storage import messages, pace, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
 
@@ -23,7 +24,7 @@ def said(db: Database) -> dict[str, tuple[bool, str]]:
 def test_the_doctor_says_which_gateway_is_paused_why_and_until_when(db: Database, clock: Any) -> None:
     assert said(db)["paused"] == (True, "no gateway is paused")
     with db.transaction() as tx:
-        messages.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
+        pace.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
     well, sentence = said(db)["paused"]
     assert not well
     assert "twilio is paused until 2026-11-03 10:05 UTC: a wrong token (20003)" in sentence
@@ -73,7 +74,7 @@ def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: A
 def test_the_doctor_does_not_look_for_a_network_fault_where_the_gateway_is_paused(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
         messages.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
-        messages.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
+        pace.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
     clock.advance(minutes=3)
     assert said(db)["queue"] == (True, "what is due leaves")
     assert not said(db)["paused"][0]
@@ -160,3 +161,41 @@ def test_the_doctor_tells_whom_the_gateway_is_asked_about_from_those_left_to_a_p
     sentence = said(db)["unknown"][1]
     assert "asked about 1 " in sentence
     assert "decides about 2 " in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (
+            "TWILIO_AUTHTOKEN",
+            "x",
+            "TWILIO_AUTHTOKEN is no setting of Jumbe, perhaps you mean TWILIO_AUTH_TOKEN: it is not read",
+        ),
+        ("TWILIO_WORKSPACE", "x", "TWILIO_WORKSPACE is no setting of Jumbe: it is not read"),
+        (
+            "JUMBE_LANGUAGE",
+            "sw-KE",
+            "JUMBE_LANGUAGE is 'sw-KE', in which the bot has no sentences: it answers in English;",
+        ),
+        ("JUMBE_LANGUAGE", "es-MX", None),
+        ("TWILIO_RATE", "2", None),
+    ],
+)
+def test_what_is_set_and_does_nothing_is_said(
+    db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    told: str | None,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{db.file}")
+    monkeypatch.delenv("TWILIO_SPEC", raising=False)
+    monkeypatch.setenv(name, value)
+    db.close()
+    assert main(["doctor", "--json"]) == 1  # a database nobody works on
+    said = {line["about"]: line["says"] for line in json.loads(capsys.readouterr().out)}
+    assert said.get("settings", "").startswith(told) if told else "settings" not in said
+    assert main(["settings"]) == 0
+    shown = capsys.readouterr().err
+    assert f"jumbe: {told}" in shown if told else shown == ""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from bot import reconciler
+from bot import explaining, health, reconciler
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
 from storage import consent, evidence, messages, schema
@@ -303,3 +303,38 @@ def test_a_text_to_one_person_that_was_asked_for_an_hour_ago_needs_a_new_code(
     assert "ok " in stub.book[-1]["body"]
     assert stub.book[-1]["to"] == f"+{LENA}"
     assert not [message for message in stub.book if "nine" in message["body"] and message["to"] == f"+{AMA}"]
+
+
+# -- a gateway that is set no more -------------------------------------------------------------------------------------
+
+
+def test_what_is_in_doubt_at_a_gateway_that_is_set_no_more_goes_to_a_person_and_says_so(
+    db: Database, stub: StubTwilio, clock: Any
+) -> None:
+    with db.transaction() as tx:
+        number = messages.queue(tx, AMA, "Clinic on Monday", "notice", gateway="kannel")
+        messages.hand_over(tx, messages.claim(tx, "kannel", "dead", 1), "dead", rate_per_s=1)
+    clock.advance(minutes=3)
+    work(db, stub)
+    assert look(db, number).state == "unknown"
+    clock.advance(minutes=9)
+    work(db, stub)
+    assert look(db, number).state == "unknown", "ten minutes from the moment that it was in doubt"
+    clock.advance(minutes=2)
+    work(db, stub)
+    row = look(db, number)
+    assert (row.state, row.reason) == ("unresolved", "gateway-gone")
+    with db.reading() as tx:
+        told = [step["what"] for step in explaining.life(tx, number)]
+    assert ": its gateway is not in the settings any more" in " ".join(told)
+    assert told[-1].endswith(
+        "Look at the own list of kannel, or ask the person; set up again, its late receipt still settles it"
+    )
+    said = {name: sentence for name, _, sentence in health.examine(db)}["unknown"]
+    assert "1 message of them went by kannel, which is not in the settings any more" in said
+    with db.transaction() as tx:
+        moved = messages.receive_receipt(
+            tx, gateway="kannel", message_id=number, gateway_id=row.attempt_id, state="delivered", word="1", code=None
+        )
+    assert moved
+    assert look(db, number).state == "delivered"

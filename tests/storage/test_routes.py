@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage import broadcasts, messages, routes
+from storage import broadcasts, messages, pace, routes
 from storage.database import Database
 from storage.messages import Settled
 from storage.rules import Rules
@@ -120,7 +120,7 @@ def test_an_unknown_one_never_goes_another_way(db: Database, clock: Clock) -> No
     (handed,) = sent(db, "twilio")
     with db.transaction() as tx:
         messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
-        messages.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
+        pace.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert messages.fail_over(tx) == 0
@@ -131,8 +131,8 @@ def test_what_waits_for_a_paused_gateway_is_passed_on_after_a_minute(db: Databas
     with db.transaction() as tx:
         ids = [messages.queue(tx, f"1555123{n:04}", "x", "notice") for n in range(3)]
         other = messages.queue(tx, KOFI, "x", "notice")
-        messages.pause(tx, "twilio", until=tx.now + timedelta(minutes=5), because="?")
-        messages.pause(tx, "vodafone", until=tx.now + timedelta(minutes=5), because="?")
+        pace.pause(tx, "twilio", until=tx.now + timedelta(minutes=5), because="?")
+        pace.pause(tx, "vodafone", until=tx.now + timedelta(minutes=5), because="?")
         assert messages.fail_over(tx) == 0
     clock.advance(seconds=61)
     with db.transaction() as tx:
@@ -150,7 +150,7 @@ def test_what_was_in_doubt_once_waits_for_its_own_gateway(db: Database, clock: C
     with db.transaction() as tx:
         messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
         messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
-        messages.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
+        pace.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert messages.fail_over(tx) == 0

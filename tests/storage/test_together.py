@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, people
+from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, pace, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database, Lost
@@ -315,7 +315,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
                 broadcasts.launch(tx, number, hold_s=0, by=TEST)
             with which.transaction() as tx:
                 contacts.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
-                messages.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
+                pace.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
             with which.transaction() as tx:
                 broadcasts.halt(tx, number, by=TEST)
 

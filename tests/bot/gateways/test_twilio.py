@@ -33,7 +33,7 @@ from bot.gateways.base import (
     Unknown,
     Unreadable,
 )
-from bot.gateways.twilio import REFUSALS, Twilio, result_of, signature_fits
+from bot.gateways.twilio import CODES, Twilio, result_of, signature_fits
 from tests.stub_twilio import Received, StubTwilio, new_sid, requires_spec, spec_path
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
@@ -618,30 +618,77 @@ def test_a_wait_is_seconds_and_never_longer_than_an_hour(header: str | None, wai
 
 SCOPES = {
     "opted_out": "21610",
-    "recipient": "21211 21614 21217 21604 21612 21608 21265 21266",
-    "destination": "21408 21215",
-    "sender": "21212 21603 21606 21607 21616 21659 21660 21661 21701 21702 21703 21704 21705 21709",
+    "recipient": "21211 21614 21217 21604 21612 21608 21265 21266 30003 30004 30005 30006",
+    "destination": "21408 21215 30011",
+    "sender": "21212 21603 21606 21607 21616 21659 21660 21661 21701 21702 21703 21704 21705 21709"
+    " 30018 30023 30024 30027 30032 30034 63015 63038",
     "gateway": "20003 20005 30002 20403 20404",
-    "message": "21602 21617 21618 21620 21623 21654 21655 21656 21609 21626 20001",
-    "throttled": "21611 20429 14107",
+    "message": "21602 21617 21618 21620 21623 21654 21655 21656 21609 21626 20001"
+    " 30007 30009 30010 30012 30013 30014 30015 30016 30019 63016",
+    "throttled": "21611 20429 14107 30001 30017 30022 63018",
+    "unclear": "20500 20503 30008 30410",
 }
-CODES = [(code, scope) for scope, codes in SCOPES.items() for code in codes.split()]
+"""Every code of the table of what Twilio answers and says in receipts, by what it is about."""
+
+HOLDS = {
+    "slow": "14107 20429 30001 30017 30022 63018",
+    "while": "21611",
+    "day": "30023 30027 63038",
+    "person": "30002 30018 30024 30032 30034 63015",
+}
+LISTED = [(code, scope) for scope, codes in SCOPES.items() for code in codes.split()]
+HELD = {code: hold for hold, codes in HOLDS.items() for code in codes.split()}
 
 
-@pytest.mark.parametrize(("code", "scope"), CODES)
+@pytest.mark.parametrize(("code", "scope"), LISTED)
 def test_every_refusal_says_what_to_stop_in_words_of_our_own(stub: StubTwilio, code: str, scope: str) -> None:
     stub.mode = code
     result = send(adapter(stub.url))
+    if scope == "unclear":
+        assert isinstance(result, Unknown)
+        return
     assert isinstance(result, NotSent)
-    assert (result.scope, result.code) == (scope, code)
+    assert (result.scope, result.code, result.hold) == (scope, code, HELD.get(code))
+    assert result.lasting == (scope == "gateway" or HELD.get(code) == "person")
     assert PERSON not in result.reason
     assert "Monday" not in result.reason
 
 
-def test_no_code_of_the_map_is_untested_and_no_reason_holds_a_digit() -> None:
-    assert {code for code, _ in CODES} == set(REFUSALS)
-    assert {scope for scope, _ in REFUSALS.values()} <= set(get_args(Scope))
-    assert not [reason for _, reason in REFUSALS.values() if any(letter.isdigit() for letter in reason)]
+def test_the_map_is_the_list_and_no_reason_holds_a_digit() -> None:
+    assert {code: meaning.scope for code, meaning in CODES.items()} == dict(LISTED)
+    assert {code: meaning.hold for code, meaning in CODES.items() if meaning.hold} == HELD
+    assert set(SCOPES) <= {*get_args(Scope), "unclear"}
+    assert not [meaning.reason for meaning in CODES.values() if any(letter.isdigit() for letter in meaning.reason)]
+
+
+@pytest.mark.parametrize("code", [code for code, _ in LISTED if code.startswith(("3", "6"))])
+def test_a_receipt_says_what_its_code_holds_up(code: str) -> None:
+    form = stub_signer.receipt_form(new_sid(), PERSON, "undelivered", int(code))
+    (receipt,) = adapter().parse_receipt(request(form, url=f"{STATUS}?attempt=0123456789abcdef"), 42)
+    assert (receipt.state, receipt.code, receipt.attempt_id) == ("undelivered", code, "0123456789abcdef")
+    held = receipt.trouble
+    assert (held and held.hold) == HELD.get(code)
+    if held is not None:
+        assert held.scope == dict(LISTED)[code]
+
+
+@pytest.mark.parametrize(
+    "told", ["", "?attempt=", "?attempt=x%27--", "?attempt=" + "a" * 33, "?other=0123456789abcdef"]
+)
+def test_a_receipt_whose_address_names_no_attempt_says_none(told: str) -> None:
+    form = stub_signer.receipt_form(new_sid(), PERSON, "delivered")
+    assert adapter().parse_receipt(request(form, url=STATUS + told), 42)[0].attempt_id is None
+
+
+def test_a_message_leaves_by_the_number_that_it_says(stub: StubTwilio) -> None:
+    several = adapter(stub.url, sender=("15005550006", "+15005550016"))
+    for own_number in ("15005550016", "15005550006", None):
+        assert isinstance(send(several, message(own_number=own_number)), Accepted)
+    assert [one["from"] for one in stub.book] == ["+15005550016", "+15005550006", "+15005550006"]
+    pool = adapter(stub.url, sender=("15005550006", "+15005550016"), messaging_service_sid=SERVICE)
+    assert isinstance(send(pool, message(own_number="15005550016")), Accepted)
+    told = dict(stub.requests[-1].form())
+    assert (told["From"], told["MessagingServiceSid"]) == ("+15005550016", SERVICE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,245 @@
+"""How fast texts leave: the rate of each gateway and of each of our numbers there, what slows one and what pauses it.
+
+A token is a text handed over.  Each gateway has a bucket of them, and each number where a gateway has several; they are rows,
+so the rate holds over all workers.  A text that finds no token stays in the queue, in its place.  What a gateway says about
+our account, our number or our speed acts here (`hold_up`); what it says about one text does not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from hashlib import blake2b
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Row, Table, and_, case, literal, select, update
+
+from storage import audit, schedules
+from storage.audit import Actor
+from storage.database import Transaction, insert_new
+from storage.rules import Senders
+from storage.schema import gateways, senders
+
+Hold = Literal["slow", "while", "day", "person"]
+"""What a word of a gateway does to all that is still to leave: it goes more slowly, or not for a minute, or not before the next
+day, or not until a person has mended something."""
+
+UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
+"""What is paused until then waits for a person."""
+
+BY_ANYBODY = datetime(1970, 1, 1, tzinfo=UTC)
+"""A gateway that was paused until then may be tried by any worker, not first by the one that paused it."""
+
+A_WHILE: Final = timedelta(minutes=1)
+SLOWEST: Final = 1 / 64
+SLOWED_ONCE_IN: Final = timedelta(seconds=5)
+"""What was under way together says one thing, and not twenty."""
+
+FASTER_AFTER: Final = timedelta(minutes=1)
+NO_SENDERS: Final = Senders(())
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A text that may leave now; `own_number` is ours that it should leave by, if the gateway has it and it is not paused."""
+
+    id: int
+    phone: str
+    own_number: str | None = None
+
+
+def grant(tx: Transaction, gateway: str, wishes: Sequence[Wish], rate_per_s: float) -> dict[int, str | None]:
+    """Take tokens for texts in their order; returns those that got one, each with our number by which it leaves.
+
+    The number is None where the gateway has but one or chooses itself.  A text that waits for its own number's token lets
+    those of other numbers pass; each is to another phone.  What is paused grants none, also for what was claimed before.
+    """
+    several = tx.rules.senders.get(gateway, NO_SENDERS)
+    whole = _opened(tx, gateway, None, rate_per_s)
+    if whole is None:
+        return {}
+    of_number: dict[str, _Bucket] = {}
+    for each in sorted(several.numbers):  # in one order, after the gateway's: two workers must not wait crosswise
+        bucket = _opened(tx, gateway, each, several.rate_per_s)
+        if bucket is not None:
+            of_number[each] = bucket
+    granted: dict[int, str | None] = {}
+    for wish in wishes:
+        if whole.tokens < 1:
+            break
+        number: str | None = None
+        if several.numbers:
+            number = _number_for(wish, of_number)
+            if number is None or of_number[number].tokens < 1:
+                continue
+            of_number[number].tokens -= 1
+        whole.tokens -= 1
+        granted[wish.id] = number
+    for bucket in (whole, *of_number.values()):
+        bucket.close(tx)
+    return granted
+
+
+def hold_up(
+    tx: Transaction,
+    gateway: str,
+    own_number: str | None,
+    hold: Hold,
+    because: str,
+    *,
+    wait_s: float | None = None,
+    left_at: datetime | None = None,
+) -> datetime | None:
+    """Slow or pause what still is to leave; returns until when it is paused, None where it is not.
+
+    Of `own_number` alone where the gateway has several and it is one of them, else of the whole gateway.  `wait_s` is how
+    long the gateway itself asks to be left alone.  `left_at` is when the text left about which this is said: what left
+    before somebody let the gateway go on pauses it no more.  A pause is never made shorter.
+    """
+    if own_number not in tx.rules.senders.get(gateway, NO_SENDERS).numbers:
+        own_number = None
+    ensure_gateway(tx, gateway)
+    tx.execute(select(gateways.c.name).where(gateways.c.name == gateway).with_for_update())  # first, as in `grant`
+    _ensure(tx, gateway, own_number)
+    table, one = _row_of(gateway, own_number)
+    row = tx.execute(select(table).where(one).with_for_update()).one()
+    if left_at is not None and row.resumed_at is not None and left_at < row.resumed_at:
+        return None
+    if hold == "slow" and wait_s is None:
+        if row.slowed_at is None or tx.now >= row.slowed_at + SLOWED_ONCE_IN:
+            slowed = max(SLOWEST, _part(row, tx.now) / 2)
+            tx.execute(update(table).where(one).values(slowed=slowed, slowed_at=tx.now))
+        return None
+    until = _until(tx, hold, wait_s)
+    if row.paused_until is not None and row.paused_until >= until:
+        return None
+    tx.execute(update(table).where(one).values(paused_until=until, paused_because=because))
+    return until
+
+
+def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> None:
+    """Hold everything of a gateway until then."""
+    ensure_gateway(tx, gateway)
+    tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until, paused_because=because))
+
+
+def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
+    """Let a paused gateway and its numbers be tried again at once, or every one, at full speed; `by` is who did so by hand."""
+    free = {"paused_because": None, "slowed": None, "slowed_at": None, "resumed_at": tx.now}
+    again = case((gateways.c.paused_until.is_not(None), literal(BY_ANYBODY)), else_=None)
+    for table, name, until in ((gateways, gateways.c.name, again), (senders, senders.c.gateway, None)):
+        let_go = update(table).values(paused_until=until, **free)
+        tx.execute(let_go if gateway is None else let_go.where(name == gateway))
+    if by is not None:
+        audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
+
+
+def ensure_gateway(tx: Transaction, gateway: str, tokens: float = 0.0) -> None:
+    """See that a gateway has its row."""
+    tx.execute(insert_new(tx, gateways).values(name=gateway, tokens=tokens, refilled_at=tx.now))
+
+
+# -- to look at --------------------------------------------------------------------------------------------------------
+
+
+def list_gateways(tx: Transaction) -> list[Row[Any]]:
+    """Every gateway that ever took part: `name`, `paused_until`, `paused_because`, `slowed`, `slowed_at`, `swept_until`."""
+    return list(tx.execute(select(gateways).order_by(gateways.c.name)))
+
+
+def list_senders(tx: Transaction) -> list[Row[Any]]:
+    """Our numbers at gateways that have several, as far as one ever took part."""
+    return list(tx.execute(select(senders).order_by(senders.c.gateway, senders.c.number)))
+
+
+def paused(tx: Transaction) -> list[Row[Any]]:
+    """The gateways that are paused now: `name`, `paused_until`, `paused_because`."""
+    return list(tx.execute(select(gateways).where(gateways.c.paused_until > tx.now).order_by(gateways.c.name)))
+
+
+def paused_senders(tx: Transaction) -> list[Row[Any]]:
+    """The numbers that are paused now: `gateway`, `number`, `paused_until`, `paused_because`."""
+    return [row for row in list_senders(tx) if row.paused_until is not None and row.paused_until > tx.now]
+
+
+def speed(row: Row[Any], now: datetime) -> float:
+    """The part of its rate at which a gateway or a number goes now: 1 is full speed."""
+    return _part(row, now)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Bucket:
+    """The tokens of a gateway, or of one number, as they are now; `close` writes down what is left."""
+
+    table: Table
+    one: ColumnElement[bool]
+    tokens: float
+    filled: datetime
+
+    def close(self, tx: Transaction) -> None:
+        tx.execute(update(self.table).where(self.one).values(tokens=self.tokens, refilled_at=self.filled))
+
+
+def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float) -> _Bucket | None:
+    """A bucket, filled up to now and held to the end of the transaction; None while it is paused.
+
+    It holds one second's worth, and at least one token.
+    """
+    _ensure(tx, gateway, number, max(1.0, rate_per_s))
+    table, one = _row_of(gateway, number)
+    row = tx.execute(select(table).where(one).with_for_update()).one()
+    if row.paused_until is not None and row.paused_until > tx.now:
+        return None
+    rate = rate_per_s * _part(row, tx.now)
+    passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
+    # Of two workers the one that began first may come second: its earlier time must not fill the bucket twice.
+    return _Bucket(table, one, min(max(1.0, rate), row.tokens + passed * rate), max(tx.now, row.refilled_at))
+
+
+def _ensure(tx: Transaction, gateway: str, number: str | None, tokens: float = 0.0) -> None:
+    if number is None:
+        ensure_gateway(tx, gateway, tokens)
+    else:
+        row = {"gateway": gateway, "number": number, "tokens": tokens, "refilled_at": tx.now}
+        tx.execute(insert_new(tx, senders).values(row))
+
+
+def _row_of(gateway: str, number: str | None) -> tuple[Table, ColumnElement[bool]]:
+    if number is None:
+        return gateways, gateways.c.name == gateway
+    return senders, and_(senders.c.gateway == gateway, senders.c.number == number)
+
+
+def _number_for(wish: Wish, free: Mapping[str, object]) -> str | None:
+    """Our number for a phone: the one it is to leave by, else always the same one, as long as that is not paused.
+
+    Each number is weighed with the phone, so that all get their share, and a pause of one moves nobody else's.
+    """
+    if wish.own_number in free:
+        return wish.own_number
+    return max(free, key=lambda number: blake2b(f"{number} {wish.phone}".encode()).digest(), default=None)
+
+
+def _part(row: Row[Any], now: datetime) -> float:
+    if row.slowed is None or row.slowed_at is None:
+        return 1.0
+    doubled: float = max(0.0, (now - row.slowed_at) / FASTER_AFTER)
+    faster: float = 2.0 ** min(doubled, 10.0)
+    return min(1.0, float(row.slowed) * faster)
+
+
+def _until(tx: Transaction, hold: Hold, wait_s: float | None) -> datetime:
+    if hold == "person":
+        return UNTIL_RESUMED
+    if hold == "day":
+        zone = tx.rules.time_zone
+        tomorrow = tx.now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
+        return schedules.instant(datetime.combine(tomorrow, time(0)), zone)
+    longest = wait_s if wait_s is not None else A_WHILE.total_seconds()
+    return tx.now + timedelta(seconds=longest * random.uniform(1.0, 1.2))  # noqa: S311
