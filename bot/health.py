@@ -109,8 +109,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         states = messages.count_states(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
-        is_rehearsal_ = is_rehearsal(tx)
-        kind = "a rehearsal database: no real gateway will serve it" if is_rehearsal_ else "a database for real use"
+        rehearses = is_rehearsal(tx)
         paused, numbers = pace.paused(tx), pace.paused_senders(tx)
         slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
@@ -126,11 +125,15 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         yield "postgresql", synced, f"PostgreSQL {version}: {told}"
     if shared is not None:
         yield "jobs", shared == "ready", jobs.shown(shared)
-    yield "stamp", True, kind
+    yield (
+        "stamp",
+        True,
+        f"a {'rehearsal database: no real gateway will serve it' if rehearses else 'database for real use'}",
+    )
     at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
     yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
     yield _paused(paused, numbers)
-    if not is_rehearsal_:
+    if not rehearses:
         yield _backup(last, made_at, db.clock(), db.rules.backup_h)
     if slowed:
         yield _slowed(slowed, db.clock())

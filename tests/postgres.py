@@ -62,13 +62,18 @@ class Postgres:
         self._admin.close()
 
 
+_FIRST_AGAIN = """
+    SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences WHERE schemaname = current_schema()
+"""
+
+
 def empty(db: Database) -> None:
     """Take everything out of a database again, and begin its numbers anew: ten times as fast as a new one."""
     filled = [table for table in reversed(schema.metadata.sorted_tables) if table is not schema.programme]
     everything = "; ".join(f"DELETE FROM {table.name}" for table in filled)
     with db.transaction() as tx:
         tx.execute(text(everything))
-        tx.execute(text("SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences"))
+        tx.execute(text(_FIRST_AGAIN))
         tx.execute(update(schema.programme).values(digested_at=None))
 
 
