@@ -612,6 +612,35 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
 
 
 @needs_jobs
+def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcasts, "RANGE", 4)
+    expand, put_away, tidied = Worker._expand, broadcasts.put_away_unconfirmed, []
+
+    def slowly(self: Worker) -> bool:
+        worked = expand(self)
+        time.sleep(0.08 if worked else 0)
+        return worked
+
+    def tidy(tx: Any) -> None:
+        tidied.append(states(shared).get("accepted", 0))
+        put_away(tx)
+
+    monkeypatch.setattr(Worker, "_expand", slowly)
+    monkeypatch.setattr(broadcasts, "put_away_unconfirmed", tidy)
+
+    async def whole() -> None:
+        async with at_work(shared, Line(), 1) as team:
+            await share_chores(team)
+            await asyncio.to_thread(broadcast, shared, 400)
+            await until(lambda: states(shared).get("accepted") == 400, 60)
+
+    asyncio.run(whole())
+    assert [many for many in tidied if 20 < many < 380]
+
+
+@needs_jobs
 def test_a_chore_that_always_fails_ends_the_worker_and_one_that_fails_at_times_does_not(
     shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,19 @@ def test_those_of_a_newer_version_are_left_to_it(db):
     assert (state(db), waiting(db)) == ("newer", 1)
 
 
+def test_a_schema_of_that_name_that_another_program_made_is_left_alone(db):
+    with db.transaction() as tx:
+        jobs.drop(tx)
+        tx.execute(text("CREATE SCHEMA procrastinate"))
+        tx.execute(text("CREATE TABLE procrastinate.theirs (n int)"))
+    migrate.upgrade(db)
+    assert (state(db), tables(db)) == ("not ours", 1)
+    assert "another program's" in {about: told for about, _, told in examine(db)}["jobs"]
+    migrate.downgrade(db, "base")
+    with db.reading() as tx:
+        assert tx.scalar(text("SELECT count(*) FROM procrastinate.theirs")) == 0
+
+
 def test_a_downgrade_takes_them_away_and_an_upgrade_brings_them_back(db):
     migrate.downgrade(db, "base")
     with db.reading() as tx:
