@@ -19,7 +19,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,11 @@ CHANNEL = "jumbe"
 def utc_now() -> datetime:
     """The system's clock; everything else is handed its clock."""
     return datetime.now(UTC)
+
+
+def is_within(now: datetime, since: datetime, span: timedelta) -> bool:
+    """Whether a span of time that began `since` still runs; a clock that was set back ends it, instead of making it long."""
+    return since <= now < since + span
 
 
 class Lost(Exception):
