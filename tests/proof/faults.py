@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from tests.proof.disk import Found
 from tests.proof.scenes import STRANGERS, Programme
 from tests.stub_twilio import new_sid
 
-SMALL_MIB: Final = 6
+SMALL_MIB: Final = 24
 BALLAST: Final = "ballast"
 ROWS: Final = 500
 
@@ -64,12 +65,14 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 def fill_the_disk(jumbe: Programme, disk: Path, times: int, within_s: float) -> tuple[int, int]:
     """Under texts and a broadcast the disk fills up, to the last byte or nearly, and has room again later.
 
+    It ends when the programme itself needs half of the disk.
+
     Returns how often it was full, and how many requests were refused meanwhile: each of them comes again.
     """
     jumbe.start("web")
     jumbe.spawn("worker")
     end, full, refused = time.monotonic() + within_s, 0, 0
-    while full < times and time.monotonic() < end:
+    while full < times and time.monotonic() < end and shutil.disk_usage(disk).free > SMALL_MIB * 2**19:
         if jumbe.one("SELECT count(*) FROM messages WHERE state = 'queued'") < 10:
             jumbe.say()
         _fill(disk, leaving=jumbe.dice.choice((0, 0, 4096, 16384, 65536)))
@@ -103,7 +106,7 @@ def _fill(disk: Path, *, leaving: int) -> None:
     size = 0
     with (disk / BALLAST).open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
-            size += file.write(b"x" * 4096)
+            size += file.write(b"x" * 65536)
     os.truncate(disk / BALLAST, max(0, size - leaving))
 
 
