@@ -8,9 +8,11 @@ was on its way, so a breach of the processes is run again with its seed more tha
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,8 +28,10 @@ import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
 from tests.postgres import running as postgres
+from tests.processes import ROOT
 from tests.proof import faults, scenes
 from tests.proof.counting import Count, log_is_broken
+from tests.proof.days import Report
 from tests.proof.disk import Found
 from tests.proof.faults import Restored, Uploads
 from tests.proof.scenes import IMPORT, SPOOL, WEB, WORKER, Moody, Programme
@@ -81,6 +85,7 @@ class Tally:
     writes: Found = field(default_factory=Found)
     uploads: Uploads = field(default_factory=Uploads)
     restored: Restored = field(default_factory=Restored)
+    days: Report = field(default_factory=lambda: Report(0, 0))
     steps: int = 0
     full: int = 0
     turned_away: int = 0
@@ -104,7 +109,8 @@ def main() -> int:
     print(f"PROVE={name} PROVE_SEED={seed} PROVE_MINUTES={minutes:g}")
     print(f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, {_sqlite()}", flush=True)
     began, tally = time.monotonic(), Tally()
-    _prove(size, minutes, random.Random(seed), tally)
+    with _virtual_days(seed, 60 * minutes, tally):
+        _prove(size, minutes, random.Random(seed), tally)
     return _tell(tally, time.monotonic() - began)
 
 
@@ -142,6 +148,20 @@ def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> Non
             with server.database() as address:
                 found = _at_random(part(), size, within_s, tally, workers, address)
             tally.add(f"PostgreSQL, deaths at random, {many} worker{'s' if many > 1 else ''}", found)
+
+
+@contextlib.contextmanager
+def _virtual_days(seed: int, within_s: float, tally: Tally) -> Iterator[None]:
+    """The virtual days go by in a process beside the others, which mostly wait."""
+    command = ["nice", sys.executable, "-W", "ignore", "-m", "tests.proof.days", str(seed), "--within", str(within_s)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        yield
+        told, _ = child.communicate(timeout=within_s + 300)
+        tally.days = Report(**json.loads(told))
+    finally:
+        child.kill()
+        child.wait()
 
 
 def _labelled(dice: random.Random, within_s: float, size: Size, tally: Tally, address: str | None = None) -> Count:
@@ -267,6 +287,8 @@ def _tell(tally: Tally, took_s: float) -> int:
         print(f"| {promise} | {tried} | {broken} |")
     print()
     print(f"Gateway faults: {', '.join(f'{mode} {n}' for mode, n in sorted(tally.modes.items())) or 'none'}")
+    faults_met = ", ".join(f"{mode} {n}" for mode, n in sorted(tally.days.met.items()))
+    print(f"Virtual gateway: {faults_met or 'none'}; digest {tally.days.digest[:16]} of {tally.days.runs} runs")
     for what in tally.absent:
         print(f"Not proved here: {what}")
     if tally.missed:
@@ -279,7 +301,7 @@ def _tell(tally: Tally, took_s: float) -> int:
 
 def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
     """Each promise of integrity, what it was tried by, and how often it was broken."""
-    writes, uploads, restored = tally.writes, tally.uploads, tally.restored
+    writes, uploads, restored, days = tally.writes, tally.uploads, tally.restored, tally.days
     held = f"{restored.since} sent since the backup, {restored.held} held back, {restored.alive} sent after it"
     return [
         ("nothing accepted into the outbox is lost", f"{whole.texts} texts", whole.lost),
@@ -299,6 +321,9 @@ def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
          sum(tally.counts.get("SQLite, a port that refuses", Count()).breaches.values())),
         ("a restored backup sends nothing again", held, restored.again),
         ("the audit log is whole", f"{len(tally.counts)} logs", whole.chain),
+        ("in virtual days every promise holds after every commit",
+         f"{days.days} days in {days.runs} programmes, {days.texts} texts, {days.inbound} in, {days.deaths} deaths,"
+         f" {days.moves} moves, {days.checks} checks", int(days.breach is not None)),
     ]  # fmt: skip
 
 
