@@ -27,6 +27,8 @@ import pytest
 import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
+from storage.database import Database
+from storage.database import server as server_of
 from tests.postgres import running as postgres
 from tests.processes import ROOT
 from tests.proof import faults, scenes
@@ -55,7 +57,7 @@ class Size:
 
 
 SIZES: Final = {
-    "quick": Size(4.5, kills=200, uploads=20, full=8, since_backup=200, people=150, steps=False),
+    "quick": Size(4.2, kills=200, uploads=20, full=8, since_backup=200, people=150, steps=False),
     "night": Size(600, kills=10_000, uploads=500, full=400, since_backup=1000, people=400, steps=True),
 }
 
@@ -109,7 +111,7 @@ def main() -> int:
     print(f"PROVE={name} PROVE_SEED={seed} PROVE_MINUTES={minutes:g}")
     print(f"Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, {_sqlite()}", flush=True)
     began, tally = time.monotonic(), Tally()
-    with _virtual_days(seed, 60 * minutes, tally):
+    with _virtual_days(seed, 60 * minutes - 2 * SETTLING_S, tally):
         _prove(size, minutes, random.Random(seed), tally)
     return _tell(tally, time.monotonic() - began)
 
@@ -137,6 +139,7 @@ def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> Non
             tally.absent.append("PostgreSQL")
             return
         with server.database() as address:
+            print(f"PostgreSQL {_version(address)}", flush=True)
             tally.add("PostgreSQL, the spool", _spool(part(), address, size, tally))
         if size.steps:
             within_s = budget.share(weights["steps on postgres"])
@@ -260,6 +263,15 @@ def _server() -> Iterator[object]:
             print(f"PostgreSQL: not proved. {missing}", flush=True)
             server = None
         yield server
+
+
+def _version(address: str) -> str:
+    db = Database(address)
+    try:
+        with db.reading() as tx:
+            return server_of(tx)[0]
+    finally:
+        db.close()
 
 
 def _sqlite() -> str:

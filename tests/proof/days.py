@@ -292,7 +292,7 @@ class Days:
         somewhen(0.5, self._stop_or_start)
         somewhen(0.15, self._repeat)
         somewhen(0.1, self._forge)
-        somewhen(0.3, self._upload)
+        somewhen(0.5, self._upload)
         somewhen(0.2, self._change_members)
         somewhen(1.5, self._mood)
         somewhen(0.4, self._kill_worker)
@@ -305,6 +305,8 @@ class Days:
 
     def _case_says(self) -> None:
         phone = self.dice.choice([*self.phones, "233244000999", "254799000999"])
+        if self.stopped and self.dice.random() < 0.3:
+            phone = self.dice.choice(sorted(self.stopped))  # an ordinary text is no START
         self.gateway.type(phone, self.dice.choice(ASKS))
 
     def _stop_or_start(self, phone: str | None = None) -> None:
@@ -360,7 +362,7 @@ class Days:
             with self.db.transaction() as tx:
                 return dict(imports.apply_cases(tx, sheet, by=SHEET).counts)
 
-        dying = Life(writes_left=self.dice.randrange(6))
+        dying = Life(writes_left=self.dice.randrange(10))
         with contextlib.suppress(Died):
             as_process(dying).run(apply)
         made = self._count(prefix)
@@ -600,7 +602,7 @@ class Days:
             self.gateway.later(self.dice.uniform(3, 120), self._lead_says, f"ok {found[1]}")
             if self.dice.random() < 0.4:
                 self._mood()
-        elif number and self.dice.random() < 0.25:
+        elif number and self.dice.random() < 0.4:
             self.gateway.later(self.dice.uniform(1, 120), self._lead_says, f"halt {number[1]}")
 
     # -- at the end ----------------------------------------------------------------------------------------------------

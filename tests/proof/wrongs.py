@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, imports, messages, schedules
+from storage import broadcasts, consent, contacts, evidence, imports, messages, schedules, schema
 from storage.schema import messages as table
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -129,19 +129,17 @@ def _() -> AbstractContextManager[Any]:
 @wrong("a halt is forgotten at the gate")
 @contextlib.contextmanager
 def _() -> Iterator[None]:
-    verdict, halt = messages._verdict, broadcasts.halt
+    verdict = messages._verdict
 
     def forgetful(tx: Any, row: Any) -> Any:
         said = verdict(tx, row)
         return None if said and said["reason"] == "halted" else said
 
     def halted(tx: Any, number: int, *, by: Any) -> Any:
-        """Marks the broadcast and leaves its rows to the gate."""
-        queued = select(table.c.id).where(table.c.broadcast_id == number, table.c.state == "queued")
-        ids = list(tx.execute(queued).scalars())
-        found = halt(tx, number, by=by)
-        tx.execute(update(table).where(table.c.id.in_(ids)).values(state="queued", reason=None))
-        return found
+        """Marks the broadcast and leaves its texts to the gate."""
+        del by
+        tx.execute(update(schema.broadcasts).where(schema.broadcasts.c.id == number).values(state="halted"))
+        return broadcasts.progress(tx, number)
 
     with mock.patch.object(messages, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
         yield
