@@ -24,7 +24,7 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# PROVE=night for the long form, PROVE_SEED=n to repeat one.
+# PROVE=night for the long form, PROVE_MINUTES=n to bound it, PROVE_SEED=n to repeat one.
 prove: .venv/installed-dev
 	$(BIN)/python -W ignore -m tests.proof
 
