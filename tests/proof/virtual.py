@@ -20,6 +20,7 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
@@ -42,6 +43,7 @@ from bot.gateways.base import (
     SendResult,
     Unknown,
     Unreadable,
+    attempt_in,
 )
 from storage.database import Database, Transaction
 
@@ -298,7 +300,16 @@ class VirtualGateway:
         said = json.loads(request.body)
         if said["state"] not in ("sent", "delivered", "undelivered"):
             raise Unreadable("no state of this gateway")
-        return [Receipt(message_id, said["id"], said["state"], said["state"], said.get("code"))]
+        return [
+            Receipt(
+                message_id,
+                said["id"],
+                said["state"],
+                said["state"],
+                said.get("code"),
+                attempt_id=attempt_in(request.url),
+            )
+        ]
 
     def reply(self) -> Reply:
         return Reply("ok", "text/plain")
@@ -399,7 +410,7 @@ class VirtualGateway:
         return gateway_id
 
     def _book(self, outgoing: Outgoing, gateway_id: str, ends: datetime | None) -> None:
-        message = int(outgoing.callback_url.rpartition("/")[2])
+        message = int(urlsplit(outgoing.callback_url).path.rpartition("/")[2])
         booked = Booked(gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now())
         self.book.append(booked)
         self.on_booked(booked)
@@ -423,7 +434,7 @@ class VirtualGateway:
 
     def _tell(self, booked: Booked, state: str) -> None:
         said = {"id": booked.gateway_id, "state": state} | ({"code": "30003"} if state == "undelivered" else {})
-        url, body = f"{URL}/status/virtual/{booked.message}", json.dumps(said).encode()
+        url, body = f"{URL}/status/virtual/{booked.message}?attempt={booked.attempt}", json.dumps(said).encode()
         self.web(Request("POST", url, {"signed": self._sign(url, body)}, body), booked.message)
 
     @staticmethod
