@@ -120,6 +120,7 @@ class Worker:
         """Since when, and for how long, a gateway's bucket is known to be empty."""
         self._turned_away: set[str] = set()
         self._faults = 0
+        self._pace = broadcasts.Pace()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
@@ -290,9 +291,9 @@ class Worker:
         for number in due:
             with self.db.transaction() as tx:
                 begin(tx, number)
-        with self.db.transaction() as tx:
+        with self.db.transaction() as tx, self._pace.kept() as many:
             tx.wake()
-            return broadcasts.expand_next(tx)
+            return broadcasts.expand_next(tx, many)
 
     def _take(self, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
         """Claim if nothing is claimed, then pass the gate with as many as may go now.
