@@ -59,6 +59,9 @@ CONNECT_S = 5
 STALLED_MS = 60_000
 """A writer that says nothing for so long has lost its network: PostgreSQL lets go of what it holds."""
 
+SECRET = ("password", "sslpassword", "passfile")
+"""What the query of an address may hold too and nobody should read."""
+
 TURN = "audit"
 """The lock of those who write in turn."""
 
@@ -251,7 +254,9 @@ class Database:
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+        if self.file:
+            return str(self.file)
+        return self.url.difference_update_query(SECRET).render_as_string(hide_password=True)
 
     def revision(self) -> str | None:
         """The schema's revision in the database, None where it has none; Misconfigured if it cannot be read."""

@@ -587,6 +587,7 @@ def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, oft
 
 @needs_jobs
 def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasts, "FEWEST", 20)
     monkeypatch.setattr(broadcasts, "RANGE", 20)
     line, expanding = Line(), []
     real = Worker._expand
@@ -615,6 +616,7 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
 def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
     shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(broadcasts, "FEWEST", 4)
     monkeypatch.setattr(broadcasts, "RANGE", 4)
     expand, put_away, tidied = Worker._expand, broadcasts.put_away_unconfirmed, []
 
