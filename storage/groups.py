@@ -117,6 +117,14 @@ def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> se
     )
 
 
+def members_of_any(tx: Transaction, group_ids: Collection[int], case_ids: Iterable[int]) -> set[int]:
+    """Which of these cases are in at least one of these groups now."""
+    _pick(tx, case_ids)
+    inside = select(memberships.c.case_id).join(_picked, _picked.c.id == memberships.c.case_id)
+    inside = inside.where(memberships.c.group_id.in_(sorted(group_ids)), memberships.c.removed_at.is_(None))
+    return set(tx.execute(inside.distinct()).scalars())
+
+
 def create(
     tx: Transaction, short: str, name: str | None = None, *, for_person: int | None = None, by: Actor
 ) -> Row[Any]:
