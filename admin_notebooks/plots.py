@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from matplotlib import rc_context
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -108,7 +108,9 @@ def over_time(days: Frame, title: str = "Members") -> Picture:
     bars.yaxis.set_major_formatter(lambda value, _place: f"{abs(int(value)):,}")
     for axes in (line, bars):
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    bars.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=8))
+    bars.xaxis.set_major_locator(DayLocator() if len(days) < 10 else AutoDateLocator(minticks=2, maxticks=8))
+    spare = max(1.5, len(days) * 0.03)
+    bars.set_xlim(date2num(days.index[0]) - spare, date2num(days.index[-1]) + spare)
     bars.xaxis.set_major_formatter(ConciseDateFormatter(bars.xaxis.get_major_locator()))
     joined, left = int(days["joined"].sum()), int(days["left"].sum())
     says = f"{title}: {last:,} on {days.index[-1]:%Y-%m-%d}; {joined:,} joined and {left:,} left since {days.index[0]:%Y-%m-%d}."

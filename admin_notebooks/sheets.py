@@ -1016,13 +1016,27 @@ def check_fits(number: int, row: Sequence[str | int | None]) -> None:
         raise Problem("sheet-no-room", row=number)
 
 
-def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
+Line = Sequence[str | int | None]
+
+
+def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[Line]) -> None:
     """Write rows that fit as a workbook of one sheet, row by row; a text is always a text and a number a number."""
+    write_tables(path, [(title, columns, rows)])
+
+
+def write_tables(path: Path, tables: Iterable[tuple[str, Sequence[str], Iterable[Line]]]) -> None:
+    """Write several tables as a workbook, a sheet for each: its title, its columns and its rows."""
     from openpyxl import Workbook
-    from openpyxl.utils import get_column_letter
 
     workbook = Workbook(write_only=True)
-    worksheet = workbook.create_sheet(title)
+    for title, columns, rows in tables:
+        _fill(workbook.create_sheet(title[:31]), columns, rows)
+    _save(workbook, path)
+
+
+def _fill(worksheet: Any, columns: Sequence[str], rows: Iterable[Line]) -> None:
+    from openpyxl.utils import get_column_letter
+
     worksheet.freeze_panes = "A2"
     first = list(itertools.islice(rows := iter(rows), 200))
     shown = [["" if cell is None else str(cell) for cell in row] for row in first]
@@ -1034,7 +1048,6 @@ def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[S
     for number, row in enumerate(itertools.chain(first, rows), start=2):  # noqa: B007
         worksheet.append([styles.text(cell) if isinstance(cell, str) else cell for cell in row])
     worksheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{number}"
-    _save(workbook, path)
 
 
 def check_writable(path: str | Path) -> None:

@@ -107,6 +107,8 @@ def command_line() -> str:
         branch = jumbe.get_command(context, name)
         assert branch is not None
         leaves = sorted(branch.commands.items()) if isinstance(branch, click.Group) else [("", branch)]
+        if isinstance(branch, click.Group) and branch.invoke_without_command:
+            leaves = [("", branch), *leaves]
         lines += [_row(f"`{f'jumbe {name} {leaf}'.strip()}`", c.get_short_help_str(200)) for leaf, c in leaves]
     return "\n".join(lines)
 
