@@ -408,6 +408,11 @@ def without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:
     return [sheets.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
 
 
+def sentence_of(warning: str, number: str | None) -> str:
+    """What a person should know of a number that is kept."""
+    return sentence(Problem(warning, typed=number))
+
+
 def moment(text: str, zone: str) -> datetime:
     """A moment as typed, by the clock of a zone; a day alone means its end.  Raises Problem `moment-shape`."""
     try:
