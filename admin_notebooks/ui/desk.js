@@ -1,0 +1,81 @@
+// What every panel shares: making elements (text is always text), asking the kernel, tables, dialogs, the bar for a dead kernel.
+
+function h(tag, props, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props || {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : String(child))));
+  return element;
+}
+
+const count = (n, thing) => `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : "s"}`;
+
+
+// Times by the reader's own clock, the far ones by their day.
+function ago(iso) {
+  if (!iso) return "";
+  const then = new Date(iso), minutes = Math.round((Date.now() - then) / 60000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${count(minutes, "minute")} ago`;
+  if (minutes < 60 * 24) return `${count(Math.round(minutes / 60), "hour")} ago`;
+  return then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+}
+const when = (iso) => h("time", { datetime: iso, title: iso ? new Date(iso).toLocaleString("en-GB") : "" }, ago(iso));
+
+// A question to the kernel, and its answer or the sentence why not.
+function asker(model, onDead) {
+  const waiting = new Map();
+  let next = 1;
+  model.on("msg:custom", (answer, buffers) => {
+    const found = waiting.get(answer.id);
+    if (!found) return;
+    waiting.delete(answer.id);
+    clearTimeout(found.timer);
+    onDead(false);
+    if (answer.problem) found.fail(new Error(answer.problem));
+    else found.done(buffers && buffers.length ? buffers[0] : answer.result);
+  });
+  return (verb, args, data, patience = 60000) =>
+    new Promise((done, fail) => {
+      const id = next++;
+      const timer = setTimeout(() => { waiting.delete(id); onDead(true); fail(new Error("There was no answer. Reload the page, and look whether it was done before you do it again.")); }, patience);
+      waiting.set(id, { done, fail, timer });
+      model.send({ id, verb, args: args || {} }, undefined, data ? [data] : []);
+    });
+}
+
+function save(buffer, name) {
+  const bytes = buffer.buffer ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : buffer;
+  const address = URL.createObjectURL(new Blob([bytes]));
+  const link = h("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+function says(kind, ...words) {
+  return h("div", { class: `says ${kind}`, role: kind === "bad" ? "alert" : "status" }, ...words);
+}
+
+// A dialog that asks; `act` gets the form's values and may throw, and then the sentence stands in the dialog.
+function ask(root, title, body, label, act, kind = "") {
+  const told = h("div");
+  const go = h("button", { class: `main ${kind}`, type: "submit" }, label);
+  const form = h("form", {}, h("h2", {}, title), body, told, h("div", { class: "row" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), go));
+  const dialog = h("dialog", {}, form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    go.disabled = true;
+    try { await act(Object.fromEntries(new FormData(form))); dialog.close(); }
+    catch (problem) { told.replaceChildren(says("bad", problem.message)); }
+    finally { go.disabled = false; }
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  root.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
