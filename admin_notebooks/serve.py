@@ -38,13 +38,11 @@ from voila.paths import collect_template_paths
 from voila.tornado.handler import TornadoVoilaHandler
 
 from admin_notebooks import passwords
+from admin_notebooks.desk import PERSON
 from storage import people
 from storage.console import sentence
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
-
-PERSON: Final = "DESK_PERSON"
-"""The variable that tells a notebook as whom it acts."""
 
 HOME: Final = "00_start_here"
 PAGES: Final = "0[0-4]_*.ipynb"
@@ -314,6 +312,7 @@ def serve_lab(db: Database, port: int) -> None:
                 "news_url": None, "check_for_updates_class": NeverCheckForUpdate, "extension_manager": "readonly",
             },
             "FileContentsManager": {"pre_save_hook": without_traces},
+            "FileCheckpoints": {"checkpoint_dir": str(folder / "checkpoints")},
             "ContentsManager": {"hide_globs": ["__pycache__", "*.py", "*.md", "*.png", "templates", "ui", "*~"]},
         })  # fmt: skip
         ServerApp.launch_instance(argv=[], config=config)

@@ -5,7 +5,8 @@ The rule it protects: nothing that a person typed is lost in silence.
 A cell that cannot be trusted carries a sentence that says why; a file that cannot be read is a `Problem`; an empty row is skipped and never ends the reading.
 What an identifier means, which columns may hold a date, and what to do with a row is left to the callers.
 
-    read             an .xlsx or .csv, told apart by content
+    read             an .xlsx or .csv, told apart by content; `read_bytes` one that was dropped on a page
+    typed            what was typed or pasted into a box, as a sheet
     write_template   cases_bulk_example.xlsx
     write_result     the same rows again with verdict, reason and suggestion
 """
@@ -105,7 +106,14 @@ def read(path: str | Path, *, wanted: Collection[str] = (), step: Callable[[int]
     `step` is told how many rows were read, every now and then.
     Raises `Problem`, its key beginning with `sheet-`, for a file or a header that somebody has to put right.
     """
-    name, data = _load(Path(path))
+    return read_bytes(*_load(Path(path)), wanted=wanted, step=step)
+
+
+def read_bytes(
+    name: str, data: bytes, *, wanted: Collection[str] = (), step: Callable[[int], None] = lambda _rows: None
+) -> Sheet:
+    """The same for a file that is in memory already, such as one that was dropped on a page; `name` is for the sentences."""
+    _check_size(name, len(data))
     columns_wanted = tuple(
         dict.fromkeys(_fold(column) for column in (sorted(wanted) if isinstance(wanted, set | frozenset) else wanted))
     )
@@ -134,14 +142,24 @@ def _load(path: Path) -> tuple[str, bytes]:
     try:
         if path.exists() and not path.is_file():
             raise Problem("sheet-other-kind", path=name, kind="a folder" if path.is_dir() else "a device")
-        if path.stat().st_size > MAX_BYTES:
-            raise Problem("sheet-too-large", path=name)
-        data = path.read_bytes()
+        _check_size(name, path.stat().st_size)
+        return name, path.read_bytes()
     except (OSError, ValueError) as error:
         raise Problem("sheet-missing-file", path=name) from error
-    if not data:
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise Problem("sheet-too-large", path=name)
+    if not size:
         raise Problem("sheet-empty", path=name)
-    return name, data
+
+
+def typed(text: str, column: str) -> Sheet:
+    """What a person typed or pasted into a box, as a sheet of one column: a line, or what stands between two commas, is a row."""
+    pieces = [_text_cell(piece) for piece in re.split(r"[\n\r\t,;]+", text)]
+    rows = tuple(Row(n, {column: cell}) for n, cell in enumerate((c for c in pieces if c.text), start=1))
+    return Sheet((column,), (column,), rows, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest())
 
 
 @contextmanager
