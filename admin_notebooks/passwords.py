@@ -46,7 +46,7 @@ def hashed(password: str, person: Row[Any]) -> str:
         raise Problem("password-long", most=MOST)
     if key(password) in {key(person.name), person.phone, "".join(key(person.name).split()) + person.phone}:
         raise Problem("password-theirs")
-    return _HASHER.hash(password)
+    return str(_HASHER.hash(password))
 
 
 def made_up() -> str:
@@ -101,16 +101,19 @@ def sign_in(db: Database, tries: Tries, name: str, password: str, address: str) 
         raise Problem("sign-in-wait", until=until)
     with db.reading() as tx:
         meant_people = people.signing_in(tx, name[:MOST])
-    for person in meant_people or [None]:
-        if _fits(person.password if person is not None else _NOBODY, password[: MOST + 1]) and person is not None:
+    typed = password[: MOST + 1]
+    for person in meant_people:
+        if _fits(person.password, typed):
             tries.right(meant, address)
             return person
+    if not meant_people:
+        _fits(_NOBODY, typed)
     tries.wrong(meant, address)
     raise Problem("sign-in-wrong")
 
 
 def _fits(kept: str, password: str) -> bool:
     try:
-        return _HASHER.verify(kept, password)
+        return bool(_HASHER.verify(kept, password))
     except Argon2Error:
         return False

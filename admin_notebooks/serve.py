@@ -115,7 +115,8 @@ class Doorkeeper(IdentityProvider):
     def user_to_cookie(self, user: User) -> str:
         """Which person, bound to the password they have now."""
         with self.db.reading() as tx:
-            return f"{user.username}:{passwords.stamp(people.by_id(tx, int(user.username)))}"
+            person = people.by_id(tx, int(user.username))
+        return f"{user.username}:{passwords.stamp(person) if person else ''}"
 
     def process_login_form(self, handler: tornado.web.RequestHandler) -> User:
         """The person of a filled-in form; raises Problem."""
