@@ -1,6 +1,8 @@
 import pytest
 
-argon2 = pytest.importorskip("argon2", reason="the desk is not installed: pip install 'jumbe[desk]'")
+pytest.importorskip("argon2", reason="the desk is not installed: pip install 'jumbe[desk]'")
+
+import argon2
 
 from admin_notebooks import passwords
 from admin_notebooks.passwords import PER_ADDRESS, PER_NAME, Tries, hashed, sign_in
