@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -159,6 +159,7 @@ people = Table(
     Column("language_code", Text),
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Moment, nullable=False),
+    Column("password", Text, comment="its argon2 hash; without one a person does not sign in at the desk"),
     CheckConstraint(_one_of("role", ROLES), name="person_role"),
     Index("one_active_person_per_phone", "phone", unique=True,
           sqlite_where=text("active"), postgresql_where=text("active")),
