@@ -1,4 +1,4 @@
-# The words of the project: make demo, test, run, check, prove, pages.
+# The words of the project: make demo, test, run, check, prove, bench, pages.
 # Each makes .venv itself, and a second run finds it made.
 
 PYTHON ?= python3.11
@@ -6,7 +6,7 @@ PYTHON := $(shell command -v $(PYTHON) 2>/dev/null || echo python3)
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test run check prove pages clean
+.PHONY: demo test run check prove bench pages clean
 
 demo: .venv/installed
 	@$(BIN)/jumbe demo
@@ -24,9 +24,13 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# PROVE=night for the long form, PROVE_SEED=n to repeat one.
+# PROVE=night for the long form, PROVE_MINUTES=n to bound it, PROVE_SEED=n to repeat one.
 prove: .venv/installed-dev
 	$(BIN)/python -W ignore -m tests.proof
+
+# BENCH=long for larger sizes, BENCH_SEED=n to repeat an order.
+bench: .venv/installed-dev
+	@$(BIN)/python -W ignore -m tests.benchmarks
 
 pages: .venv/installed-dev
 	$(BIN)/python -m tests.pages

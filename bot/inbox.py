@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Row
@@ -35,6 +36,30 @@ SAME_REFUSALS, ANSWERS = 5, 60
 """To one phone in ten minutes."""
 
 
+class _Sender:
+    """Who a text is from, as the database knows them; each thing is asked once, when it is first needed."""
+
+    def __init__(self, tx: Transaction, phone: str) -> None:
+        self.tx = tx
+        self.phone = phone
+
+    @cached_property
+    def person(self) -> Row[Any] | None:
+        """The member of staff with this phone."""
+        return people.by_phone(self.tx, self.phone)
+
+    @cached_property
+    def case(self) -> Row[Any] | None:
+        """The case that a text from this phone is from."""
+        return contacts.by_phone(self.tx, self.phone)
+
+    @property
+    def told(self) -> Sentences:
+        """The sentences in their language."""
+        known = self.person if self.person is not None else self.case
+        return sentences((known.language_code if known is not None else None) or self.tx.rules.language)
+
+
 def take(db: Database, gateway: str, text: Inbound) -> bool:
     """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
     with db.transaction() as tx:
@@ -52,11 +77,12 @@ def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
     )  # fmt: skip
     if row is None:
         return None
-    _hear_consent(tx, row)
+    sender = _Sender(tx, row.phone)
+    heard = _hear_consent(tx, row, sender)
     if _is_of_the_lost_time(tx, row):
         messages.set_aside(tx, row.id, "restored")
     else:
-        _handle_safely(tx, row)
+        _handle_safely(tx, row, sender, heard)
     if not messages.is_set_down(tx, row.id):
         raise Lost("the inbound text is not in the database")
     return int(row.id)
@@ -81,15 +107,17 @@ def try_again(db: Database) -> int:
         with db.transaction() as tx:
             current = messages.message(tx, row.id)
             if current is not None and current.state == "received":
-                _handle_safely(tx, current)
+                # As it was heard when it came: it must not be read by what happened since.
+                heard = consent.heard_in(tx, current.phone, current.id)
+                _handle_safely(tx, current, _Sender(tx, current.phone), heard)
     return len(waiting)
 
 
-def _handle_safely(tx: Transaction, row: Row[Any]) -> None:
+def _handle_safely(tx: Transaction, row: Row[Any], sender: _Sender, heard: consent.Kind | None) -> None:
     """Handle a text by what its row holds, so that a second try knows all that the first one knew."""
     try:
         with tx.savepoint():
-            _handle(tx, row, row.told, answered=row.answered)
+            _handle(tx, row, sender, heard)
     except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
@@ -109,12 +137,17 @@ def _where(fault: BaseException) -> str:
     return type(fault).__name__ + place
 
 
-def _hear_consent(tx: Transaction, row: Row[Any]) -> None:
-    """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling."""
-    kind = _consent_in(tx, row)
-    if kind is not None and not _is_overtaken(tx, row, kind):
-        by = Actor("sms", None, f"message {row.id}")
-        consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, by=by)
+def _hear_consent(tx: Transaction, row: Row[Any], sender: _Sender) -> consent.Kind | None:
+    """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling.
+
+    Returns what was heard.
+    """
+    kind = _consent_in(tx, row, sender)
+    if kind is None or _is_overtaken(tx, row, kind):
+        return None
+    by = Actor("sms", None, f"message {row.id}")
+    consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, by=by)
+    return kind
 
 
 def _is_overtaken(tx: Transaction, row: Row[Any], kind: consent.Kind) -> bool:
@@ -125,19 +158,19 @@ def _is_overtaken(tx: Transaction, row: Row[Any], kind: consent.Kind) -> bool:
     return bool(since & ({"stop", "doubt"} if kind == "start" else {"start"}))
 
 
-def _consent_in(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
+def _consent_in(tx: Transaction, row: Row[Any], sender: _Sender) -> consent.Kind | None:
     """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP."""
-    word = _opt_word(tx, row, row.told)
+    word = _opt_word(row, sender)
     last = consent.newest(tx, row.phone)
-    if last == "doubt" and (meant := _meant_in_doubt(tx, row)) is not None:
+    if last == "doubt" and (meant := _meant_in_doubt(row, sender)) is not None:
         return meant
     if word in ("stop", "start"):
         return word  # type: ignore[return-value]
-    may_ask = word is None and last not in consent.HOLDING and people.by_phone(tx, row.phone) is None
+    may_ask = word is None and last not in consent.HOLDING and sender.person is None
     return "doubt" if may_ask and doubts.is_doubtful(row.body[:LOOKED_AT]) else None
 
 
-def _meant_in_doubt(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
+def _meant_in_doubt(row: Row[Any], sender: _Sender) -> consent.Kind | None:
     """The answer to `do you want no more texts?`: 1 and any yes stop, 2 goes on; a bare no could mean either.
 
     Nothing else is sent to a number in doubt, so it can answer nothing else, however late it comes.  A network that takes
@@ -146,43 +179,33 @@ def _meant_in_doubt(tx: Transaction, row: Row[Any]) -> consent.Kind | None:
     said = key(row.body[:20]).strip(" .!")
     if said == "2":
         return "start"
-    return "stop" if _told(tx, row).answer(said) == "yes" else None
+    return "stop" if sender.told.answer(said) == "yes" else None
 
 
-def _told(tx: Transaction, row: Row[Any]) -> Sentences:
-    """The sentences in the language of whoever texts."""
-    known = people.by_phone(tx, row.phone) or contacts.by_phone(tx, row.phone)
-    return sentences((known.language_code if known is not None else None) or tx.rules.language)
+def _opt_word(row: Row[Any], sender: _Sender) -> str | None:
+    """What the gateway says it is, else the words; a supervisor's text is a stop word only as a whole: a command may well quote one."""
+    return row.told or optwords.read(row.body, whole=sender.person is not None)
 
 
-def _opt_word(tx: Transaction, row: Row[Any], told: str | None = None) -> str | None:
-    """A supervisor's text is a stop word only as a whole: a command may well quote one."""
-    return told or optwords.read(row.body, whole=people.by_phone(tx, row.phone) is not None)
-
-
-def _handle(tx: Transaction, row: Row[Any], opt_out: str | None, *, answered: bool) -> None:
-    person = people.by_phone(tx, row.phone)
-    case = contacts.by_phone(tx, row.phone)
-    known = person if person is not None else case
-    told = sentences((known.language_code if known is not None else None) or tx.rules.language)
-    # As it was heard when it came: a text that is tried again later must not be read by what happened since.
-    heard = consent.heard_in(tx, row.phone, row.id)
+def _handle(tx: Transaction, row: Row[Any], sender: _Sender, heard: consent.Kind | None) -> None:
+    person, case, told, answered = sender.person, sender.case, sender.told, row.answered
+    says = told.answer(key(row.body).strip(" .!?"))
     question = _question_to(tx, row)
-    answering = (question is not None or _is_answering(tx, row, case)) and not (
-        person is not None and is_exact(tx, person, row.body)
-    )
-    meant = told.answer(key(row.body).strip(" .!?")) if question is not None else None
-    if question is not None and answering and meant is not None:
-        taken_for = _answered(tx, row, question, told, meant)
+    # Only of staff it must be asked: whoever else texts gives no commands.
+    answering = question is not None or (person is not None and _is_answering(tx, row, case))
+    if answering and person is not None and is_exact(tx, person, row.body):
+        answering = False
+    if question is not None and answering and says is not None:
+        taken_for = _answered(tx, row, question, told, says)
     elif heard in ("stop", "start"):
         taken_for = _confirm_consent(tx, row, told, heard, answered=answered)
     elif heard == "doubt":
         taken_for = _ask_back(tx, row, case, told)
-    elif consent.newest(tx, row.phone) == "doubt" and told.answer(key(row.body).strip(" .!?")) is not None:
+    elif says is not None and consent.newest(tx, row.phone) == "doubt":
         taken_for = _ask_back(tx, row, None, told)
     elif person is not None and not answering:
         taken_for = _command(tx, row, person)
-    elif _opt_word(tx, row, opt_out) == "help":
+    elif _opt_word(row, sender) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
     elif question is not None and not (case is not None and case.two_way):
         taken_for = _say_again(tx, row, question, told)
@@ -338,7 +361,7 @@ def _is_a_phone(sender: str) -> bool:
 def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
     # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
-    caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and consent.may_text(tx, p.phone)]
+    caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and not p.stopped]
     caring = caring or [p for p in people.leads(tx) if p.phone != row.phone]
     request = {"case": case.id, "told": [p.id for p in caring]}
     by = Actor("sms", None, f"message {row.id}")

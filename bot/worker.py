@@ -118,6 +118,7 @@ class Worker:
         self._no_token_before: dict[str, datetime] = {}
         self._turned_away: set[str] = set()
         self._faults = 0
+        self._pace = broadcasts.Pace()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
@@ -287,9 +288,9 @@ class Worker:
         for number in due:
             with self.db.transaction() as tx:
                 begin(tx, number)
-        with self.db.transaction() as tx:
+        with self.db.transaction() as tx, self._pace.kept() as many:
             tx.wake()
-            return broadcasts.expand_next(tx)
+            return broadcasts.expand_next(tx, many)
 
     def _take(self, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
         """Claim if nothing is claimed, then pass the gate with as many as may go now.

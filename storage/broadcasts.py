@@ -9,19 +9,25 @@ recipients = sent + skipped + failed + unknown + still to go, always, and anyone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
     FromClause,
+    Insert,
+    Integer,
     Row,
     Select,
     Text,
     and_,
+    bindparam,
     case,
     delete,
     exists,
@@ -33,12 +39,14 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import audience, audit, consent, operations, optwords, routes, schedules, segments, templates
 from storage.audit import Actor, Change
-from storage.database import Transaction, insert_new
+from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import ARRIVED, KINDS, OPEN
+from storage.rules import Rules
 from storage.schema import (
     Moment,
     broadcast_audience,
@@ -53,10 +61,62 @@ from storage.schema import (
 from storage.schema import operations as operations_table
 
 RANGE = 10_000
-"""Recipients per transaction while expanding, so that a webhook never waits long for the writer."""
+"""Recipients of each group in one transaction while expanding, at most."""
+
+FEWEST, HELD_S = 500, 0.02
+"""So few even where writing is slow: each range has a cost of its own.  And how long one may keep the writer."""
 
 TOO_LONG = 1600
 """Characters that a gateway takes in one message (Twilio: error 21617 beyond)."""
+
+_whom = broadcast_audience.alias("frozen")
+_WAITS_FOR_ITS_HOUR = and_(
+    broadcasts.c.send_at.is_not(None),
+    ~exists().where(_whom.c.broadcast_id == broadcasts.c.id, _whom.c.frozen_at >= broadcasts.c.hold_until),
+)
+"""A broadcast with an hour of its own has not begun before its recipients are frozen at that hour."""
+
+# An idle worker asks these ten times a second, and building a statement takes longer than running it.
+_HOUR_HAS_COME = (
+    select(broadcasts.c.id)
+    .where(
+        broadcasts.c.state == "expanding",
+        broadcasts.c.hold_until <= bindparam("now", type_=Moment),
+        _WAITS_FOR_ITS_HOUR,
+    )
+    .order_by(broadcasts.c.id)
+)
+_UNEXPANDED = (
+    select(broadcasts)
+    .where(
+        broadcasts.c.launched_at.is_not(None),
+        broadcasts.c.expanded_at.is_(None),
+        or_(broadcasts.c.state == "halted", and_(broadcasts.c.state == "expanding", ~_WAITS_FOR_ITS_HOUR)),
+    )
+    .order_by(broadcasts.c.id)
+    .limit(1)
+)
+_twin, _written = cases.alias("twin"), messages.alias("written")
+_NEXT_TO_EXPAND = _UNEXPANDED.with_for_update(skip_locked=True)
+_IS_EXPANDING = _UNEXPANDED.with_only_columns(broadcasts.c.id)
+_TEXTS = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == bindparam("number"))
+_LANGUAGE_AND_FREEZING = (
+    select(broadcasts.c.language, func.max(broadcast_audience.c.frozen_at).label("frozen_at"))
+    .join(broadcast_audience, broadcast_audience.c.broadcast_id == broadcasts.c.id)
+    .where(broadcasts.c.id == bindparam("number"))
+    .group_by(broadcasts.c.id)
+)
+_whom_of_it = audience.of(bindparam("number", type_=Integer))
+_whom_in_range = audience.of(
+    bindparam("number", type_=Integer), after=bindparam("after", type_=Integer), upto=bindparam("upto", type_=Integer)
+)
+_ALL_ZONES, _ZONES = (
+    select(cases.c.time_zone).distinct().join(whom, whom.c.case_id == cases.c.id)
+    for whom in (_whom_of_it, _whom_in_range)
+)
+_EXPANDED_THROUGH = (
+    update(broadcasts).where(broadcasts.c.id == bindparam("number")).values(expanded_through=bindparam("upto"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +274,7 @@ def preview(tx: Transaction, number: int, *, language: str | None = None) -> Pre
     """Who would get a broadcast, who not and why, and three real renderings: of one language, if it is named."""
     skipped = {row.reason: row.n for row in _verdicts(tx, number) if row.reason is not None}
     recipients = broadcast(tx, number).sendable
-    query = _recipients(tx, number)
+    query = _recipients(tx.rules, _content(tx, number))
     sendable = query.where(query.selected_columns.reason.is_(None))
     texts = _texts(tx, number)
     shown = sendable if language is None else sendable.where(query.selected_columns.language == language)
@@ -235,7 +295,7 @@ def preview(tx: Transaction, number: int, *, language: str | None = None) -> Pre
 
 def _count_languages(tx: Transaction, number: int) -> dict[str, int]:
     """How many would read it in which language."""
-    each = _recipients(tx, number).order_by(None).subquery()
+    each = _recipients(tx.rules, _content(tx, number)).order_by(None).subquery()
     counted = select(each.c.language, func.count().label("n")).where(each.c.reason.is_(None)).group_by(each.c.language)
     return {row.language: row.n for row in tx.execute(counted.order_by(func.count().desc()))}
 
@@ -292,10 +352,7 @@ def count_readers(tx: Transaction, number: int, language: str) -> int:
 
 def whose_hour_has_come(tx: Transaction) -> list[int]:
     """The launched broadcasts with an hour of their own that has come and that have not begun."""
-    query = select(broadcasts.c.id).where(
-        broadcasts.c.state == "expanding", broadcasts.c.hold_until <= tx.now, _waits_for_its_hour()
-    )
-    return list(tx.execute(query.order_by(broadcasts.c.id)).scalars())
+    return list(tx.execute(_HOUR_HAS_COME, {"now": tx.now}).scalars())
 
 
 def begin(tx: Transaction, number: int) -> Row[Any]:
@@ -347,60 +404,88 @@ def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
 
 def is_expanding(tx: Transaction) -> bool:
     """Whether a launched broadcast still has recipients to write."""
-    return tx.scalar(_unexpanded(tx).with_only_columns(broadcasts.c.id)) is not None
+    return tx.scalar(_IS_EXPANDING) is not None
 
 
-def expand_next(tx: Transaction) -> bool:
+class Pace:
+    """How many recipients an expansion writes at once: as many as keep webhooks waiting for a moment only.
+
+    A laptop writes thousands in that time and a small server hundreds, so it goes by how long the last range took.
+    """
+
+    def __init__(self) -> None:
+        self.many = 2 * FEWEST
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[int]:
+        """How many to write now, inside a transaction; what takes longer than it should makes the next ones fewer."""
+        began = time.perf_counter()
+        yield self.many
+        fits = HELD_S / max(time.perf_counter() - began, HELD_S / 10)
+        self.many = max(FEWEST, min(RANGE, int(self.many * min(2.0, fits))))
+
+
+def expand_next(tx: Transaction, at_most: int | None = None) -> bool:
     """Write the messages of the next range of recipients of a launched broadcast; whether there was one.
 
-    One `INSERT .. SELECT` for at most RANGE cases; resumable, because a recipient has at most one row and the broadcast
+    One `INSERT .. SELECT` for at most so many cases of each group, or RANGE; resumable, because a recipient has at most one row and the broadcast
     remembers how far it is.  Of one that was halted meanwhile the rest is written as cancelled: nobody is left uncounted.
     """
-    row = tx.execute(_unexpanded(tx).with_for_update(skip_locked=True)).first()
+    row = tx.execute(_NEXT_TO_EXPAND).first()
     if row is None:
         return False
-    first = tx.scalar(select(func.min(audience.of(row.id, after=row.expanded_through).c.case_id)))
-    if first is None:
-        after: dict[str, Any] = {"expanded_at": tx.now, "state": "halted" if row.state == "halted" else "sending"}
+    upto = audience.next_range(tx, row.id, after=row.expanded_through, many=at_most or RANGE)
+    if upto is None:
+        state = "halted" if row.state == "halted" else "sending"
+        tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(expanded_at=tx.now, state=state))
     else:
-        after = {"expanded_through": first + RANGE - 1}
-        _write_range(tx, row, first - 1, first + RANGE - 1)
-    tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(**after))
+        _write_range(tx, row, row.expanded_through, upto)
+        tx.execute(_EXPANDED_THROUGH, {"number": row.id, "upto": upto})
     return True
 
 
-def _unexpanded(tx: Transaction) -> Select[Any]:
-    launched = and_(broadcasts.c.launched_at.is_not(None), broadcasts.c.expanded_at.is_(None))
-    going = and_(broadcasts.c.state == "expanding", ~_waits_for_its_hour())
-    waiting = and_(launched, or_(broadcasts.c.state == "halted", going))
-    return select(broadcasts).where(waiting).order_by(broadcasts.c.id).limit(1)
-
-
-def _waits_for_its_hour() -> ColumnElement[bool]:
-    """A broadcast with an hour of its own has not begun before its recipients are frozen at that hour."""
-    whom = broadcast_audience.alias("frozen")
-    begun = exists().where(whom.c.broadcast_id == broadcasts.c.id, whom.c.frozen_at >= broadcasts.c.hold_until)
-    return and_(broadcasts.c.send_at.is_not(None), ~begun)
-
-
 def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
-    part = _recipients(tx, row.id, after=after, upto=upto).subquery()
-    kind = KINDS[row.kind]
+    by_zone = tx.rules.hours is not None or row.send_at is not None
+    of_range = {"number": row.id, "after": after, "upto": upto}
+    named = tx.execute(_ZONES, of_range).scalars() if by_zone else ()
+    written = _insertion(
+        tx.rules, _content(tx, row.id), row.kind, row.state == "halted", row.hold_until, row.send_at,
+        tuple(sorted(_valid_zones(tx, named))), tx.is_sqlite,
+    )  # fmt: skip
+    tx.execute(written, {"after": after, "upto": upto, "now": tx.now})
+
+
+@lru_cache(maxsize=16)
+def _insertion(
+    rules: Rules,
+    content: _Content,
+    kind: str,
+    halted: bool,
+    hold_until: datetime,
+    send_at: str | None,
+    zones: tuple[str, ...],
+    on_sqlite: bool,
+) -> Insert:
+    """What writes the messages of the range between `after` and `upto` at the moment `now`; the same for all ranges."""
+    after, upto = bindparam("after", type_=Integer), bindparam("upto", type_=Integer)
+    part = _recipients(rules, content, after=after, upto=upto).subquery()
     skipped = part.c.reason.is_not(None)
-    state, because = ("cancelled", "halted") if row.state == "halted" else ("queued", None)
+    state, because = ("cancelled", "halted") if halted else ("queued", None)
     # fmt: off
     rows = select(
-        literal("out"), part.c.phone, part.c.body, literal(row.kind),
+        literal("out"), part.c.phone, part.c.body, literal(kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
-        part.c.gateway, part.c.case_id, literal(row.id), part.c.language, literal(kind.priority),
-        *_due(tx, row, part.c.time_zone, _zones_of(tx, row.id, after=after, upto=upto)), literal(tx.now, Moment()),
+        part.c.gateway, part.c.case_id, literal(content.number), part.c.language, literal(KINDS[kind].priority),
+        *_due(rules, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()),
     ).where(part.c.case_id.is_not(None))
     columns = [
         "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
         "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at",
     ]
     # fmt: on
-    tx.execute(insert_new(tx, messages).from_select(columns, rows))
+    dialect = sqlite if on_sqlite else postgresql
+    written: Insert = dialect.insert(messages).on_conflict_do_nothing().from_select(columns, rows)
+    return written
 
 
 def finish(tx: Transaction) -> int:
@@ -510,7 +595,7 @@ def takes_s(tx: Transaction, number: int) -> float:
     rules = tx.rules
     if len(rules.gateways) < 2:
         return float(broadcast(tx, number).sendable / rules.rate_per_s)
-    each = _recipients(tx, number).order_by(None).subquery()
+    each = _recipients(tx.rules, _content(tx, number)).order_by(None).subquery()
     counted = select(each.c.gateway, func.count().label("n")).where(each.c.reason.is_(None)).group_by(each.c.gateway)
     return max((row.n / rules.rates.get(row.gateway, rules.rate_per_s) for row in tx.execute(counted)), default=0.0)
 
@@ -535,35 +620,46 @@ def _check_text(body: str) -> None:
 
 
 def _texts(tx: Transaction, number: int) -> dict[str, str]:
-    query = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == number)
-    return {row.language: row.text for row in tx.execute(query)}
+    return {row.language: row.text for row in tx.execute(_TEXTS, {"number": number})}
 
 
-def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto: int | None = None) -> Select[Any]:
+class _Content(NamedTuple):
+    """What a broadcast says to whom: its words by language, the language of whoever has no better one, and since when."""
+
+    number: int
+    texts: tuple[tuple[str, str], ...]
+    language: str
+    frozen_at: datetime
+
+
+def _content(tx: Transaction, number: int) -> _Content:
+    frozen = tx.execute(_LANGUAGE_AND_FREEZING, {"number": number}).one()
+    return _Content(number, tuple(_texts(tx, number).items()), frozen.language, frozen.frozen_at)
+
+
+def _recipients(
+    rules: Rules, content: _Content, *, after: audience.Bound = None, upto: audience.Bound = None
+) -> Select[Any]:
     """Each case of the audience with its words, its gateway and the reason to skip it, or NULL.
 
     This is the one definition, which the preview counts and the expansion writes.
     """
+    number, frozen_at = content.number, content.frozen_at
     whom = audience.of(number, after=after, upto=upto)
-    twin, written = cases.alias("twin"), messages.alias("written")
     texted_already = exists().where(
-        written.c.broadcast_id == number,
-        written.c.phone == cases.c.contact_phone_number,
-        written.c.state != "withheld",
+        _written.c.broadcast_id == number,
+        _written.c.phone == cases.c.contact_phone_number,
+        _written.c.state != "withheld",
     )
     same_phone = exists().where(
-        twin.c.contact_phone_number == cases.c.contact_phone_number,
-        twin.c.status == "open",
-        ~_has_no_gateway(tx, twin),
-        audience.is_in(twin.c.id, number),
-        or_(and_(twin.c.two_way, ~cases.c.two_way), and_(twin.c.two_way == cases.c.two_way, twin.c.id < cases.c.id)),
+        _twin.c.contact_phone_number == cases.c.contact_phone_number,
+        _twin.c.status == "open",
+        ~_has_no_gateway(rules, _twin),
+        audience.is_in(_twin.c.id, number),
+        or_(and_(_twin.c.two_way, ~cases.c.two_way), and_(_twin.c.two_way == cases.c.two_way, _twin.c.id < cases.c.id)),
     )
-    language = _language(_texts(tx, number), broadcast(tx, number).language)
-    bodies = [(language == name, _body(words)) for name, words in _texts(tx, number).items()]
-    body = case(*bodies, else_="")
-    frozen_at = tx.scalar(
-        select(func.max(broadcast_audience.c.frozen_at)).where(broadcast_audience.c.broadcast_id == number)
-    )
+    language = _by_language({name: literal(name, Text()) for name, _ in content.texts}, content.language)
+    body = _by_language({name: _body(words) for name, words in content.texts}, content.language)
     said_start = exists().where(
         consent_events.c.phone == cases.c.contact_phone_number,
         consent_events.c.kind == "start",
@@ -575,7 +671,7 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
         (cases.c.status == "closed", "closed"),
         (cases.c.contact_phone_number.is_(None), "no-number"),
         (said.in_(consent.HOLDING), case((said == "doubt", "doubt"), else_="stopped")),
-        (_has_no_gateway(tx, cases), "gateway-unknown"),
+        (_has_no_gateway(rules, cases), "gateway-unknown"),
         (or_(cases.c.modified_at > frozen_at, said_start), "changed"),
         (func.trim(body) == "", "text-blank"),
         (func.length(body) > TOO_LONG, "text-too-long"),
@@ -589,7 +685,7 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
             cases.c.time_zone,
             language.label("language"),
             body.label("body"),
-            routes.by_case(tx.rules, cases).label("gateway"),
+            routes.by_case(rules, cases).label("gateway"),
             reason.label("reason"),
         )
         .join(whom, whom.c.case_id == cases.c.id)
@@ -597,24 +693,26 @@ def _recipients(tx: Transaction, number: int, *, after: int | None = None, upto:
     )
 
 
-def _has_no_gateway(tx: Transaction, whose: FromClause) -> ColumnElement[bool]:
+def _has_no_gateway(rules: Rules, whose: FromClause) -> ColumnElement[bool]:
     """Whether a case is set to a gateway that this programme does not have."""
-    if not tx.rules.gateways:
+    if not rules.gateways:
         return literal(False, Boolean())
-    return routes.by_case(tx.rules, whose).not_in(sorted(tx.rules.gateways))
+    return routes.by_case(rules, whose).not_in(sorted(rules.gateways))
 
 
 def _verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:
-    each = _recipients(tx, number).order_by(None).subquery()
+    each = _recipients(tx.rules, _content(tx, number)).order_by(None).subquery()
     return tx.execute(select(each.c.reason, func.count().label("n")).group_by(each.c.reason)).all()
 
 
-def _language(texts: Mapping[str, str], default: str) -> ColumnElement[str]:
-    """Which of the languages a case reads: its own, else its base (`pt-BR` reads `pt`), else the default."""
+def _by_language(each: Mapping[str, ColumnElement[str]], default: str) -> ColumnElement[str]:
+    """What goes with the language that a case reads: its own, else its base (`pt-BR` reads `pt`), else the default."""
+    if len(each) == 1:
+        return each[default]
     code = func.lower(func.coalesce(cases.c.language_code, ""))
-    exactly = [(code == name.lower(), name) for name in texts]
-    by_base = [(code.like(f"{name.lower()}-%"), name) for name in texts]
-    return case(*exactly, *by_base, else_=default)
+    exactly = [(code == name.lower(), what) for name, what in each.items()]
+    by_base = [(code.like(f"{name.lower()}-%"), what) for name, what in each.items()]
+    return case(*exactly, *by_base, else_=each[default])
 
 
 def _body(words: str) -> ColumnElement[str]:
@@ -631,24 +729,22 @@ def _body(words: str) -> ColumnElement[str]:
 
 
 def _due(
-    tx: Transaction, row: Row[Any], zone: ColumnElement[Any], zones: Iterable[str]
+    rules: Rules, hold_until: datetime, send_at: str | None, zone: ColumnElement[Any], zones: Iterable[str]
 ) -> tuple[ColumnElement[datetime], ...]:
     """When each recipient's message may leave and when it dies, by the recipient's own zone.
 
     After the hold, or at the broadcast's time as that zone's clock shows it, in the hours of the day.  A case without a
     zone goes by the programme's clock, and the gate reads the zones of its number.
     """
-    at = None if row.send_at is None else datetime.fromisoformat(row.send_at)
-
-    held_until: datetime = row.hold_until
+    at = None if send_at is None else datetime.fromisoformat(send_at)
 
     def leaves(name: str) -> datetime:
-        return held_until if at is None else max(held_until, schedules.instant(at, name))
+        return hold_until if at is None else max(hold_until, schedules.instant(at, name))
 
-    base = leaves(tx.rules.time_zone)
-    waves = {name: leaves(name) for name in zones} if tx.rules.hours is not None or at is not None else {}
-    due = [(zone == name, schedules.next_allowed(from_, (name,), tx.rules.hours)) for name, from_ in waves.items()]
-    life = timedelta(hours=tx.rules.expiry_h)
+    base = leaves(rules.time_zone)
+    waves = {name: leaves(name) for name in zones}
+    due = [(zone == name, schedules.next_allowed(from_, (name,), rules.hours)) for name, from_ in waves.items()]
+    life = timedelta(hours=rules.expiry_h)
     dies = [(zone == name, from_ + life) for name, from_ in waves.items()]
     return _moment(due, base), _moment(dies, base + life)
 
@@ -658,10 +754,12 @@ def _moment(waves: Sequence[tuple[ColumnElement[bool], datetime]], base: datetim
     return case(*((zone, literal(at, Moment())) for zone, at in waves), else_=otherwise) if waves else otherwise
 
 
-def _zones_of(tx: Transaction, number: int, *, after: int | None = None, upto: int | None = None) -> set[str]:
+def _zones_of(tx: Transaction, number: int) -> set[str]:
     """The zones by which recipients go: their own, or the programme's."""
-    whom = audience.of(number, after=after, upto=upto)
-    named = tx.execute(select(cases.c.time_zone).distinct().join(whom, whom.c.case_id == cases.c.id)).scalars()
+    return _valid_zones(tx, tx.execute(_ALL_ZONES, {"number": number}).scalars())
+
+
+def _valid_zones(tx: Transaction, named: Iterable[str | None]) -> set[str]:
     return {name if name and schedules.valid_zone(name) else tx.rules.time_zone for name in named}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select
 
 from storage import audit
 from storage.audit import Actor
@@ -20,6 +20,13 @@ from storage.schema import consent_events, messages
 
 Kind = Literal["stop", "start", "doubt"]
 HOLDING = ("stop", "doubt")
+
+_NEWEST = (
+    select(consent_events.c.kind)
+    .where(consent_events.c.phone == bindparam("phone"))
+    .order_by(consent_events.c.id.desc())
+    .limit(1)
+)
 
 
 def is_stopped(phone: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -46,8 +53,7 @@ def may_text(tx: Transaction, phone: str) -> bool:
 
 def newest(tx: Transaction, phone: str) -> Kind | None:
     """What this number said last; None if it never said anything."""
-    query = select(consent_events.c.kind).where(consent_events.c.phone == phone).order_by(consent_events.c.id.desc())
-    found: Kind | None = tx.scalar(query.limit(1))
+    found: Kind | None = tx.scalar(_NEWEST, {"phone": phone})
     return found
 
 

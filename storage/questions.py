@@ -9,13 +9,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from storage.database import Transaction
-from storage.schema import questions
+from storage.schema import Moment, questions
 
 Kind = Literal["invite", "move"]
 LIFE = timedelta(days=7)
+_OPEN_ON = select(questions).where(
+    questions.c.phone == bindparam("phone"),
+    questions.c.closed_at.is_(None),
+    questions.c.expires_at > bindparam("now", type_=Moment),
+)
 
 
 def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: int, message_id: int) -> int:
@@ -37,10 +42,7 @@ def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: 
 
 def open_on(tx: Transaction, phone: str) -> Row[Any] | None:
     """The question that is open on a phone, or None."""
-    query = select(questions).where(
-        questions.c.phone == phone, questions.c.closed_at.is_(None), questions.c.expires_at > tx.now
-    )
-    return tx.execute(query).first()
+    return tx.execute(_OPEN_ON, {"phone": phone, "now": tx.now}).first()
 
 
 def ask_again(tx: Transaction, question: int, message_id: int) -> None:

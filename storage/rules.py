@@ -52,9 +52,9 @@ class Rules:
     default_gateway: str | None = None
     gateways: frozenset[str] = frozenset()
     routes: tuple[tuple[str, str], ...] = ()
-    rates: Mapping[str, float] = field(default_factory=dict)
-    senders: Mapping[str, Senders] = field(default_factory=dict)
-    failover: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict, hash=False)
+    senders: Mapping[str, Senders] = field(default_factory=dict, hash=False)
+    failover: Mapping[str, str] = field(default_factory=dict, hash=False)
     health_words: tuple[str, ...] = HEALTH_WORDS
     digest: bool = True
     add_only_own: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 _BASIC = (
@@ -48,6 +49,7 @@ class Segments:
     forced_by: str | None
 
 
+@lru_cache(maxsize=256)
 def count(text: str) -> Segments:
     """How a text is encoded and cut; no part ever ends inside an escape or a surrogate pair."""
     forced_by = next((char for char in text if char not in _GSM_UNITS), None)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bot.cli import proving
+from storage.errors import Misconfigured
+from tests.proof import days
 from tests.proof.crash import POINTS
 from tests.proof.scenes import IMPORT, SPOOL, WEB, WORKER, Moody, Programme, worker_dies_at
-
-pytestmark = pytest.mark.processes
+from tests.proof.wrongs import WRONGS
 
 
 @pytest.fixture
@@ -22,12 +26,14 @@ def programme(tmp_path: Path) -> Iterator[Programme]:
         yield jumbe
 
 
+@pytest.mark.processes
 def test_a_worker_that_dies_after_the_call_leaves_nothing_lost_and_nothing_twice(programme: Programme):
     assert worker_dies_at(programme, "call:after")
     found = programme.settle()
     assert (found.kills, found.texts, found.breaches) == (1, 4, {})
 
 
+@pytest.mark.processes
 def test_the_proof_finds_a_worker_that_sends_again_what_is_unknown(programme: Programme):
     assert worker_dies_at(programme, "call:after")
     programme.spawn("worker", PROOF_WRONG="resend")
@@ -37,3 +43,63 @@ def test_the_proof_finds_a_worker_that_sends_again_what_is_unknown(programme: Pr
 
 def test_every_named_step_is_tried():
     assert sorted(POINTS) == sorted([*WORKER, *WEB, *SPOOL, *IMPORT])
+
+
+# -- the virtual days --------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_days_to_the_byte_and_breaks_no_promise(empty_file: Path):
+    one, again = (days.run(5, 1, empty_file) for _ in range(2))
+    assert one.breach is None
+    assert one.texts > 0
+    assert one == again
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no answer counts as not sent", r"was (sent twice|taken, and)"),
+        ("quiet hours are not asked at the gate", r"was handed over at \d\d:\d\d in"),
+        ("the last receipt wins", r"went from delivered to"),
+    ],
+)
+def test_the_days_find_code_that_is_broken_on_purpose(name: str, says: str, empty_file: Path):
+    tried = (days.run(seed, 1, empty_file, WRONGS[name]) for seed in range(1, 20))
+    found = next(report for report in tried if report.breach)
+    assert re.search(says, found.breach or "")
+    assert f"seed {found.seed}" in found.said()
+    assert len(found.history) > 5
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_prove_without_the_tests_beside_it_says_where_the_proof_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(proving, "_HERE", tmp_path)
+    with pytest.raises(Misconfigured, match="make prove"):
+        CliRunner().invoke(proving.prove, [], catch_exceptions=False)
+
+
+def test_prove_without_what_the_tests_need_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(proving, "_NEEDED", {"no_such_module": "no-such-package"})
+    with pytest.raises(Misconfigured, match="no-such-package"):
+        CliRunner().invoke(proving.prove, [], catch_exceptions=False)
+
+
+def test_prove_runs_the_proof_with_what_it_was_told_and_ends_as_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    proof = tmp_path / "tests" / "proof"
+    proof.mkdir(parents=True)
+    for name in ("tests", "tests/proof"):
+        (tmp_path / name / "__init__.py").touch()
+    told = tmp_path / "told"
+    (proof / "__main__.py").write_text(
+        "import os, pathlib\n"
+        f"pathlib.Path({str(told)!r}).write_text(os.environ['PROVE'] + ' ' + os.environ['PROVE_SEED'])\n"
+        "raise SystemExit(1)\n"
+    )
+    monkeypatch.setattr(proving, "_HERE", tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert CliRunner().invoke(proving.prove, ["--night", "--seed", "7"]).exit_code == 1
+    assert told.read_text() == "night 7"

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, Literal, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -64,7 +65,13 @@ class Request:
 
     def form(self) -> list[tuple[str, str]]:
         """The form fields in the order sent, blanks kept: a dropped blank changes the signature."""
-        return parse_qsl(self.body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
+        return list(_fields(self.body))
+
+
+@lru_cache(maxsize=8)
+def _fields(body: bytes) -> list[tuple[str, str]]:
+    """Each request is read more than once: to verify it, and to parse it."""
+    return parse_qsl(body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)

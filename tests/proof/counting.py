@@ -85,7 +85,7 @@ def count(
         backwards=sum(id_ in out and out[id_].state != "delivered" for id_ in set(delivered)),
         absent=len(set(acknowledged) - handled),
         effects_twice=_effects_twice(jumbe) + len(inbound) - len({row.gateway_id for row in inbound}),
-        chain=_broken(jumbe),
+        chain=log_is_broken(jumbe),
     )
 
 
@@ -106,6 +106,7 @@ def _effects_twice(jumbe: Jumbe) -> int:
     return sum(row[0] for query in (answers, heard) for row in jumbe.rows(query))
 
 
-def _broken(jumbe: Jumbe) -> int:
+def log_is_broken(jumbe: Jumbe) -> int:
+    """1 if a line of the audit log does not hold."""
     with jumbe.database() as db:
         return int(audit.verify(db.reading).breach is not None)

@@ -64,6 +64,8 @@ def main() -> int:
     if told := os.environ.get("PROOF_DIE"):
         label, _, nth = told.rpartition(":")
         _die_at(*POINTS[label], int(nth))
+    if after_s := os.environ.get("PROOF_ALARM"):
+        _die_amid_an_upload(float(after_s))
     from bot.cli import main as jumbe
 
     return int(jumbe(sys.argv[1:]) or 0)
@@ -112,6 +114,24 @@ def _dying(function: Callable[..., Any], when: str, nth: int) -> Callable[..., A
 def _did_something(result: object) -> bool:
     """An empty claim, or an expansion of nothing, is no step at which anything can be lost."""
     return result is None or (any(result) if isinstance(result, tuple) else bool(result))
+
+
+def _die_amid_an_upload(after_s: float) -> None:
+    """The kernel ends the process so long after an upload began to write, at whatever instruction it is."""
+    from storage import imports
+
+    for name in ("apply_cases", "apply_members"):
+        if (apply := getattr(imports, name, None)) is not None:
+            setattr(imports, name, _alarmed(apply, after_s))
+
+
+def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def alarmed(*args: Any, **named: Any) -> Any:
+        signal.setitimer(signal.ITIMER_REAL, after_s)
+        return function(*args, **named)
+
+    return alarmed
 
 
 def _hurry() -> None:

@@ -299,6 +299,37 @@ def test_expansion_goes_on_where_it_stopped_and_writes_everybody_once(world, mon
     assert state(world, number) == "sending"
 
 
+def test_a_range_is_counted_in_members_and_not_in_row_ids(world, monkeypatch):
+    monkeypatch.setattr(broadcasts, "RANGE", 2)
+    members = [world.case(f"p{n}", f"2332000000{n:02}") for n in range(12)][::4]
+    number = draft(world, world.group("anc", *members))
+    launch(world, number)
+    assert expand(world) == 3  # two of them, one more, and the end
+    assert len(sent(world, number)) == 3
+
+
+def test_groups_and_single_cases_side_by_side_are_all_reached(world, monkeypatch):
+    monkeypatch.setattr(broadcasts, "RANGE", 2)
+    ids = [world.case(f"p{n}", f"2332000000{n:02}") for n in range(9)]
+    one, two = world.group("one", *ids[0:4]), world.group("two", *ids[2:7])
+    number = draft(world, one, two, case_ids=ids[7:])
+    launch(world, number)
+    expand(world)
+    assert sorted(sent(world, number)) == [f"p{n}" for n in range(9)]
+
+
+def test_an_expansion_writes_fewer_at_once_where_writing_is_slow(monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 1.001])  # a second for the first range, a moment for the next
+    monkeypatch.setattr(broadcasts.time, "perf_counter", lambda: next(clock))
+    pace = broadcasts.Pace()
+    sizes = []
+    for _ in range(2):
+        with pace.kept() as many:
+            sizes.append(many)
+    assert sizes == [1000, broadcasts.FEWEST]
+    assert pace.many == 2 * broadcasts.FEWEST
+
+
 def test_a_range_that_is_rolled_back_is_written_again(world, monkeypatch):
     monkeypatch.setattr(broadcasts, "RANGE", 2)
     number = draft(world, world.group("anc", *(world.case(f"p{n}", f"2332000000{n:02}") for n in range(5))))

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pysqlite3
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import StatementError
 
 from storage import database, schema
-from storage.database import Database, insert_new, is_rehearsal, sqlite_is_safe, stamp
+from storage.database import Database, execute_many, insert_new, is_rehearsal, sqlite_is_safe, stamp
 from storage.errors import Misconfigured
 from storage.schema import groups
 
@@ -332,3 +332,20 @@ def test_a_database_is_stamped_once(db):
 
 def test_the_standard_name_of_the_library_is_what_the_tests_use_too():
     assert sqlite3 is pysqlite3
+
+
+RENAME = update(groups).where(groups.c.short == bindparam("old"), groups.c.name != "kept").values(
+    name=bindparam("new"), deleted_at=bindparam("at", type_=schema.Moment)
+)  # fmt: skip
+
+
+def test_a_statement_runs_for_many_rows_and_says_how_many_it_changed(db):
+    with db.transaction() as tx:
+        for short in ("anc", "tb"):
+            add(tx, short)
+        rows = [{"old": short, "new": short.upper(), "at": tx.now} for short in ("anc", "tb", "nobody")]
+        assert execute_many(tx, RENAME, rows) == 2
+        assert execute_many(tx, RENAME, []) == 0
+    with db.reading() as tx:
+        found = tx.execute(select(groups.c.name, groups.c.deleted_at).order_by(groups.c.id))
+        assert [tuple(row) for row in found] == [("ANC", db.clock()), ("TB", db.clock())]

@@ -1,0 +1,1 @@
+"""An app of RapidSMS that tells a supervisor."""

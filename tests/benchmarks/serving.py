@@ -1,0 +1,123 @@
+"""Inbound through the real web process: texts a second beside RapidSMS, and how long they take while a broadcast goes out.
+
+Both servers are gunicorn with one process of eight threads on SQLite, in WAL with full durability, and both log the text and
+tell the supervisor.  RapidSMS checks no signature and keeps no second copy away.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from sqlalchemy import func, select
+
+from storage import broadcasts
+from storage.database import Database
+from storage.schema import messages
+from tests.benchmarks import load, peers
+from tests.benchmarks.ground import BY, FIRST, RULES, SUPERVISOR, TEXTS, Programme, phone_of
+from tests.benchmarks.inbound import PATH, WORDS, signed
+from tests.benchmarks.measuring import Comparison, Rounds, in_turn, percentile
+from tests.benchmarks.outgoing import ACCOUNT, TOKEN
+from tests.benchmarks.stub import Stub
+from tests.processes import Jumbe
+
+RATE: Final = 40
+"""Texts a second while the broadcast goes out: well below what it can take, so that waiting is what shows."""
+
+
+class Served(Jumbe):
+    """The real processes on a copy of a programme, and the stub as their gateway."""
+
+    def __init__(self, folder: Path, programme: Programme, stub: Stub, rate: int) -> None:
+        folder.mkdir()
+        number: Any = type("Stub", (), {"url": stub.url, "number": "15005550006", "sent": staticmethod(list)})()
+        super().__init__(folder, number, TWILIO_RATE=str(rate), JUMBE_TIME_ZONE="Africa/Nairobi", TWILIO_ACCOUNT_SID=ACCOUNT,
+                         TWILIO_AUTH_TOKEN=TOKEN)  # fmt: skip
+        shutil.copy(programme.file, self.file)
+        self.sent_before = 0
+
+    def requests(self, many: int, people: int) -> list[bytes]:
+        """So many signed texts, each of another case where there are enough."""
+        made = []
+        for n in range(self.sent_before, self.sent_before + many):
+            body, signature = signed(phone_of(n % people), self.base)
+            made.append(load.request(PATH, self.port, body, signature))
+        self.sent_before += many
+        return made
+
+    def inbound(self) -> int:
+        """How many texts are there and handled."""
+        with self.database() as db, db.reading() as tx:
+            handled = select(func.count()).where(messages.c.direction == "in", messages.c.state == "handled")
+            return int(tx.scalar(handled) or 0)
+
+
+def beside_rapidsms(folder: Path, dice: random.Random, stub: Stub, *, rounds: int, many: int) -> list[Comparison]:
+    """The row of texts a second.  Raises Missing where RapidSMS cannot be had."""
+    people = 2000
+    programme = Programme(folder, people, dice)
+    texts = [
+        load.request("/in/", 0, urlencode({"identity": phone_of(n), "text": WORDS}).encode()) for n in range(people)
+    ]
+    with (
+        peers.rapidsms(folder, people, FIRST, SUPERVISOR) as port,
+        Served(folder / "served", programme, stub, 1) as jumbe,
+    ):
+        jumbe.start("web")
+
+        def ours(seen: Rounds) -> None:
+            before = jumbe.inbound()
+            answers = load.finish(load.start(jumbe.port, jumbe.requests(many, people)))
+            assert answers.statuses == {"200": many}, answers.statuses
+            assert jumbe.inbound() - before == many, "a text that was taken is not there"
+            seen.note("ours", answers.per_s)
+
+        def theirs(seen: Rounds) -> None:
+            answers = load.finish(load.start(port, [texts[n % people] for n in range(many)]))
+            assert answers.statuses == {"200": many}, answers.statuses
+            seen.note("rapidsms", answers.per_s)
+
+        found = in_turn(rounds, dice, {"ours": ours, "rapidsms": theirs})
+    return [
+        Comparison(
+            "inbound through the server", "texts per s", found["ours"], "RapidSMS", found["rapidsms"], at_least=3
+        )
+    ]
+
+
+def beside_a_broadcast(
+    folder: Path, dice: random.Random, stub: Stub, *, rounds: int, members: int, seconds: float
+) -> list[Comparison]:
+    """The row of the 99th percentile while a broadcast is expanded and drains, beside the same while nothing else happens."""
+    programme = Programme(folder, members, dice)
+    with closing(Database(f"sqlite:///{programme.file}", RULES)) as db, db.transaction() as tx:
+        numbers = [broadcasts.draft(tx, TEXTS, group_ids=[programme.group], by=BY)]
+    many = int(seconds * RATE)
+    seen = Rounds()
+    lost = 0
+    for turn in range(rounds):
+        with Served(folder / f"busy-{turn}", programme, stub, 500) as jumbe:
+            jumbe.start("web", "worker")
+            load.finish(load.start(jumbe.port, jumbe.requests(RATE, members)))  # the first ones warm it up
+            idle = load.finish(load.start(jumbe.port, jumbe.requests(many, members), per_s=RATE))
+            under_way = load.start(jumbe.port, jumbe.requests(many, members), per_s=RATE)
+            with jumbe.database() as db, db.transaction() as tx:
+                broadcasts.launch(tx, numbers[0], hold_s=0, by=BY)
+            busy = load.finish(under_way)
+            seen.note("idle", percentile(idle.ms, 0.99))
+            seen.note("busy", percentile(busy.ms, 0.99))
+            seen.note(
+                "left", jumbe.one("SELECT count(*) FROM messages WHERE broadcast_id IS NOT NULL AND state = 'queued'")
+            )
+            lost += RATE + 2 * many - jumbe.inbound()
+            assert set(idle.statuses) | set(busy.statuses) == {"200"}, (idle.statuses, busy.statuses)
+    what = f"inbound p99 while {members:,} are texted"
+    return [
+        Comparison(what, "ms", seen["busy"], "idle", seen["idle"], at_most=3),
+        Comparison(f"{what}: texts lost", "texts", lost, at_most=0),
+    ]

@@ -1,0 +1,203 @@
+"""The code broken on purpose, one promise at a time: what the virtual days must find.
+
+Each is what a system of this kind really does somewhere: what a dead worker was sending is sent again, a timeout counts as
+*not sent*, the last receipt wins, quiet hours go by the programme's clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import select, update
+
+from bot import inbox, intake, worker
+from bot.gateways.base import Unknown
+from storage import broadcasts, consent, contacts, evidence, imports, messages, schedules, schema
+from storage.schema import messages as table
+
+Wrong = Callable[[], AbstractContextManager[Any]]
+WRONGS: dict[str, Wrong] = {}
+
+
+def wrong(name: str) -> Callable[[Callable[[], AbstractContextManager[Any]]], Wrong]:
+    def keep(make: Wrong) -> Wrong:
+        WRONGS[name] = make
+        return make
+
+    return keep
+
+
+@wrong("a dead worker's texts are sent again")
+def _() -> AbstractContextManager[Any]:
+    ends = messages.end_leases
+
+    def again(tx: Any, **named: Any) -> tuple[int, int]:
+        ended = ends(tx, **named)
+        doubtful = (table.c.state == "unknown", table.c.reason == "process-died")
+        tx.execute(update(table).where(*doubtful).values(state="queued"))
+        return ended
+
+    return mock.patch.object(messages, "end_leases", again)
+
+
+@wrong("no answer counts as not sent")
+def _() -> AbstractContextManager[Any]:
+    settled = worker._settled
+
+    def unsent(handed: Any, result: Any, *more: Any) -> Any:
+        found = settled(handed, result, *more)
+        return replace(found, state="queued", reason="unreachable") if isinstance(result, Unknown) else found
+
+    return mock.patch.object(worker, "_settled", unsent)
+
+
+@wrong("absent at the first look")
+@contextlib.contextmanager
+def _() -> Iterator[None]:
+    with (
+        mock.patch.object(evidence, "GRACE", timedelta(0)),
+        mock.patch.object(evidence, "APART", timedelta(0)),
+        mock.patch.object(evidence, "AGAIN", (timedelta(seconds=1),) * 4),
+    ):
+        yield
+
+
+@wrong("stop is not asked at the gate")
+def _() -> AbstractContextManager[Any]:
+    kinds = {name: replace(kind, needs_consent=False) for name, kind in messages.KINDS.items()}
+    return mock.patch.dict(messages.KINDS, kinds)
+
+
+@wrong("quiet hours are not asked at the gate")
+def _() -> AbstractContextManager[Any]:
+    kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in messages.KINDS.items()}
+    return mock.patch.dict(messages.KINDS, kinds)
+
+
+@wrong("quiet hours by the programme's clock")
+def _() -> AbstractContextManager[Any]:
+    return mock.patch.object(schedules, "zones_of", lambda _zone, _phone, *, home_zone: (home_zone,))
+
+
+@wrong("an offset of today's for ever")
+def _() -> AbstractContextManager[Any]:
+    """Quiet hours by a clock that is never put forward or back."""
+    from zoneinfo import ZoneInfo
+
+    real, found = schedules.next_allowed, {}
+
+    def fixed(at: Any, zones: Sequence[str], hours: Any) -> Any:
+        zone = zones[0]
+        offset = found.setdefault(zone, at.astimezone(ZoneInfo(zone)).utcoffset())
+        return real(at + offset, ("UTC",), hours) - offset
+
+    return mock.patch.object(schedules, "next_allowed", fixed)
+
+
+@wrong("the gateway is not told when the day ends")
+def _() -> AbstractContextManager[Any]:
+    return mock.patch.object(schedules, "closes_at", lambda *_: None)
+
+
+@wrong("the last receipt wins")
+def _() -> AbstractContextManager[Any]:
+    anything = {state: moves | {"sent", "undelivered"} for state, moves in messages.MOVES.items()}
+    return mock.patch.dict(messages.MOVES, anything)
+
+
+@wrong("two at once to one phone")
+def _() -> AbstractContextManager[Any]:
+    def next_in_turn(tx: Any, gateway: str) -> Any:
+        due = (table.c.direction == "out", table.c.state == "queued", table.c.due_at <= tx.now)
+        query = select(table.c.id).where(*due, table.c.gateway == gateway)
+        return query.order_by(table.c.priority, table.c.due_at, table.c.id)
+
+    return mock.patch.object(messages, "_next_in_turn", next_in_turn)
+
+
+@wrong("what a dead worker claimed stays claimed")
+def _() -> AbstractContextManager[Any]:
+    return mock.patch.object(messages, "end_leases", lambda _tx, **_named: (0, 0))
+
+
+@wrong("a halt is forgotten at the gate")
+@contextlib.contextmanager
+def _() -> Iterator[None]:
+    verdict = messages._verdict
+
+    def forgetful(tx: Any, row: Any) -> Any:
+        said = verdict(tx, row)
+        return None if said and said["reason"] == "halted" else said
+
+    def halted(tx: Any, number: int, *, by: Any) -> Any:
+        """Marks the broadcast and leaves its texts to the gate."""
+        del by
+        tx.execute(update(schema.broadcasts).where(schema.broadcasts.c.id == number).values(state="halted"))
+        return broadcasts.progress(tx, number)
+
+    with mock.patch.object(messages, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
+        yield
+
+
+@wrong("a text counts each time it comes")
+def _() -> AbstractContextManager[Any]:
+    record, n = messages.record_inbound, [0]
+
+    def each(tx: Any, *, gateway_id: str, **named: Any) -> Any:
+        n[0] += 1
+        return record(tx, gateway_id=f"{gateway_id}/{n[0]}", **named)
+
+    return mock.patch.object(messages, "record_inbound", each)
+
+
+@wrong("200 before the text is kept")
+def _() -> AbstractContextManager[Any]:
+    from bot.gateways.base import Forged
+
+    take = intake.take
+
+    def well(*told: Any) -> int:
+        try:
+            status = take(*told)
+        except Forged:
+            return 403
+        except BaseException:  # noqa: BLE001  a process that answered before it died
+            return 200
+        return status
+
+    return mock.patch.object(intake, "take", well)
+
+
+@wrong("an upload commits row by row")
+def _() -> AbstractContextManager[Any]:
+    save = contacts.save
+
+    def one_by_one(tx: Any, wanted: Any, **named: Any) -> list[int]:
+        ids: list[int] = []
+        for each in wanted:
+            ids += save(tx, [each], **named)
+            driver = tx.connection.connection.dbapi_connection
+            driver.execute("COMMIT")
+            driver.execute("BEGIN IMMEDIATE")
+        return ids
+
+    return mock.patch.object(imports.contacts, "save", one_by_one)
+
+
+@wrong("any text opts in again")
+def _() -> AbstractContextManager[Any]:
+    heard = inbox._hear_consent
+
+    def welcome(tx: Any, row: Any) -> None:
+        heard(tx, row)
+        if consent.newest(tx, row.phone) == "stop" and consent.heard_in(tx, row.phone, row.id) is None:
+            by = inbox.Actor("sms", None, f"message {row.id}")
+            consent.hear(tx, row.phone, "start", words=row.body, message_id=row.id, by=by)
+
+    return mock.patch.object(inbox, "_hear_consent", welcome)
