@@ -339,6 +339,8 @@ def lab_arguments(folder: Path, port: int) -> list[str]:
         "--ServerApp.terminals_enabled=False",
         "--ServerApp.open_browser=False",
         "--ContentsManager.pre_save_hook=admin_notebooks.saving.pre_save",
+        *(["--ServerApp.allow_root=True"] if os.geteuid() == 0 else []),  # in a container everybody is
+        "--LabApp.extension_manager=readonly",
         "--LabApp.news_url=",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
