@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
 import click
 
+from storage import passwords as store
 from storage import people
 from storage.console import CLI, open_database
 from storage.errors import Misconfigured
@@ -31,17 +33,30 @@ def desk(ctx: click.Context, *, lab: bool, port: int) -> None:
 @desk.command()
 @click.argument("phone")
 @click.option("--made-up", is_flag=True, help="Make one up and print it, once.")
-def password(phone: str, *, made_up: bool) -> None:
-    """Let a person sign in at the desk; asks for the password twice."""
+@click.option("--forget", is_flag=True, help="Take it away: this person cannot sign in any more.")
+def password(phone: str, *, made_up: bool, forget: bool) -> None:
+    """Let a person sign in at the desk: the password is asked for twice, or read from a pipe."""
     db = open_database()
     passwords = _installed().passwords
     with db.reading() as tx:
         person = people.person(tx, phone)
-    typed = passwords.made_up() if made_up else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if forget:
+        with db.transaction() as tx:
+            had = store.forget(tx, person, by=CLI)
+        click.echo(f"{person.name} cannot sign in any more" if had else f"{person.name} had no password")
+        return
+    typed = passwords.made_up() if made_up else _typed()
     hashed = passwords.hashed(typed, person)
     with db.transaction() as tx:
-        people.set_password(tx, people.person(tx, phone), hashed, by=CLI)
-    click.echo(f"{person.name} may sign in" + (f" with  {typed}  (it is not kept: note it now)" if made_up else ""))
+        store.keep(tx, person, hashed, by=CLI)
+    told = f" with  {typed}  (it is kept nowhere: note it now)" if made_up else ""
+    click.echo(f"{person.name} signs in as {person.name} or by the number {person.phone}{told}")
+
+
+def _typed() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\n")
 
 
 def _installed() -> ModuleType:

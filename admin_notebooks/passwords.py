@@ -19,7 +19,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error
 from sqlalchemy import Row
 
-from storage import people
+from storage import audit
+from storage import passwords as store
+from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
 from storage.identifiers import key
@@ -55,9 +57,9 @@ def made_up() -> str:
     return "-".join(secrets.choice(syllables) + secrets.choice(syllables) for _ in range(4))
 
 
-def stamp(person: Row[Any]) -> str:
-    """What a sign-in is bound to: it changes with the password, and every page that was open is signed out."""
-    return sha256(str(person.password).encode()).hexdigest()[:16]
+def stamp(kept: str) -> str:
+    """What a sign-in is bound to: it changes with the hash of the password, and whoever used the old one is signed out."""
+    return sha256(kept.encode()).hexdigest()[:16]
 
 
 class Tries:
@@ -100,16 +102,18 @@ def sign_in(db: Database, tries: Tries, name: str, password: str, address: str) 
     if (until := tries.until(meant, address)) is not None:
         raise Problem("sign-in-wait", until=until)
     with db.reading() as tx:
-        meant_people = people.signing_in(tx, name[:MOST])
+        known = store.list_for(tx, name[:MOST])
     typed = password[: MOST + 1]
-    for person in meant_people:
-        if _fits(person.password, typed):
-            tries.right(meant, address)
-            return person
-    if not meant_people:
+    right = [person for person in known if _fits(person.hash, typed)]
+    if not known:
         _fits(_NOBODY, typed)
-    tries.wrong(meant, address)
-    raise Problem("sign-in-wrong")
+    if len(right) != 1:  # two of one name with one password: neither is proved
+        tries.wrong(meant, address)
+        raise Problem("sign-in-wrong")
+    tries.right(meant, address)
+    with db.transaction() as tx:
+        audit.record(tx, "people.sign-in", "person", right[0].id, by=Actor("desk", right[0].id, "sign-in"))
+    return right[0]
 
 
 def _fits(kept: str, password: str) -> bool:

@@ -40,6 +40,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
 from admin_notebooks.saving import pre_save
+from storage import passwords as store
 from storage import people
 from storage.console import sentence
 from storage.database import Database
@@ -55,6 +56,9 @@ LEFT_S: Final = 1800
 """Seconds after which the kernel of a page that was left ends."""
 
 _NEWS: Final = "@jupyterlab/apputils-extension:announcements"
+LARGEST: Final = 16 * 2**20
+"""Bytes of what a page sends at once: a sheet of 8 MiB as text, and more."""
+
 _HERE: Final = Path(__file__).parent
 
 _HEADERS: Final = {
@@ -108,16 +112,16 @@ class Doorkeeper(IdentityProvider):
         if not person_id.isdigit():
             return None
         with self.db.reading() as tx:
-            person = people.by_id(tx, int(person_id))
-        if person is None or not person.password or not secrets.compare_digest(passwords.stamp(person), stamp):
+            person, kept = people.by_id(tx, int(person_id)), store.hash_of(tx, int(person_id))
+        if person is None or kept is None or not secrets.compare_digest(passwords.stamp(kept), stamp):
             return None
         return _user(person) if self._admits(person) else None
 
     def user_to_cookie(self, user: User) -> str:
         """Which person, bound to the password they have now."""
         with self.db.reading() as tx:
-            person = people.by_id(tx, int(user.username))
-        return f"{user.username}:{passwords.stamp(person) if person else ''}"
+            kept = store.hash_of(tx, int(user.username))
+        return f"{user.username}:{passwords.stamp(kept or '')}"
 
     def process_login_form(self, handler: tornado.web.RequestHandler) -> User:
         """The person of a filled-in form; raises Problem."""
@@ -279,7 +283,7 @@ def serve(db: Database, port: int) -> None:
             "Voila": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(pages),
                 "identity_provider_class": Doorkeeper, "connection_dir_root": str(folder), "config_file_paths": [],
-                "tornado_settings": {"headers": _HEADERS}, "log_level": "WARN",
+                "tornado_settings": {"headers": _HEADERS, "websocket_max_message_size": LARGEST}, "log_level": "WARN",
             },
             "VoilaConfiguration": {
                 "prelaunch_hook": _announce, "strip_sources": True, "show_tracebacks": False, "template": "lab",
@@ -303,7 +307,7 @@ def serve_lab(db: Database, port: int) -> None:
         (quiet / "page_config.json").write_text(json.dumps({"disabledExtensions": {_NEWS: True}}), encoding="utf-8")
         config = Config({
             "ServerApp": {
-                "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(_HERE),
+                "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(_copies()),
                 "identity_provider_class": Doorkeeper, "terminals_enabled": False, "allow_root": True,
                 "tornado_settings": {"headers": _HEADERS}, "trust_xheaders": True, "log_level": "WARN",
                 "default_url": "/lab", "kernel_manager_class": Kernels,
@@ -315,15 +319,24 @@ def serve_lab(db: Database, port: int) -> None:
             },
             "FileContentsManager": {"pre_save_hook": pre_save},
             "FileCheckpoints": {"checkpoint_dir": str(folder / "checkpoints")},
-            "ContentsManager": {"hide_globs": ["__pycache__", "*.py", "*.md", "*.png", "templates", "ui", "*~"]},
         })  # fmt: skip
         ServerApp.launch_instance(argv=[], config=config)
+
+
+def _copies() -> Path:
+    """The folder `notebooks` here with a copy of each notebook that is not there yet: what an analyst writes stays."""
+    folder = Path("notebooks").resolve()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for notebook in sorted(_HERE.glob("*.ipynb")):
+        if not (folder / notebook.name).exists():
+            shutil.copy(notebook, folder)
+    return folder
 
 
 def someone_signs_in(db: Database, *, leads_only: bool) -> None:
     """Keep the door shut while nobody has a key to it: raises Misconfigured.  Ask this first."""
     with db.reading() as tx:
-        known = [person for person in people.list_all(tx) if person.password]
+        known = store.list_all(tx)
     if not any(people.may(person, "lead") or not leads_only for person in known):
         who = "no lead" if leads_only else "nobody"
         raise Misconfigured(
@@ -345,6 +358,7 @@ def _own_folder(db: Database) -> Iterator[Path]:
             (folder / variable.lower()).mkdir(mode=0o700)
             os.environ[variable] = str(folder / variable.lower())
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+        os.environ[PERSON] = ""  # a kernel that was told of nobody opens nothing
         if db.file is not None:
             os.environ["DATABASE_URL"] = f"sqlite:///{Path(db.file).resolve()}"
         if config := os.environ.get("JUMBE_CONFIG"):

@@ -6,7 +6,6 @@ does not exist look the same from outside.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from storage import audit, consent, groups, phones
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.identifiers import fold, key
+from storage.identifiers import fold
 from storage.schema import ROLES, memberships, people, person_groups
 
 RIGHTS: dict[str, frozenset[str]] = {
@@ -150,23 +149,6 @@ def change(
         _set_groups(tx, person.id, scope)
         new["groups"] = sorted(shorts)
     audit.record(tx, "people.change", "person", person.id, changes=[Change("person", person.id, before, new)], by=by)
-
-
-def set_password(tx: Transaction, person: Row[Any], hashed: str, *, by: Actor) -> None:
-    """Let a person sign in at the desk with the password of this hash; whoever used the old one is signed out."""
-    tx.execute(update(people).where(people.c.id == person.id).values(password=hashed))
-    before, after = {"password": bool(person.password)}, {"password": True}
-    audit.record(
-        tx, "people.password", "person", person.id, changes=[Change("person", person.id, before, after)], by=by
-    )
-
-
-def signing_in(tx: Transaction, typed: str) -> list[Row[Any]]:
-    """The active people with a password whom this name or phone number means; two people may have one name."""
-    with_password = select(people).where(people.c.active, people.c.password.is_not(None)).order_by(people.c.id)
-    meant = key(typed)
-    digits = re.sub(r"\D", "", meant)
-    return [p for p in tx.execute(with_password) if key(p.name) == meant or (digits and p.phone == digits)]
 
 
 def remove(tx: Transaction, person: Row[Any], *, by: Actor) -> None:

@@ -159,12 +159,20 @@ people = Table(
     Column("language_code", Text),
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Moment, nullable=False),
-    Column("password", Text, comment="its argon2 hash; without one a person does not sign in at the desk"),
     CheckConstraint(_one_of("role", ROLES), name="person_role"),
     Index("one_active_person_per_phone", "phone", unique=True,
           sqlite_where=text("active"), postgresql_where=text("active")),
     comment="Supervisors and other staff.",
 )  # fmt: skip
+
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("hash", Text, nullable=False, comment="argon2id; the password itself is kept nowhere"),
+    Column("set_at", Moment, nullable=False),
+    comment="What the people who sign in at the desk prove themselves by.",
+)
 
 person_groups = Table(
     "person_groups",

@@ -10,11 +10,11 @@ from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.errors import Problem
 from storage.schema import messages as messages_table
-from tests.desk import library
+from tests.parts import library
 from tests.world import TEST
 
 pd = library("pandas")
-from admin_notebooks import checks  # noqa: E402
+from admin_notebooks import checks
 
 
 def pytest_generate_tests(metafunc):

@@ -8,11 +8,11 @@ from admin_notebooks.desk import Desk
 from storage import broadcasts, consent, groups, messages
 from storage.audit import Actor
 from storage.errors import Problem
-from tests.desk import library
+from tests.parts import library
 from tests.world import TEST
 
 pd = library("pandas")
-from admin_notebooks import frames  # noqa: E402
+from admin_notebooks import frames
 
 
 def pytest_generate_tests(metafunc):

@@ -11,8 +11,8 @@ import pytest
 from admin_notebooks import saving
 from storage import audit, migrate
 from storage.database import Database
-from tests.desk import library
 from tests.pages import ROOT
+from tests.parts import library
 from tests.world import World
 
 FOLDER = ROOT / "admin_notebooks"

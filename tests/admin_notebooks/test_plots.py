@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.desk import library
+from tests.parts import library
 
 pd = library("pandas")
 library("matplotlib")
-from admin_notebooks import plots  # noqa: E402
+from admin_notebooks import plots
 
 HOSTILE = '<img src=x onerror="alert(1)"> $\\frac{1}{0}$ & Śliwa'
 

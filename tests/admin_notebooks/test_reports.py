@@ -8,11 +8,11 @@ from openpyxl import load_workbook
 
 from admin_notebooks import audits
 from storage.database import Database
-from tests.desk import library
+from tests.parts import library
 from tests.world import World
 
 library("pandas")
-from admin_notebooks import reports  # noqa: E402
+from admin_notebooks import reports
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.cookiejar
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,21 +15,27 @@ from http.cookiejar import CookieJar
 from urllib.parse import urlencode
 
 import pytest
+from openpyxl import Workbook
 
-from tests.parts import needs
+from tests.parts import library
 
-needs("voila", "pip install 'jumbe[desk]'")
+library("voila")
 
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
-from storage import migrate, people
+from bot.demo import SUPERVISOR, make
+from storage import audit, contacts, groups, migrate, people
+from storage import passwords as store
 from storage.audit import Actor
+from storage.contacts import Wanted
 from storage.database import Database
 from storage.errors import Misconfigured
 from tests.processes import ROOT, bare_environment, free_port
+from tests.rehearsal import CHROMIUM, QUIET
 
 CLI = Actor("cli", None, "test")
 LEAD, VIEWER = "233244000001", "233244000002"
+HOSTILE = "<img src=x onerror=alert(1)>"
 PASSWORD = "four words of hers"
 
 
@@ -40,7 +48,7 @@ def place(tmp_path_factory):
     with db.transaction() as tx:
         for name, phone, role in (("Amina Yusuf", LEAD, "lead"), ("Kofi", VIEWER, "viewer")):
             row = people.add(tx, name, phone, role, by=CLI)
-            people.set_password(tx, row, hashed(PASSWORD, row), by=CLI)
+            store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
     db.close()
     return folder
 
@@ -192,11 +200,11 @@ def test_whose_access_ends_is_out_at_once(served, place):
     with contextlib.closing(db):
         with db.transaction() as tx:
             row = people.add(tx, "Esi Mensah", "233244000009", "viewer", by=CLI)
-            people.set_password(tx, row, hashed(PASSWORD, row), by=CLI)
+            store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
         browser.sign_in("Esi Mensah", PASSWORD)
         assert browser.get("/")[1]["Location"].endswith("00_start_here.ipynb")
         with db.transaction() as tx:
-            people.set_password(tx, people.by_id(tx, row.id), hashed("a new one of hers", row), by=CLI)
+            store.keep(tx, people.by_id(tx, row.id), hashed("a new one of hers", row), by=CLI)
         assert browser.get("/")[1]["Location"].startswith("/login"), "another password"
         browser.sign_in("Esi Mensah", "a new one of hers")
         with db.transaction() as tx:
@@ -222,3 +230,85 @@ def test_the_lab_is_for_leads_alone_and_on_this_machine(place):
         names = {one["name"] for one in json.loads(lead.get("/api/contents")[2])["content"]}
         assert "00_start_here.ipynb" in names and not any(name.endswith(".py") for name in names)
         assert lead.get("/api/terminals")[0] == 404
+
+
+@pytest.fixture
+def rehearsed(tmp_path):
+    """A desk on the demo's programme, with a name in it that is meant to run; its address and its database."""
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/jumbe.db")) as db:
+        make(db)
+        with db.transaction() as tx:
+            (ama,) = contacts.save(tx, [Wanted(None, {"external_id": "hostile", "name": HOSTILE})], by=CLI)
+            groups.add(tx, groups.group(tx, "anc").id, [ama], by=CLI)
+            person = people.person(tx, SUPERVISOR)
+            store.keep(tx, person, hashed(PASSWORD, person), by=CLI)
+        with desk(tmp_path) as address:
+            yield address, db
+
+
+@pytest.mark.processes
+def test_a_journey_through_case_groups(rehearsed):
+    if not CHROMIUM.exists() and os.environ.get("CI") != "true":
+        pytest.skip("there is no chromium at /usr/bin/chromium")
+    playwright = library("playwright.sync_api", "pip install playwright")
+    address, db = rehearsed
+    hosts, faults = set(), []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.set_default_timeout(60_000)
+        page.on("request", lambda r: hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
+        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        page.goto(address)
+        page.fill("[name=name]", "Samuel")
+        page.fill("[name=password]", PASSWORD)
+        page.click("button")
+        page.click("text=Case groups")
+        page.wait_for_selector(".jd table")
+        assert page.locator(".card").all_inner_texts() == ["Antenatal care\n31\nanc", "TB treatment\n20\ntb"]  # his own
+        assert page.locator("td >> text=onerror").count() == 1
+        assert page.locator("img[src=x]").count() == 0
+
+        page.fill("textarea", "nobody")
+        page.press("textarea", "Enter")
+        page.wait_for_selector(".says.bad >> text=No case has nobody")
+        page.fill("textarea", "p-141")
+        page.press("textarea", "Enter")
+        page.wait_for_selector(".says.good >> text=1 case added to Antenatal care. It has 32 cases now.")
+        assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+
+        page.click("text=Upload a sheet")
+        sheet = {"name": "june.xlsx", "mimeType": "x", "buffer": workbook("p-142", "p-999", None, "p-143", "p-142")}
+        page.set_input_files("input[type=file]", files=[sheet])
+        page.wait_for_selector("text=Nothing has been changed yet.")
+        assert page.locator("tbody td:first-child").all_inner_texts() == ["3", "6", "2", "5"]  # problems first
+        page.dblclick("text=Add 2 cases to Antenatal care")
+        page.wait_for_selector(".says.good >> text=2 cases added to Antenatal care. It has 34 cases now.")
+        page.click(".says.good >> text=Undo")
+        page.wait_for_selector(".says.good >> text=2 cases out of anc again. It has 32 cases now.")
+        too_large = {"name": "big.csv", "mimeType": "x", "buffer": b"x" * (8 * 2**20 + 1)}
+        page.set_input_files("input[type=file]", files=[too_large])
+        page.wait_for_selector("text=a page takes 8 MB")
+
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.click("text=Sign out")
+        page.wait_for_selector("text=Your name or phone number")
+        browser.close()
+    assert hosts == {address.removeprefix("http://")}
+    assert faults == []
+    with db.reading() as tx:
+        person = people.person(tx, SUPERVISOR).id
+        done = [line for line in audit.list_last(tx, 4) if line.verb.startswith("groups.")]
+    assert [(line.verb, line.person_id, line.door) for line in done] == [
+        ("groups.remove", person, "desk"), ("groups.add", person, "desk"), ("groups.add", person, "desk")
+    ]  # fmt: skip
+
+
+def workbook(*identifiers):
+    book = Workbook()
+    for cell in ("case_identifier", *identifiers):
+        book.active.append([cell])
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()

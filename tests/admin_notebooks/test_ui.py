@@ -7,11 +7,11 @@ import pytest
 from openpyxl import load_workbook
 
 from admin_notebooks.desk import Desk
-from tests.desk import library
+from tests.parts import library
 from tests.storage.test_undoing import inside
 
 library("anywidget")
-from admin_notebooks.ui.case_groups import CaseGroups  # noqa: E402
+from admin_notebooks.ui.case_groups import CaseGroups
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
