@@ -288,7 +288,6 @@ def serve(db: Database, port: int) -> None:
             "VoilaConfiguration": {
                 "prelaunch_hook": _announce, "strip_sources": True, "show_tracebacks": False, "template": "lab",
                 "theme": "light", "allow_template_override": "NO", "allow_theme_override": "NO",
-                "extension_allowlist": ["@jupyter-widgets/jupyterlab-manager", "anywidget"],
             },
             "KernelManager": {"transport": "ipc"},
             "MappingKernelManager": {"cull_interval": 60, "cull_idle_timeout": LEFT_S, "cull_connected": False},
