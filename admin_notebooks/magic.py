@@ -7,12 +7,10 @@ stands for the code that an answer before it showed.  With `--live` the texts co
 from __future__ import annotations
 
 import shlex
-from importlib.metadata import entry_points
 from typing import Any
 
+from admin_notebooks import lab
 from admin_notebooks.desk import Desk, open_desk
-from storage import audit, segments
-from storage.audit import Actor
 from storage.console import sentence
 from storage.errors import Misconfigured, Problem
 
@@ -41,20 +39,11 @@ def sms(line: str, cell: str) -> None:
 
 
 def converse(desk: Desk, phone: str, texts: list[str], *, live: bool = False) -> list[str]:
-    """The conversation, a line each; leads alone have it, as it may speak for every phone."""
-    with desk.db.reading() as tx:
-        desk.allow(tx, "lead")
-    (way,) = entry_points(group="jumbe.lab", name="text" if live else "rehearse")
-    if live:
-        with desk.db.transaction() as tx:
-            by = Actor("desk", desk.person_id, desk.notebook)
-            audit.record(tx, "lab.text", "programme", facts={"texts": len(texts)}, by=by)
+    """The conversation, a line each."""
     lines = [] if live else ["a rehearsal: nothing left, nothing was kept", ""]
-    for turn in way.load()(desk.db, phone, texts):
-        lines.append(f"{phone}  >  {turn.text}   ({turn.taken_for})")
-        for to, body in turn.out:
-            parts = segments.count(body).parts
-            lines.append(f"    to {to}, {parts} SMS: {body}")
+    for turn in lab.converse(desk, phone, texts, live=live):
+        lines.append(f"{phone}  >  {turn['text']}   ({turn['taken_for']})")
+        lines += [f"    to {out['to']}, {out['parts']} SMS: {out['body']}" for out in turn["out"]]
     return lines
 
 
