@@ -327,6 +327,10 @@ def _lab(port: int, phone: str | None) -> None:
         if not (folder / path.name).exists():
             shutil.copy(path, folder)
     db.close()
+    # It asks at first sight whether it may fetch news: nobody here needs them.
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
+        [str(HERE / "share"), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    )
     app.launch_instance(argv=lab_arguments(folder, port))
 
 
