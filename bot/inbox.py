@@ -63,21 +63,29 @@ class _Sender:
 def take(db: Database, gateway: str, text: Inbound) -> bool:
     """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
     with db.transaction() as tx:
-        row = messages.record_inbound(
-            tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
-            told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
-        )  # fmt: skip
-        if row is None:
-            return False
-        sender = _Sender(tx, row.phone)
-        heard = _hear_consent(tx, row, sender)
-        if _is_of_the_lost_time(tx, row):
-            messages.set_aside(tx, row.id, "restored")
-        else:
-            _handle_safely(tx, row, sender, heard)
-        if not messages.is_set_down(tx, row.id):
-            raise Lost("the inbound text is not in the database")
-    return True
+        return take_in(tx, gateway, text) is not None
+
+
+def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
+    """Keep a text and act on it in an open transaction; its message id, or None if it was taken before.
+
+    Raises Lost if the engine gave up what was written meanwhile.
+    """
+    row = messages.record_inbound(
+        tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
+        told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
+    )  # fmt: skip
+    if row is None:
+        return None
+    sender = _Sender(tx, row.phone)
+    heard = _hear_consent(tx, row, sender)
+    if _is_of_the_lost_time(tx, row):
+        messages.set_aside(tx, row.id, "restored")
+    else:
+        _handle_safely(tx, row, sender, heard)
+    if not messages.is_set_down(tx, row.id):
+        raise Lost("the inbound text is not in the database")
+    return int(row.id)
 
 
 def _is_of_the_lost_time(tx: Transaction, row: Row[Any]) -> bool:

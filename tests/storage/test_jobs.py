@@ -11,9 +11,9 @@ from bot.health import examine
 from storage import jobs, migrate, schema
 from storage.database import Database
 from storage.errors import Misconfigured
-from tests.parts import needs
+from tests.parts import library
 
-needs("procrastinate", "pip install 'jumbe[postgres]'")
+library("procrastinate", "pip install 'jumbe[postgres]'")
 pytestmark = pytest.mark.only("postgresql")
 
 
