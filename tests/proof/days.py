@@ -39,7 +39,7 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, contacts, imports, migrate, schema
+from storage import audit, codes, contacts, imports, migrate, schema
 from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
@@ -78,7 +78,13 @@ STARTS: Final = ("START", "start")
 APART: Final = timedelta(days=2)
 """Between two texts of a phone about being texted: the slowest way in is faster, so which came last is never in doubt."""
 
-DAYS_A_RUN: Final = 7
+DAYS_A_RUN: Final = 27
+BUSY: Final = 0.25
+"""So many of the days are busy, the first one surely; on the others little happens, and little goes wrong."""
+
+LONGEST_S: Final = 7200.0
+"""So long the worker looks at nothing at most: what it does by the minute and the hour is done then."""
+
 QUIET_DAYS: Final = 3
 """After the days of a run, without trouble: what is open then must come to its end."""
 
@@ -196,7 +202,7 @@ class Days:
         self.loop.idle_until = self._idle_until
         try:
             self._make()
-            self.db.committed = self._look
+            self.db.committed, self.db.changed = self._look, self._changed
             with contextlib.suppress(_Stopped):
                 self._live_out()
             self._raise()
@@ -279,6 +285,13 @@ class Days:
                     later(dice.uniform(0, 86400), what, *args)
                 often -= 1
 
+        if day > 0 and dice.random() > BUSY:
+            later(dice.uniform(8, 22) * 3600, self._lead_says, f"tell tb Visit {day}-{dice.randrange(1000)}")
+            somewhen(0.5, self._case_says)
+            somewhen(0.2, self._stop_or_start)
+            somewhen(0.2, self._mood)
+            somewhen(0.1, self._kill_worker)
+            return
         first = 8 if dice.random() < 0.8 else 0
         for _ in range(dice.choice((0, 1, 1, 2))):
             later(
@@ -428,27 +441,37 @@ class Days:
             self.report.deaths += 1
             self._note("web died")
             return 0
-        self.idle = 0
+        self._changed()
         return status
 
     def _is_quiet(self) -> bool:
         return hasattr(self, "quiet_since")
 
     def _idle_until(self) -> float:
-        """When a look of the worker can find something: what is written as a moment, or soon where something is due."""
+        """When a look of the worker can find something: at the next moment that is written, or soon where something is due.
+
+        What stays due though the worker looks (a token is not there, its own pause goes on a little) is looked at ever
+        more seldom, until something changes.
+        """
         self.idle += 1
         now = self.loop.now()
-        context = as_process(None)
-        when, due = context.run(self._moments, now)
-        step = min(900.0, 0.1 * 2.0**self.idle) if due else 7200.0
+        when, due = self._moments(now)
+        due = due or not self.spool.is_empty()
+        step = min(900.0, 0.05 * 2.0**self.idle) if due else LONGEST_S
         until = self.loop.passed + step
         return until if when is None else min(until, (when - self.loop.began).total_seconds() + 0.001)
+
+    def _changed(self) -> None:
+        self.idle = 0
+        self.loop.look_again()
 
     def _moments(self, now: datetime) -> tuple[datetime | None, bool]:
         held = self.db.engine.raw_connection()
         try:
             stamp = f"{now:%Y-%m-%d %H:%M:%S.%f}"
-            row = held.driver_connection.execute(_NEXT, {"now": stamp}).fetchone()
+            row = held.driver_connection.execute(
+                _NEXT, {"now": stamp, "late": f"{now - codes.LATE:%Y-%m-%d %H:%M:%S.%f}"}
+            ).fetchone()
         finally:
             held.close()
         when = None if row[0] is None else datetime.fromisoformat(row[0]).replace(tzinfo=now.tzinfo)
@@ -467,11 +490,10 @@ class Days:
         self.digest.update(line.encode())
         self.lately.append(line)
 
-    def _look(self, driver: Any) -> None:
+    def _look(self, driver: Any) -> bool:
         rows = driver.execute("SELECT * FROM seen ORDER BY n").fetchall()
         if not rows:
-            return
-        self.idle = 0
+            return False
         driver.execute("DELETE FROM seen")
         try:
             for row in rows:
@@ -481,6 +503,7 @@ class Days:
             if not self.ends:
                 self.ends.append(breach)
                 self.loop.stop()
+        return True
 
     def _see(
         self, what: str, number: int, old: str, new: str, phone: str | None, kind: str, broadcast: int | None,
@@ -654,17 +677,35 @@ class Days:
 
 
 _NEXT: Final = """
-SELECT min(at), (SELECT count(*) FROM messages WHERE (state = 'queued' AND due_at <= :now) OR state = 'claimed')
-  + (SELECT count(*) FROM broadcasts WHERE state = 'expanding' AND (send_at IS NULL OR hold_until <= :now))
+WITH asked AS (
+  SELECT coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')) AS at
+  FROM messages WHERE state = 'unknown')
+SELECT min(at),
+  EXISTS (SELECT 1 FROM messages m WHERE state = 'queued' AND due_at <= :now
+    AND NOT EXISTS (SELECT 1 FROM gateways WHERE name = m.gateway AND paused_until > :now)
+    AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.phone = m.phone AND (o.state IN ('claimed', 'sending')
+      OR o.state = 'unknown' AND m.kind = 'broadcast')))
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'claimed')
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'sending' AND lease_until <= :now)
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'queued' AND expires_at <= :now)
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'received' AND due_at <= :now)
+  OR EXISTS (SELECT 1 FROM asked WHERE at <= :now)
+  OR EXISTS (SELECT 1 FROM operations WHERE state IN ('waiting', 'seconding') AND expires_at <= :late)
+  OR EXISTS (SELECT 1 FROM broadcasts WHERE state = 'expanding' AND (send_at IS NULL OR hold_until <= :now))
+  OR EXISTS (SELECT 1 FROM broadcasts b WHERE state = 'sending' AND NOT EXISTS (
+    SELECT 1 FROM messages WHERE broadcast_id = b.id AND state IN ('queued', 'claimed', 'sending')))
 FROM (
   SELECT min(due_at) AS at FROM messages WHERE state = 'queued' AND due_at > :now
+  UNION ALL SELECT min(expires_at) FROM messages WHERE state = 'queued' AND expires_at > :now
   UNION ALL SELECT min(due_at) FROM messages WHERE state = 'received' AND due_at > :now
   UNION ALL SELECT min(lease_until) FROM messages WHERE state IN ('claimed', 'sending') AND lease_until > :now
-  UNION ALL SELECT min(coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')))
-    FROM messages WHERE state = 'unknown' AND coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')) > :now
+  UNION ALL SELECT min(at) FROM asked WHERE at > :now
+  UNION ALL SELECT strftime('%Y-%m-%d %H:%M:%f000', min(expires_at), '+30 minutes') FROM operations
+    WHERE state IN ('waiting', 'seconding') AND expires_at > :late
   UNION ALL SELECT min(hold_until) FROM broadcasts WHERE state = 'expanding' AND hold_until > :now
   UNION ALL SELECT min(paused_until) FROM gateways WHERE paused_until > :now)
 """
+"""The next moment at which the worker may find something, and whether it may now: all that one of its turns looks for."""
 
 
 @dataclass(frozen=True)

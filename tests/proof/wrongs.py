@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import select, update
+from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
@@ -113,12 +113,16 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("two at once to one phone")
 def _() -> AbstractContextManager[Any]:
-    def next_in_turn(tx: Any, gateway: str) -> Any:
-        due = (table.c.direction == "out", table.c.state == "queued", table.c.due_at <= tx.now)
-        query = select(table.c.id).where(*due, table.c.gateway == gateway)
-        return query.order_by(table.c.priority, table.c.due_at, table.c.id)
-
-    return mock.patch.object(messages, "_next_in_turn", next_in_turn)
+    now, by = bindparam("now", type_=schema.Moment), bindparam("by")
+    due = (table.c.direction == "out", table.c.state == "queued", table.c.due_at <= now, table.c.gateway == by)
+    turn = select(table.c.id).where(*due).order_by(table.c.priority, table.c.due_at, table.c.id)
+    claim = (
+        update(table)
+        .where(table.c.id.in_(turn.limit(bindparam("many", type_=Integer))))
+        .values(state="claimed", lease_owner=bindparam("owner"), lease_until=bindparam("until", type_=schema.Moment))
+        .returning(table.c.id, table.c.priority, table.c.due_at)
+    )
+    return mock.patch.multiple(messages, _FIRST_IN_TURN=turn.limit(1), _CLAIM=claim)
 
 
 @wrong("what a dead worker claimed stays claimed")
