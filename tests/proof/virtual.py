@@ -43,6 +43,7 @@ from bot.gateways.base import (
     Reply,
     Request,
     SendResult,
+    Trouble,
     Unknown,
     Unreadable,
     attempt_in,
@@ -190,6 +191,10 @@ class VirtualDatabase(Database):
         self.away_until: datetime | None = None
         self.committed: Callable[[Any], bool] = lambda _driver: False
         self.changed: Callable[[], None] = lambda: None
+        self.listen()
+
+    def listen(self) -> None:
+        """See and break in on what goes through the engine; anew where it was closed."""
         # Every run asks the same: what SQLAlchemy has made of it once serves them all.
         self.engine._compiled_cache = COMPILED  # type: ignore[assignment]
         event.listen(self.engine, "connect", self._prepare)
@@ -238,11 +243,11 @@ def _one_write_less() -> None:
 
 SEEN: Final = """
 CREATE TEMP TABLE seen (n INTEGER PRIMARY KEY, what TEXT, id INTEGER, old TEXT, new TEXT, phone TEXT, kind TEXT,
-  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT);
+  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT, own TEXT);
 CREATE TEMP TRIGGER seen_move AFTER UPDATE OF state ON main.messages WHEN old.state IS NOT new.state BEGIN
-  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason)
+  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, own)
   VALUES (new.direction, new.id, old.state, new.state, new.phone, new.kind, new.broadcast_id, new.case_id,
-    new.attempt_id, new.reason); END;
+    new.attempt_id, new.reason, new.own_number); END;
 CREATE TEMP TRIGGER seen_new AFTER INSERT ON main.messages BEGIN
   INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, body)
   VALUES (new.direction, new.id, '', new.state, new.phone, new.kind, new.broadcast_id, new.case_id, new.gateway_id,
@@ -266,8 +271,17 @@ MOODS: Final[Mapping[str, Mapping[str, float]]] = {
     },
     "away": {"unreachable": 4, "never": 1, "stall never": 1},
     "closed": {"account": 1},
+    "suspicious": {"taken": 1},
 }  # fmt: skip
 """How often what becomes of a call, by how the gateway is."""
+
+
+TROUBLES: Final = {
+    "40001": Trouble("gateway", "held for a while", "while"),
+    "40002": Trouble("sender", "enough for this day", "day"),
+    "40003": Trouble("gateway", "somebody must mend something", "person"),
+}
+"""What a receipt of this gateway says beyond its message, by its code."""
 
 
 @dataclass
@@ -280,6 +294,8 @@ class Booked:
     phone: str
     text: str
     at: datetime
+    own_number: str | None = None
+    code: str | None = None
     state: str = "accepted"
 
 
@@ -304,6 +320,8 @@ class VirtualGateway:
     on_booked: Callable[[Booked], None]
     on_delivered: Callable[[Booked], None]
     web: Callable[[Request, int | None], int]
+    on_told: Callable[[Booked, str | None, Callable[[], int]], None]
+    numbers: tuple[str, ...] = ("15005550006",)
     name: str = "virtual"
     kind: str = "virtual"
     rate_per_s: float = 5.0
@@ -321,7 +339,7 @@ class VirtualGateway:
 
     def parse_inbound(self, request: Request) -> list[Inbound]:
         said = json.loads(request.body)
-        return [Inbound(gateway_id=said["id"], sender=said["from"], to="15005550006", text=said["text"])]
+        return [Inbound(gateway_id=said["id"], sender=said["from"], to=self._to(said["from"]), text=said["text"])]
 
     def parse_receipt(self, request: Request, message_id: int) -> list[Receipt]:
         said = json.loads(request.body)
@@ -334,6 +352,7 @@ class VirtualGateway:
                 said["state"],
                 said["state"],
                 said.get("code"),
+                trouble=TROUBLES.get(said.get("code")),
                 attempt_id=attempt_in(request.url),
             )
         ]
@@ -394,7 +413,9 @@ class VirtualGateway:
         if self.mood in ("away", "closed") or (self.mood == "ill" and self.dice.random() < 0.5):
             return CannotTell("the list could not be read")
         return [
-            Inbound(gateway_id=text.gateway_id, sender=text.phone, to="15005550006", text=text.text, sent_at=text.at)
+            Inbound(
+                gateway_id=text.gateway_id, sender=text.phone, to=self._to(text.phone), text=text.text, sent_at=text.at
+            )
             for text in self.received if text.at >= since
         ]  # fmt: skip
 
@@ -442,13 +463,19 @@ class VirtualGateway:
 
     def _book(self, outgoing: Outgoing, gateway_id: str, ends: datetime | None) -> None:
         message = int(urlsplit(outgoing.callback_url).path.rpartition("/")[2])
-        booked = Booked(gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now())
+        booked = Booked(
+            gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now(), outgoing.own_number
+        )
         self.book.append(booked)
         self.on_booked(booked)
         dice = self.dice
         arrives_s = dice.choice((2.0, 8.0, 60.0, 600.0, 7200.0)) * dice.random()
         arrives_at = self.loop.now() + timedelta(seconds=arrives_s)
         reaches = dice.random() < 0.95 and (ends is None or arrives_at <= ends)
+        if self.mood == "suspicious" and dice.random() < 0.5:
+            # It takes all, lets half of it through, and says soon afterwards that this was too much.
+            reaches, arrives_s = False, dice.uniform(0.5, 30.0)
+        booked.code = None if reaches else dice.choice(("30003", *TROUBLES))
         self.later(arrives_s, self._arrive, booked, reaches)
         if not self.capabilities.receipts:
             return
@@ -464,9 +491,16 @@ class VirtualGateway:
             self.on_delivered(booked)
 
     def _tell(self, booked: Booked, state: str) -> None:
-        said = {"id": booked.gateway_id, "state": state} | ({"code": "30003"} if state == "undelivered" else {})
+        said = {"id": booked.gateway_id, "state": state}
+        if state == "undelivered":
+            said["code"] = booked.code or "30003"
         url, body = f"{URL}/status/virtual/{booked.message}?attempt={booked.attempt}", json.dumps(said).encode()
-        self.web(Request("POST", url, {"signed": self._sign(url, body)}, body), booked.message)
+        signed = {"signed": self._sign(url, body)}
+        self.on_told(booked, said.get("code"), lambda: self.web(Request("POST", url, signed, body), booked.message))
+
+    def _to(self, phone: str) -> str:
+        """Which of our numbers a phone writes to."""
+        return self.numbers[int(phone) % len(self.numbers)]
 
     @staticmethod
     def _sign(url: str, body: bytes) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, imports, messages, schedules, schema
+from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, schedules, schema
 from storage.schema import messages as table
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -198,10 +198,25 @@ def _() -> AbstractContextManager[Any]:
 def _() -> AbstractContextManager[Any]:
     heard = inbox._hear_consent
 
-    def welcome(tx: Any, row: Any) -> None:
-        heard(tx, row)
+    def welcome(tx: Any, row: Any, sender: Any) -> Any:
+        said = heard(tx, row, sender)
         if consent.newest(tx, row.phone) == "stop" and consent.heard_in(tx, row.phone, row.id) is None:
             by = inbox.Actor("sms", None, f"message {row.id}")
             consent.hear(tx, row.phone, "start", words=row.body, message_id=row.id, by=by)
+        return said
 
     return mock.patch.object(inbox, "_hear_consent", welcome)
+
+
+@wrong("a receipt pauses nothing")
+def _() -> AbstractContextManager[Any]:
+    return mock.patch.object(intake, "_act_on", lambda *_told, **_named: None)
+
+
+@wrong("a backup comes back without its fence")
+def _() -> AbstractContextManager[Any]:
+    def nothing(tx: Any, backed_up_at: Any, **_named: Any) -> dict[str, int]:
+        tx.execute(update(schema.programme).values(backed_up_at=backed_up_at, restored_at=tx.now))
+        return {}
+
+    return mock.patch.object(fence, "put_up", nothing)
