@@ -547,8 +547,9 @@ class Days:
             self.state[row.id], self.kinds[row.id], self.case_of[row.id] = row.state, row.kind, row.case_id
             if row.broadcast_id is not None:
                 self.broadcast_of[row.id] = row.broadcast_id
-                # Written out by the restore itself it has another number than when it left.
-                self.times[row.id] = self.each[row.broadcast_id, row.phone]
+                if row.id > backup.last_message and row.state in ("unknown", "unresolved"):
+                    # Written out by the restore itself it has another number than when it left.
+                    self.times[row.id] = self.each[row.broadcast_id, row.phone]
             self.claim(
                 row.state not in ("queued", "claimed", "sending"), f"message {row.id} is {row.state} behind the fence"
             )
