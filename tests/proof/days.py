@@ -638,6 +638,9 @@ class Days:
         if self.dice.random() < 0.05 and not self._is_quiet():
             # While something is on its way a death tells most.
             self.gateway.later(self.dice.random(), self._kill_worker)
+        if kind == "broadcast" and self.dice.random() < 0.02 and not self._is_quiet():
+            # And a backup holds most then that may have left since.
+            self.gateway.later(self.dice.random(), self._back_up)
         if kind in NEEDS_CONSENT and phone in self.stopped:
             self.claim(False, f"message {number} was handed over after {phone} stopped")
         if kind in KEEPS_HOURS and case is not None:
