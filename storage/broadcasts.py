@@ -99,6 +99,14 @@ _UNEXPANDED = (
 _twin, _written = cases.alias("twin"), messages.alias("written")
 _NEXT_TO_EXPAND = _UNEXPANDED.with_for_update(skip_locked=True)
 _IS_EXPANDING = _UNEXPANDED.with_only_columns(broadcasts.c.id)
+_FINISH = (
+    update(broadcasts)
+    .where(
+        broadcasts.c.state == "sending",
+        ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN)),
+    )
+    .values(state="done", finished_at=bindparam("now", type_=Moment))
+)
 _TEXTS = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == bindparam("number"))
 _LANGUAGE_AND_FREEZING = (
     select(broadcasts.c.language, func.max(broadcast_audience.c.frozen_at).label("frozen_at"))
@@ -490,9 +498,7 @@ def _insertion(
 
 def finish(tx: Transaction) -> int:
     """Mark as done the broadcasts of which nothing is left to send; returns how many."""
-    left = exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN))
-    done = update(broadcasts).where(broadcasts.c.state == "sending", ~left).values(state="done", finished_at=tx.now)
-    return tx.execute(done).rowcount
+    return tx.execute(_FINISH, {"now": tx.now}).rowcount
 
 
 def progress(tx: Transaction, number: int) -> Progress:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, insert, or_, select, update
 
 from storage import codes
 from storage.database import Transaction
 from storage.messages import Settled, settle
 from storage.pace import ensure_gateway
-from storage.schema import asks, attempts, broadcasts, gateways, messages, programme
+from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme
 from storage.schema import codes as codes_table
 
 GRACE = timedelta(minutes=2)
@@ -37,6 +37,30 @@ GONE = timedelta(minutes=10)
 LIST_BACK = timedelta(days=30)
 OVERLAP = timedelta(minutes=10)
 LEFT_AT_ONCE = 200
+
+
+def _questions_due() -> Select[Any]:
+    """The messages in doubt at the gateway `by` whose time to be asked about has come `now`, the oldest first."""
+    first = and_(messages.c.ask_at.is_(None), messages.c.handed_over_at <= bindparam("left", type_=Moment))
+    due = or_(messages.c.ask_at <= bindparam("now", type_=Moment), first)
+    query = select(messages).where(messages.c.state == "unknown", messages.c.gateway == bindparam("by"), due)
+    return query.order_by(messages.c.handed_over_at).limit(bindparam("many", type_=Integer))
+
+
+# What an idle worker asks is built once.
+_DUE = _questions_due()
+_DUE_AND_FREE = _DUE.with_for_update(skip_locked=True)
+_GONE = (
+    select(messages)
+    .where(
+        messages.c.state == "unknown",
+        messages.c.gateway.not_in(bindparam("there", expanding=True)),
+        messages.c.handed_over_at <= bindparam("since", type_=Moment),
+        messages.c.settled_at <= bindparam("since", type_=Moment),
+    )
+    .order_by(messages.c.id)
+    .limit(LEFT_AT_ONCE)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +82,19 @@ class Question:
 
 def questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
     """The messages in doubt whose time to be asked about has come, the oldest first."""
-    return [_question(tx, row) for row in tx.execute(_due(tx, gateway, at_most))]
+    return [_question(tx, row) for row in tx.execute(_DUE, _due(tx, gateway, at_most))]
 
 
 def take_questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
     """The same, and nobody else asks about them meanwhile: without an answer not before the first repeat is due."""
-    rows = tx.execute(_due(tx, gateway, at_most).with_for_update(skip_locked=True)).all()
+    rows = tx.execute(_DUE_AND_FREE, _due(tx, gateway, at_most)).all()
     ids = [row.id for row in rows]
     tx.execute(update(messages).where(messages.c.id.in_(ids)).values(ask_at=tx.now + AGAIN[0]))
     return [_question(tx, row) for row in rows]
 
 
-def _due(tx: Transaction, gateway: str, at_most: int) -> Select[Any]:
-    first = and_(messages.c.ask_at.is_(None), messages.c.handed_over_at <= tx.now - GRACE)
-    due = or_(messages.c.ask_at <= tx.now, first)
-    query = select(messages).where(messages.c.state == "unknown", messages.c.gateway == gateway, due)
-    return query.order_by(messages.c.handed_over_at).limit(at_most)
+def _due(tx: Transaction, gateway: str, at_most: int) -> dict[str, Any]:
+    return {"by": gateway, "now": tx.now, "left": tx.now - GRACE, "many": at_most}
 
 
 def _question(tx: Transaction, row: Row[Any]) -> Question:
@@ -136,9 +157,7 @@ def leave_gone(tx: Transaction, there: Collection[str]) -> int:
 
     Nobody can be asked about it.  Should that gateway be set again, a late receipt still settles it.
     """
-    gone = and_(messages.c.state == "unknown", messages.c.gateway.not_in(list(there)))
-    at = and_(messages.c.handed_over_at <= tx.now - GONE, messages.c.settled_at <= tx.now - GONE)
-    rows = tx.execute(select(messages).where(gone, at).order_by(messages.c.id).limit(LEFT_AT_ONCE)).all()
+    rows = tx.execute(_GONE, {"there": list(there), "since": tx.now - GONE}).all()
     for row in rows:
         _note(tx, row, "cannot_tell", "its gateway is not in the settings any more")
         _leave(tx, row, "gateway-gone")

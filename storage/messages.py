@@ -269,6 +269,53 @@ _GATE = (
 _RECORD_ON_SQLITE, _RECORD = (
     dialect.insert(messages).on_conflict_do_nothing().returning(messages) for dialect in (sqlite, postgresql)
 )
+_FIRST_IN_TURN = _IN_TURN.limit(1)
+_UNHANDLED = (
+    select(messages)
+    .where(
+        messages.c.direction == "in",
+        messages.c.state == "received",
+        messages.c.due_at <= bindparam("now", type_=Moment),
+    )
+    .order_by(messages.c.id)
+    .limit(20)
+)
+_ORPHANED = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
+_AN_ORPHAN = select(messages.c.id).where(_ORPHANED).limit(1)
+_RENEW = (
+    update(messages)
+    .where(messages.c.lease_owner == bindparam("owner", type_=Text), messages.c.state == "claimed")
+    .values(lease_until=bindparam("until", type_=Moment))
+)
+_EXPIRE = (
+    update(messages)
+    .where(
+        messages.c.id.in_(
+            select(messages.c.id)
+            .where(messages.c.state == "queued", messages.c.expires_at <= bindparam("now", type_=Moment))
+            .limit(EXPIRE_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(state="expired", reason="expired", settled_at=bindparam("now", type_=Moment))
+)
+
+
+def _ends(held: ColumnElement[bool]) -> tuple[Update, Update]:
+    """What is `claimed` and so held goes back to the queue, and what is `sending` becomes unknown."""
+    free = {"lease_owner": None, "lease_until": None, "settled_at": bindparam("now", type_=Moment)}
+
+    def of_the_dead(state: str) -> Update:
+        # What its worker is writing down this instant is not of a dead one.
+        rows = select(messages.c.id).where(messages.c.state == state, held).with_for_update(skip_locked=True)
+        return update(messages).where(messages.c.id.in_(rows))
+
+    back = of_the_dead("claimed").values(state="queued", **free)
+    return back, of_the_dead("sending").values(state="unknown", reason="process-died", **free)
+
+
+_END_LEASES = _ends(messages.c.lease_until <= bindparam("now", type_=Moment))
+_END_OTHERS = _ends(messages.c.lease_owner != bindparam("mine", type_=Text))
 _HANDLED = (
     update(messages)
     .where(messages.c.id == bindparam("row"), messages.c.state == "received")
@@ -385,8 +432,7 @@ def set_aside(tx: Transaction, message: int, reason: str) -> None:
 
 def unhandled(tx: Transaction) -> list[Row[Any]]:
     """Inbound texts whose handling failed and whose time has come again, oldest first."""
-    waiting = and_(messages.c.direction == "in", messages.c.state == "received", messages.c.due_at <= tx.now)
-    return list(tx.execute(select(messages).where(waiting).order_by(messages.c.id).limit(20)))
+    return list(tx.execute(_UNHANDLED, {"now": tx.now}))
 
 
 def is_set_down(tx: Transaction, message: int) -> bool:
@@ -448,7 +494,7 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
 
 def is_due(tx: Transaction, gateway: str) -> bool:
     """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
-    return tx.scalar(_IN_TURN.limit(1), {"by": gateway, "now": tx.now}) is not None
+    return tx.scalar(_FIRST_IN_TURN, {"by": gateway, "now": tx.now}) is not None
 
 
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
@@ -527,9 +573,8 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
 
 def adopt(tx: Transaction) -> None:
     """Give a gateway to messages that were queued where none was set, on a command line for example."""
-    if tx.rules.default_gateway is not None:
-        orphaned = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
-        tx.execute(update(messages).where(orphaned).values(gateway=routes.by_number(tx.rules, messages.c.phone)))
+    if tx.rules.default_gateway is not None and tx.scalar(_AN_ORPHAN) is not None:
+        tx.execute(update(messages).where(_ORPHANED).values(gateway=routes.by_number(tx.rules, messages.c.phone)))
 
 
 def fail_over(tx: Transaction) -> int:
@@ -591,11 +636,7 @@ def renew(tx: Transaction, owner: str) -> None:
     Not on what it handed over: a call is over long before its lease, so one without an answer by then becomes unknown.
     Kept for ever it would hold back every text to its phone for ever.
     """
-    tx.execute(
-        update(messages)
-        .where(messages.c.lease_owner == owner, messages.c.state == "claimed")
-        .values(lease_until=tx.now + LEASE)
-    )
+    tx.execute(_RENEW, {"owner": owner, "until": tx.now + LEASE})
 
 
 def expire(tx: Transaction) -> int:
@@ -603,10 +644,7 @@ def expire(tx: Transaction) -> int:
 
     The gate does so too, but a text that waits behind another, or for a paused gateway, never comes to the gate.
     """
-    over = and_(messages.c.state == "queued", messages.c.expires_at <= tx.now)
-    oldest = select(messages.c.id).where(over).limit(EXPIRE_AT_ONCE).with_for_update(skip_locked=True)
-    ended = {"state": "expired", "reason": "expired", "settled_at": tx.now}
-    return tx.execute(update(messages).where(messages.c.id.in_(oldest)).values(**ended)).rowcount
+    return tx.execute(_EXPIRE, {"now": tx.now}).rowcount
 
 
 def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[int, int]:
@@ -615,19 +653,9 @@ def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[i
     By the lease's clock; or, where the caller knows that no other worker can be alive (SQLite's one worker holds a file
     lock), all that others held.  Returns how many went back and how many are now unknown.
     """
-    held = messages.c.lease_until <= tx.now
-    if of_others_than is not None:
-        held = messages.c.lease_owner != of_others_than
-    free = {"lease_owner": None, "lease_until": None, "settled_at": tx.now}
-
-    def of_the_dead(state: str) -> Update:
-        # What its worker is writing down this instant is not of a dead one.
-        rows = select(messages.c.id).where(messages.c.state == state, held).with_for_update(skip_locked=True)
-        return update(messages).where(messages.c.id.in_(rows))
-
-    back = tx.execute(of_the_dead("claimed").values(state="queued", **free))
-    doubtful = of_the_dead("sending").values(state="unknown", reason="process-died", **free)
-    return back.rowcount, tx.execute(doubtful).rowcount
+    back, doubtful = _END_LEASES if of_others_than is None else _END_OTHERS
+    values = {"now": tx.now} if of_others_than is None else {"now": tx.now, "mine": of_others_than}
+    return tx.execute(back, values).rowcount, tx.execute(doubtful, values).rowcount
 
 
 def receive_receipt(

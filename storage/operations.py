@@ -11,20 +11,28 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from storage import audit, codes, tries
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.schema import Moment, operations, programme
 from storage.schema import codes as codes_table
-from storage.schema import operations, programme
 
 WRONG_TRIES = 3
 WRONG_A_DAY = 5
 """Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
 _INSERT = insert(operations).returning(operations.c.id)
+_EXPIRE = (
+    update(operations)
+    .where(
+        operations.c.state.in_(("waiting", "seconding")),
+        operations.c.expires_at <= bindparam("late", type_=Moment),
+    )
+    .values(state="expired", decided_at=bindparam("now", type_=Moment))
+)
 
 SAME_WORDS = timedelta(minutes=10)
 UNDO = timedelta(hours=24)
@@ -193,8 +201,7 @@ def expire(tx: Transaction) -> int:
 
     Somewhat later than that: a code that was sent in time may have lost its way (`codes.LATE`).
     """
-    late = and_(operations.c.state.in_(("waiting", "seconding")), operations.c.expires_at <= tx.now - codes.LATE)
-    return tx.execute(update(operations).where(late).values(state="expired", decided_at=tx.now)).rowcount
+    return tx.execute(_EXPIRE, {"now": tx.now, "late": tx.now - codes.LATE}).rowcount
 
 
 def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from storage.database import Transaction, insert_new
-from storage.schema import workers
+from storage.schema import Moment, workers
 
 FRESH = timedelta(seconds=20)
+
+# Each worker says so once a second, so the statements are built once.
+_SEEN = update(workers).where(workers.c.owner == bindparam("by")).values(seen_at=bindparam("now", type_=Moment))
+_FORGET = delete(workers).where(workers.c.seen_at < bindparam("before", type_=Moment))
 
 
 def beat(tx: Transaction, owner: str) -> None:
     """Say that this worker is alive; those not heard of for a day are forgotten."""
-    tx.execute(insert_new(tx, workers).values(owner=owner, started_at=tx.now, seen_at=tx.now))
-    tx.execute(update(workers).where(workers.c.owner == owner).values(seen_at=tx.now))
-    tx.execute(delete(workers).where(workers.c.seen_at < tx.now - timedelta(days=1)))
+    if tx.execute(_SEEN, {"by": owner, "now": tx.now}).rowcount == 0:
+        tx.execute(insert_new(tx, workers).values(owner=owner, started_at=tx.now, seen_at=tx.now))
+    tx.execute(_FORGET, {"before": tx.now - timedelta(days=1)})
 
 
 def leave(tx: Transaction, owner: str) -> None:

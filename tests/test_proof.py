@@ -61,6 +61,7 @@ def test_a_seed_gives_the_same_days_to_the_byte_and_breaks_no_promise(empty_file
         ("no answer counts as not sent", r"was (sent twice|taken, and)"),
         ("quiet hours are not asked at the gate", r"was handed over at \d\d:\d\d in"),
         ("the last receipt wins", r"went from delivered to"),
+        ("a receipt pauses nothing", r"left though (the gateway|number \d+) was paused"),
     ],
 )
 def test_the_days_find_code_that_is_broken_on_purpose(name: str, says: str, empty_file: Path):

@@ -39,12 +39,26 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, contacts, imports, migrate, schema
+from storage import audit, backups, codes, contacts, imports, migrate, pace, schema
 from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
-from storage.rules import Rules
-from tests.proof.virtual import BEGAN, MOODS, URL, Booked, Died, Life, Loop, VirtualDatabase, VirtualGateway, as_process
+from storage.messages import RESTORED
+from storage.rules import Rules, Senders
+from tests.proof.virtual import (
+    BEGAN,
+    LATE_S,
+    MOODS,
+    TROUBLES,
+    URL,
+    Booked,
+    Died,
+    Life,
+    Loop,
+    VirtualDatabase,
+    VirtualGateway,
+    as_process,
+)
 from tests.world import World
 
 LEAD: Final = "233209000001"
@@ -78,7 +92,13 @@ STARTS: Final = ("START", "start")
 APART: Final = timedelta(days=2)
 """Between two texts of a phone about being texted: the slowest way in is faster, so which came last is never in doubt."""
 
-DAYS_A_RUN: Final = 7
+DAYS_A_RUN: Final = 27
+BUSY: Final = 0.25
+"""So many of the days are busy, the first one surely; on the others little happens, and little goes wrong."""
+
+LONGEST_S: Final = 7200.0
+"""So long the worker looks at nothing at most: what it does by the minute and the hour is done then."""
+
 QUIET_DAYS: Final = 3
 """After the days of a run, without trouble: what is open then must come to its end."""
 
@@ -124,6 +144,8 @@ class Report:
     deaths: int = 0
     unknown: int = 0
     uploads: int = 0
+    pauses: int = 0
+    restores: int = 0
     checks: int = 0
     met: dict[str, int] = field(default_factory=dict)
     breach: str | None = None
@@ -147,21 +169,26 @@ class Days:
         self.report = Report(seed, days)
         self.dice = random.Random(seed)
         self.loop = Loop(BEGAN + timedelta(days=seed % 300), random.Random(seed + 1))
+        dice = self.dice
+        self.numbers = ("15005550006", "15005550007", "15005550008")[: dice.choice((1, 3))]
         rules = Rules(
             name="Demo clinic", time_zone="Africa/Accra", country="GH", hold_s=30, rate_per_s=5,
             default_gateway="virtual", gateways=frozenset({"virtual"}),
+            senders={"virtual": Senders(self.numbers, 2.0)} if len(self.numbers) > 1 else {},
         )  # fmt: skip
         self.db = VirtualDatabase(f"sqlite:///{file}", rules, self.loop.now)
-        dice = self.dice
         self.gateway = VirtualGateway(
             self.loop, random.Random(seed + 2),
             Capabilities(
                 receipts=dice.random() < 0.85, signed_webhooks=True, validity=True, answers_stop_itself=False,
                 concurrency=dice.choice((1, 4, 8)), finds_sent=dice.random() < 0.8, lists_inbound=dice.random() < 0.7,
             ),
-            self.booked, self.delivered, self.web,
+            self.booked, self.delivered, self.web, self.told, self.numbers,
         )  # fmt: skip
         self.spool = intake.spool_of(self.db)
+        self.folder = file.parent
+        self.is_lost = False
+        self.restored_at, self.last_backed_up = BEGAN, 0
         self.web_down_until = self.loop.now()
         self.worker_life = Life()
         self.stop: asyncio.Event | None = None
@@ -177,6 +204,9 @@ class Days:
         self.said_at: dict[str, datetime] = {}
         self.stopped: dict[str, datetime] = {}
         self.halted: set[int] = set()
+        self.paused: dict[str | None, datetime] = {}
+        self.resumed_at = self.loop.now()
+        self.handed_at: dict[int, datetime] = {}
         self.zone: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
         self.case_of: dict[int, int | None] = {}
@@ -196,7 +226,7 @@ class Days:
         self.loop.idle_until = self._idle_until
         try:
             self._make()
-            self.db.committed = self._look
+            self.db.committed, self.db.changed = self._look, self._changed
             with contextlib.suppress(_Stopped):
                 self._live_out()
             self._raise()
@@ -240,6 +270,7 @@ class Days:
             self._raise()
         self.gateway.mood = "well"
         self.quiet_since = self.loop.now()
+        self._resume()
         for _ in range(QUIET_DAYS * 4):
             await asyncio.sleep(21600)
             self._raise()
@@ -279,6 +310,13 @@ class Days:
                     later(dice.uniform(0, 86400), what, *args)
                 often -= 1
 
+        if day > 0 and dice.random() > BUSY:
+            later(dice.uniform(8, 22) * 3600, self._lead_says, f"tell tb Visit {day}-{dice.randrange(1000)}")
+            somewhen(0.5, self._case_says)
+            somewhen(0.2, self._stop_or_start)
+            somewhen(0.2, self._mood)
+            somewhen(0.1, self._kill_worker)
+            return
         first = 8 if dice.random() < 0.8 else 0
         for _ in range(dice.choice((0, 1, 1, 2))):
             later(
@@ -299,6 +337,7 @@ class Days:
         somewhen(0.25, self._stop_worker)
         somewhen(0.15, self._web_goes_down)
         somewhen(0.15, self._database_goes_away)
+        somewhen(0.1, self._back_up)
 
     def _lead_says(self, words: str) -> None:
         self.typed[self.gateway.type(LEAD, words).gateway_id] = words
@@ -328,7 +367,7 @@ class Days:
         self.claim(self.gateway.forge(LEAD, "tell anc Forged") in (0, 403), "a forged request was not refused")
 
     def _mood(self) -> None:
-        self.gateway.mood = self.dice.choices(list(MOODS), (2, 2, 4, 1, 0.3))[0]
+        self.gateway.mood = self.dice.choices(list(MOODS), (2, 2, 4, 1, 0.3, 2))[0]
         self.gateway.later(self.dice.expovariate(1 / 9000), self._well_again)
 
     def _well_again(self) -> None:
@@ -387,6 +426,7 @@ class Days:
             context = as_process(self.worker_life)
             worker = context.run(Worker, self.db, {"virtual": self.gateway}, URL, spool=str(self.spool.path))
             worker.owner = f"worker-{number}"
+            self.paused, self.resumed_at = {}, self.loop.now()  # who starts a worker has mended something, perhaps
             self.running = self.loop.create_task(worker.run(self.stop), context=context)
             self.loop.idlers.add(self.running)
             await asyncio.wait([self.running])
@@ -395,6 +435,8 @@ class Days:
                 self.ends.append(fault)
                 self.loop.stop()
                 return
+            while self.is_lost:
+                await asyncio.sleep(30)
             self._note(
                 f"the worker ended: {type(fault).__name__ if fault else 'dead' if self.worker_life.dead else 'stopped'}"
             )
@@ -416,7 +458,7 @@ class Days:
 
     def web(self, request: Request, message_id: int | None) -> int:
         """The web process takes a request, or is not there, or dies at it; returns the status, 0 for none."""
-        if self.loop.now() < self.web_down_until and not self._is_quiet():
+        if self.is_lost or (self.loop.now() < self.web_down_until and not self._is_quiet()):
             return 0
         process = Life(
             writes_left=self.dice.randrange(12) if self.dice.random() < 0.05 and not self._is_quiet() else None
@@ -428,31 +470,98 @@ class Days:
             self.report.deaths += 1
             self._note("web died")
             return 0
-        self.idle = 0
+        self._changed()
         return status
 
     def _is_quiet(self) -> bool:
         return hasattr(self, "quiet_since")
 
     def _idle_until(self) -> float:
-        """When a look of the worker can find something: what is written as a moment, or soon where something is due."""
+        """When a look of the worker can find something: at the next moment that is written, or soon where something is due.
+
+        What stays due though the worker looks (a token is not there, its own pause goes on a little) is looked at ever
+        more seldom, until something changes.
+        """
         self.idle += 1
         now = self.loop.now()
-        context = as_process(None)
-        when, due = context.run(self._moments, now)
-        step = min(900.0, 0.1 * 2.0**self.idle) if due else 7200.0
+        when, due = self._moments(now)
+        due = due or not self.spool.is_empty()
+        step = min(900.0, 0.05 * 2.0**self.idle) if due else LONGEST_S
         until = self.loop.passed + step
         return until if when is None else min(until, (when - self.loop.began).total_seconds() + 0.001)
+
+    def _changed(self) -> None:
+        self.idle = 0
+        self.loop.look_again()
 
     def _moments(self, now: datetime) -> tuple[datetime | None, bool]:
         held = self.db.engine.raw_connection()
         try:
             stamp = f"{now:%Y-%m-%d %H:%M:%S.%f}"
-            row = held.driver_connection.execute(_NEXT, {"now": stamp}).fetchone()
+            row = held.driver_connection.execute(
+                _NEXT, {"now": stamp, "late": f"{now - codes.LATE:%Y-%m-%d %H:%M:%S.%f}"}
+            ).fetchone()
         finally:
             held.close()
         when = None if row[0] is None else datetime.fromisoformat(row[0]).replace(tzinfo=now.tzinfo)
         return when, bool(row[1])
+
+    # -- a backup ------------------------------------------------------------------------------------------------------
+
+    def _back_up(self) -> None:
+        """A backup is made, and hours later the machine is lost: web and worker, and all that was written since."""
+        file = self.folder / "backup.db"
+        backups.make(self.db, file)
+        last = self._one("SELECT max(id) FROM messages"), self._one("SELECT max(id) FROM broadcasts")
+        then = Backup(file, *last, dict(self.stopped), set(self.halted))
+        if not self.is_lost:
+            self.backup = then
+            self.gateway.later(self.dice.uniform(0, 100_000), self._lose, then)
+
+    def _lose(self, backup: Backup) -> None:
+        if self._is_quiet() or self.is_lost or backup is not self.backup:
+            return
+        self._note("the machine is lost")
+        self.is_lost = self.worker_life.dead = True
+        self.running.cancel()
+        # What the gateway took last it has booked by then.
+        self.gateway.later(3 * LATE_S, self._restore, backup)
+
+    def _restore(self, backup: Backup) -> None:
+        """The backup takes the place of what was lost; the world goes on knowing what has left, and to whom."""
+        self.db.close()
+        found = backups.restore(self.db, backup.file, yes=True, by=SHEET)
+        self.db.listen()
+        self._note(f"restored to {found.backed_up_at:%F %T}: {sorted(found.held.items())}")
+        self.report.restores += 1
+        with self.db.reading() as tx:
+            rows = list(tx.execute(sql("SELECT * FROM messages WHERE direction = 'out'")))
+            self.heard = {str(key).partition("/")[0] for key in tx.execute(sql(_HEARD)).scalars()}
+        self.restored_at, self.last_backed_up = self.loop.now(), backup.last_message
+        self.stopped, self.halted, self.flying = dict(backup.stopped), set(backup.halted), {}
+        self.each = Counter({key: n for key, n in self.each.items() if key[0] <= backup.last_broadcast})
+        self.times = Counter({key: n for key, n in self.times.items() if key <= backup.last_message})
+        for known in (self.state, self.kinds, self.case_of, self.broadcast_of, self.handed_at):
+            known.clear()  # type: ignore[attr-defined]
+        for row in rows:
+            self.state[row.id], self.kinds[row.id], self.case_of[row.id] = row.state, row.kind, row.case_id
+            if row.broadcast_id is not None:
+                self.broadcast_of[row.id] = row.broadcast_id
+                if row.id > backup.last_message and row.state in ("unknown", "unresolved"):
+                    # Written out by the restore itself it has another number than when it left.
+                    self.times[row.id] = self.each[row.broadcast_id, row.phone]
+            self.claim(
+                row.state not in ("queued", "claimed", "sending"), f"message {row.id} is {row.state} behind the fence"
+            )
+        self.is_lost = False
+
+    def _is_of_another(self, booked: Booked) -> bool:
+        """Whether what left is of the lost time: its number stands for another message now, or for none."""
+        return booked.at < self.restored_at and booked.message > self.last_backed_up
+
+    def _one(self, query: str) -> int:
+        with self.db.reading() as tx:
+            return int(tx.scalar(sql(query)) or 0)
 
     # -- what is seen --------------------------------------------------------------------------------------------------
 
@@ -467,11 +576,10 @@ class Days:
         self.digest.update(line.encode())
         self.lately.append(line)
 
-    def _look(self, driver: Any) -> None:
+    def _look(self, driver: Any) -> bool:
         rows = driver.execute("SELECT * FROM seen ORDER BY n").fetchall()
         if not rows:
-            return
-        self.idle = 0
+            return False
         driver.execute("DELETE FROM seen")
         try:
             for row in rows:
@@ -481,10 +589,11 @@ class Days:
             if not self.ends:
                 self.ends.append(breach)
                 self.loop.stop()
+        return True
 
     def _see(
         self, what: str, number: int, old: str, new: str, phone: str | None, kind: str, broadcast: int | None,
-        case: int | None, attempt: str | None, reason: str | None, body: str | None,
+        case: int | None, attempt: str | None, reason: str | None, body: str | None, own: str | None,
     ) -> None:  # fmt: skip
         """One thing that was committed."""
         self.report.moves += 1
@@ -516,8 +625,10 @@ class Days:
             del self.flying[phone]
         if new == "sending":
             self._see_hand_over(number, phone, kind, broadcast, case)
+            self._see_way(number, own)
         if old in ("sending", "unknown") and new in UNSENT:
-            self.claim(attempt not in self.attempts, f"message {number} was taken, and is now {new}")
+            left = attempt in self.attempts or (str(attempt).startswith(RESTORED) and self.times[number])
+            self.claim(not left, f"message {number} was taken, and is now {new}")
         self.report.unknown += new == "unknown"
         if new in ("refused", "withheld", "expired", "cancelled"):
             self.claim(bool(reason), f"message {number} is {new} and nobody can say why")
@@ -527,6 +638,9 @@ class Days:
         if self.dice.random() < 0.05 and not self._is_quiet():
             # While something is on its way a death tells most.
             self.gateway.later(self.dice.random(), self._kill_worker)
+        if kind == "broadcast" and self.dice.random() < 0.02 and not self._is_quiet():
+            # And a backup holds most then that may have left since.
+            self.gateway.later(self.dice.random(), self._back_up)
         if kind in NEEDS_CONSENT and phone in self.stopped:
             self.claim(False, f"message {number} was handed over after {phone} stopped")
         if kind in KEEPS_HOURS and case is not None:
@@ -534,6 +648,48 @@ class Days:
         self.claim(
             broadcast not in self.halted, f"message {number} was handed over after broadcast {broadcast} was halted"
         )
+
+    def _see_way(self, number: int, own: str | None) -> None:
+        """By which of our numbers it leaves; none is paused by a receipt, and no gateway."""
+        several = len(self.numbers) > 1
+        self.claim(own in self.numbers if several else own is None, f"message {number} left by {own}")
+        self.handed_at[number] = self.loop.now()
+        for what in {None, own}:
+            until = self.paused.get(what)
+            which = f"number {what}" if what else "the gateway"
+            self.claim(until is None or self.loop.now() >= until, f"message {number} left though {which} was paused")
+
+    def told(self, booked: Booked, code: str | None, tell: Callable[[], int]) -> None:
+        """A receipt comes; one that moves its message holds up what comes after it, if it says so."""
+        number = booked.message
+        before = self.state.get(number)
+        tell()
+        if self._is_of_another(booked):
+            self.claim(self.state.get(number) == before, f"message {number} was moved by a receipt of another one")
+            return
+        trouble = TROUBLES.get(code or "")
+        moved = before != "undelivered" and self.state.get(number) == "undelivered"
+        if trouble is None or not moved or self.handed_at.get(number, BEGAN) <= self.resumed_at:
+            return
+        self.report.pauses += 1
+        now = self.loop.now()
+        until = {
+            "while": now + timedelta(seconds=60),
+            "day": now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1),
+            "person": now + timedelta(days=1000),
+        }[trouble.hold]  # Accra's midnight is that of UTC
+        what = booked.own_number if trouble.scope == "sender" else None
+        self.paused[what] = max(until, self.paused.get(what, until))
+        self._note(f"{what or 'the gateway'} is paused until {until:%F %T}")
+        if trouble.hold == "person" and not self._is_quiet():
+            self.gateway.later(self.dice.uniform(60, 14400), self._resume)
+
+    def _resume(self) -> None:
+        """Somebody lets the gateway and its numbers go on."""
+        with contextlib.suppress(*spool.OUTAGES), self.db.transaction() as tx:
+            pace.resume(tx, by=SHEET)
+        self.paused, self.resumed_at = {}, self.loop.now()
+        self._changed()
 
     def _in_hours(self, at: datetime, case: int, what: str) -> None:
         wall = at.astimezone(ZoneInfo(self.zone[case]))
@@ -590,6 +746,8 @@ class Days:
     def delivered(self, booked: Booked) -> None:
         """A phone has a text; the lead reads the code in it and answers."""
         self._note(f"delivered {booked.message} to {booked.phone}")
+        if self._is_of_another(booked):
+            return
         case, kind = self.case_of.get(booked.message), self.kinds.get(booked.message)
         if kind in KEEPS_HOURS and case is not None:
             with _told(self.ends):
@@ -636,9 +794,9 @@ class Days:
             self.claim(many == 1, f"text {of[0]} was answered {many} times")
         there = Counter(row.gateway_id for row in texts)
         for typed in self.gateway.received:
-            surely = typed.taken or self.gateway.capabilities.lists_inbound
+            surely = (typed.taken or self.gateway.capabilities.lists_inbound) and typed.at > self.restored_at
             self.claim(
-                not surely or there[typed.gateway_id] == 1,
+                there[typed.gateway_id] == 1 or (not surely and there[typed.gateway_id] == 0),
                 f"text {typed.gateway_id} is there {there[typed.gateway_id]} times",
             )
         for row in texts:
@@ -654,17 +812,49 @@ class Days:
 
 
 _NEXT: Final = """
-SELECT min(at), (SELECT count(*) FROM messages WHERE (state = 'queued' AND due_at <= :now) OR state = 'claimed')
-  + (SELECT count(*) FROM broadcasts WHERE state = 'expanding' AND (send_at IS NULL OR hold_until <= :now))
+WITH asked AS (
+  SELECT coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')) AS at
+  FROM messages WHERE state = 'unknown')
+SELECT min(at),
+  EXISTS (SELECT 1 FROM messages m WHERE state = 'queued' AND due_at <= :now
+    AND NOT EXISTS (SELECT 1 FROM gateways WHERE name = m.gateway AND paused_until > :now)
+    AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.phone = m.phone AND (o.state IN ('claimed', 'sending')
+      OR o.state = 'unknown' AND m.kind = 'broadcast')))
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'claimed')
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'sending' AND lease_until <= :now)
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'queued' AND expires_at <= :now)
+  OR EXISTS (SELECT 1 FROM messages WHERE state = 'received' AND due_at <= :now)
+  OR EXISTS (SELECT 1 FROM asked WHERE at <= :now)
+  OR EXISTS (SELECT 1 FROM operations WHERE state IN ('waiting', 'seconding') AND expires_at <= :late)
+  OR EXISTS (SELECT 1 FROM broadcasts WHERE state = 'expanding' AND (send_at IS NULL OR hold_until <= :now))
+  OR EXISTS (SELECT 1 FROM broadcasts b WHERE state = 'sending' AND NOT EXISTS (
+    SELECT 1 FROM messages WHERE broadcast_id = b.id AND state IN ('queued', 'claimed', 'sending')))
 FROM (
   SELECT min(due_at) AS at FROM messages WHERE state = 'queued' AND due_at > :now
+  UNION ALL SELECT min(expires_at) FROM messages WHERE state = 'queued' AND expires_at > :now
   UNION ALL SELECT min(due_at) FROM messages WHERE state = 'received' AND due_at > :now
   UNION ALL SELECT min(lease_until) FROM messages WHERE state IN ('claimed', 'sending') AND lease_until > :now
-  UNION ALL SELECT min(coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')))
-    FROM messages WHERE state = 'unknown' AND coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')) > :now
+  UNION ALL SELECT min(at) FROM asked WHERE at > :now
+  UNION ALL SELECT strftime('%Y-%m-%d %H:%M:%f000', min(expires_at), '+30 minutes') FROM operations
+    WHERE state IN ('waiting', 'seconding') AND expires_at > :late
   UNION ALL SELECT min(hold_until) FROM broadcasts WHERE state = 'expanding' AND hold_until > :now
   UNION ALL SELECT min(paused_until) FROM gateways WHERE paused_until > :now)
 """
+"""The next moment at which the worker may find something, and whether it may now: all that one of its turns looks for."""
+
+
+_HEARD: Final = "SELECT gateway_id FROM messages WHERE direction = 'in'"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup, and what the world knew when it was made."""
+
+    file: Path
+    last_message: int
+    last_broadcast: int
+    stopped: dict[str, datetime]
+    halted: set[int]
 
 
 @dataclass(frozen=True)
@@ -745,7 +935,18 @@ def run_many(seed: int, within_s: float, empty: Path) -> Report:
         found = run(seed * 100_000 + n, DAYS_A_RUN, empty)
         digest.update(found.digest.encode())
         n += 1
-        for name in ("texts", "booked", "inbound", "moves", "deaths", "unknown", "uploads", "checks"):
+        for name in (
+            "texts",
+            "booked",
+            "inbound",
+            "moves",
+            "deaths",
+            "unknown",
+            "uploads",
+            "pauses",
+            "restores",
+            "checks",
+        ):
             setattr(whole, name, getattr(whole, name) + getattr(found, name))
         whole.days += DAYS_A_RUN + QUIET_DAYS
         whole.met = dict(Counter(whole.met) + Counter(found.met))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.util import LRUCache
 
 from bot.gateways.base import (
     Absent,
@@ -41,10 +43,12 @@ from bot.gateways.base import (
     Reply,
     Request,
     SendResult,
+    Trouble,
     Unknown,
     Unreadable,
     attempt_in,
 )
+from bot.worker import LOOK_S
 from storage.database import Database, Transaction
 
 URL: Final = "http://127.0.0.1"
@@ -100,8 +104,10 @@ class _NoSockets(selectors.BaseSelector):
 class Loop(asyncio.SelectorEventLoop):
     """An event loop whose time passes only when nothing is left to do.
 
-    What a thread would do is done at once, in place, as the process that asked for it.  `idle_until` says up to when
-    nothing can happen that the tasks in `idlers` would find by looking: their looks in between are left out.
+    What a thread would do is done at once, in place, as the process that asked for it.
+
+    The tasks in `idlers` look again and again for work.  A look that can find nothing is put off, to the moment that
+    `idle_until` says; who changes something calls `look_again`, and then that moment is worked out anew.
     """
 
     def __init__(self, began: datetime, dice: random.Random) -> None:
@@ -110,7 +116,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.dice = dice
         self.idlers: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.idle_until: Callable[[], float] = lambda: self.passed
-        self._looks: weakref.WeakSet[asyncio.TimerHandle] = weakref.WeakSet()
+        self._put_off: asyncio.TimerHandle | None = None
         selector = _NoSockets()
         super().__init__(selector)
         selector.passes = self._pass
@@ -123,10 +129,23 @@ class Loop(asyncio.SelectorEventLoop):
         return self.began + timedelta(microseconds=round(self.passed * 1e6))
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
-        handle = super().call_at(when, callback, *args, context=context)
-        if asyncio.current_task(self) in self.idlers:
-            self._looks.add(handle)
+        # What the world does has a context of its own, also where it is the idler's commit that brings it about.
+        is_look = context is None and when - self.passed <= LOOK_S + 1e-6 and asyncio.current_task(self) in self.idlers
+        if not is_look:
+            return super().call_at(when, callback, *args, context=context)
+        handle = super().call_at(max(when, self.idle_until()), callback, *args, context=context)
+        self._put_off = handle if handle.when() > when else None
         return handle
+
+    def look_again(self, *, surely: bool = False) -> None:
+        """Something has changed: the look that was put off comes when it can find something, `surely` or by `idle_until`."""
+        handle = self._put_off
+        if handle is None or handle.cancelled() or handle.when() <= self.passed + LOOK_S:
+            return
+        soon = self.passed + self.dice.random() * LOOK_S
+        when = soon if surely else max(soon, self.idle_until())
+        if when < handle.when():
+            self._put_off = super().call_at(when, _run_once, handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         done, process = self.create_future(), life.get()
@@ -147,17 +166,21 @@ class Loop(asyncio.SelectorEventLoop):
             raise RuntimeError("nothing would ever happen again")
         if timeout <= 0:
             return
-        until = self.passed + timeout
-        timers = [handle for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
-        others = min((handle.when() for handle in timers if handle not in self._looks), default=float("inf"))
-        if until < others:
-            until = max(until, min(others, self.idle_until()))
-        self.passed = until
+        self.passed += timeout
+
+
+def _run_once(handle: asyncio.TimerHandle) -> None:
+    if not handle.cancelled():
+        handle._run()
+        handle.cancel()
 
 
 def _give(done: asyncio.Future[Any], result: Any) -> None:
     if not done.done():
         done.set_result(result)
+
+
+COMPILED: Final = LRUCache(1000)
 
 
 class VirtualDatabase(Database):
@@ -166,7 +189,14 @@ class VirtualDatabase(Database):
     def __init__(self, url: str, rules: Any, clock: Callable[[], datetime]) -> None:
         super().__init__(url, rules, clock)
         self.away_until: datetime | None = None
-        self.committed: Callable[[Any], None] = lambda _driver: None
+        self.committed: Callable[[Any], bool] = lambda _driver: False
+        self.changed: Callable[[], None] = lambda: None
+        self.listen()
+
+    def listen(self) -> None:
+        """See and break in on what goes through the engine; anew where it was closed."""
+        # Every run asks the same: what SQLAlchemy has made of it once serves them all.
+        self.engine._compiled_cache = COMPILED  # type: ignore[assignment]
         event.listen(self.engine, "connect", self._prepare)
         event.listen(self.engine, "before_cursor_execute", self._before)
 
@@ -178,12 +208,14 @@ class VirtualDatabase(Database):
         _one_write_less()
 
     def see(self) -> None:
-        """Show what was committed since."""
+        """Show what was committed since, and say if there was anything."""
         held = self.engine.raw_connection()
         try:
-            self.committed(held.driver_connection)
+            moved = self.committed(held.driver_connection)
         finally:
             held.close()
+        if moved:
+            self.changed()
 
     @staticmethod
     def _prepare(connection: Any, _record: Any) -> None:
@@ -211,11 +243,11 @@ def _one_write_less() -> None:
 
 SEEN: Final = """
 CREATE TEMP TABLE seen (n INTEGER PRIMARY KEY, what TEXT, id INTEGER, old TEXT, new TEXT, phone TEXT, kind TEXT,
-  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT);
+  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT, own TEXT);
 CREATE TEMP TRIGGER seen_move AFTER UPDATE OF state ON main.messages WHEN old.state IS NOT new.state BEGIN
-  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason)
+  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, own)
   VALUES (new.direction, new.id, old.state, new.state, new.phone, new.kind, new.broadcast_id, new.case_id,
-    new.attempt_id, new.reason); END;
+    new.attempt_id, new.reason, new.own_number); END;
 CREATE TEMP TRIGGER seen_new AFTER INSERT ON main.messages BEGIN
   INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, body)
   VALUES (new.direction, new.id, '', new.state, new.phone, new.kind, new.broadcast_id, new.case_id, new.gateway_id,
@@ -239,8 +271,17 @@ MOODS: Final[Mapping[str, Mapping[str, float]]] = {
     },
     "away": {"unreachable": 4, "never": 1, "stall never": 1},
     "closed": {"account": 1},
+    "suspicious": {"taken": 1},
 }  # fmt: skip
 """How often what becomes of a call, by how the gateway is."""
+
+
+TROUBLES: Final = {
+    "40001": Trouble("gateway", "held for a while", "while"),
+    "40002": Trouble("sender", "enough for this day", "day"),
+    "40003": Trouble("gateway", "somebody must mend something", "person"),
+}
+"""What a receipt of this gateway says beyond its message, by its code."""
 
 
 @dataclass
@@ -253,6 +294,8 @@ class Booked:
     phone: str
     text: str
     at: datetime
+    own_number: str | None = None
+    code: str | None = None
     state: str = "accepted"
 
 
@@ -277,6 +320,8 @@ class VirtualGateway:
     on_booked: Callable[[Booked], None]
     on_delivered: Callable[[Booked], None]
     web: Callable[[Request, int | None], int]
+    on_told: Callable[[Booked, str | None, Callable[[], int]], None]
+    numbers: tuple[str, ...] = ("15005550006",)
     name: str = "virtual"
     kind: str = "virtual"
     rate_per_s: float = 5.0
@@ -294,7 +339,7 @@ class VirtualGateway:
 
     def parse_inbound(self, request: Request) -> list[Inbound]:
         said = json.loads(request.body)
-        return [Inbound(gateway_id=said["id"], sender=said["from"], to="15005550006", text=said["text"])]
+        return [Inbound(gateway_id=said["id"], sender=said["from"], to=self._to(said["from"]), text=said["text"])]
 
     def parse_receipt(self, request: Request, message_id: int) -> list[Receipt]:
         said = json.loads(request.body)
@@ -307,6 +352,7 @@ class VirtualGateway:
                 said["state"],
                 said["state"],
                 said.get("code"),
+                trouble=TROUBLES.get(said.get("code")),
                 attempt_id=attempt_in(request.url),
             )
         ]
@@ -347,6 +393,7 @@ class VirtualGateway:
     async def find(self, doubtful: Doubtful) -> FindResult:
         """By number, words and time, as a list is read; the list is behind."""
         await asyncio.sleep(self.dice.uniform(0.05, 3.0))
+        self.loop.look_again(surely=True)  # who asked learns of the answer by looking
         if self.mood in ("away", "closed") or (self.mood == "ill" and self.dice.random() < 0.5):
             return CannotTell("the list could not be read")
         since, until = doubtful.handed_over_at - timedelta(seconds=5), self.loop.now() - timedelta(seconds=LATE_S)
@@ -362,10 +409,13 @@ class VirtualGateway:
 
     async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
         await asyncio.sleep(self.dice.uniform(0.05, 5.0))
+        self.loop.look_again(surely=True)
         if self.mood in ("away", "closed") or (self.mood == "ill" and self.dice.random() < 0.5):
             return CannotTell("the list could not be read")
         return [
-            Inbound(gateway_id=text.gateway_id, sender=text.phone, to="15005550006", text=text.text, sent_at=text.at)
+            Inbound(
+                gateway_id=text.gateway_id, sender=text.phone, to=self._to(text.phone), text=text.text, sent_at=text.at
+            )
             for text in self.received if text.at >= since
         ]  # fmt: skip
 
@@ -398,7 +448,9 @@ class VirtualGateway:
         typed.taken |= status == 200
         lost = self.dice.random() < 0.05
         if status != 200 and self.capabilities.lists_inbound and tries >= 1:
-            return  # as Twilio does: once more, and then never; it stands in the list
+            # As Twilio does: once more, and then never; it stands in the list, which is read every five minutes.
+            self.later(self.dice.uniform(0, 300), functools.partial(self.loop.look_again, surely=True))
+            return
         if status != 200 or lost:  # our answer may be lost too, and then it comes twice
             self.later(self.dice.uniform(1, 60) * 2 ** min(tries, 6), self._call_web, typed, tries + 1)
 
@@ -411,13 +463,19 @@ class VirtualGateway:
 
     def _book(self, outgoing: Outgoing, gateway_id: str, ends: datetime | None) -> None:
         message = int(urlsplit(outgoing.callback_url).path.rpartition("/")[2])
-        booked = Booked(gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now())
+        booked = Booked(
+            gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now(), outgoing.own_number
+        )
         self.book.append(booked)
         self.on_booked(booked)
         dice = self.dice
         arrives_s = dice.choice((2.0, 8.0, 60.0, 600.0, 7200.0)) * dice.random()
         arrives_at = self.loop.now() + timedelta(seconds=arrives_s)
         reaches = dice.random() < 0.95 and (ends is None or arrives_at <= ends)
+        if self.mood == "suspicious" and dice.random() < 0.5:
+            # It takes all, lets half of it through, and says soon afterwards that this was too much.
+            reaches, arrives_s = False, dice.uniform(0.5, 30.0)
+        booked.code = None if reaches else dice.choice(("30003", *TROUBLES))
         self.later(arrives_s, self._arrive, booked, reaches)
         if not self.capabilities.receipts:
             return
@@ -433,9 +491,16 @@ class VirtualGateway:
             self.on_delivered(booked)
 
     def _tell(self, booked: Booked, state: str) -> None:
-        said = {"id": booked.gateway_id, "state": state} | ({"code": "30003"} if state == "undelivered" else {})
+        said = {"id": booked.gateway_id, "state": state}
+        if state == "undelivered":
+            said["code"] = booked.code or "30003"
         url, body = f"{URL}/status/virtual/{booked.message}?attempt={booked.attempt}", json.dumps(said).encode()
-        self.web(Request("POST", url, {"signed": self._sign(url, body)}, body), booked.message)
+        signed = {"signed": self._sign(url, body)}
+        self.on_told(booked, said.get("code"), lambda: self.web(Request("POST", url, signed, body), booked.message))
+
+    def _to(self, phone: str) -> str:
+        """Which of our numbers a phone writes to."""
+        return self.numbers[int(phone) % len(self.numbers)]
 
     @staticmethod
     def _sign(url: str, body: bytes) -> str:

@@ -14,11 +14,11 @@ from datetime import timedelta
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import select, update
+from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, imports, messages, schedules, schema
+from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, schedules, schema
 from storage.schema import messages as table
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -113,12 +113,16 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("two at once to one phone")
 def _() -> AbstractContextManager[Any]:
-    def next_in_turn(tx: Any, gateway: str) -> Any:
-        due = (table.c.direction == "out", table.c.state == "queued", table.c.due_at <= tx.now)
-        query = select(table.c.id).where(*due, table.c.gateway == gateway)
-        return query.order_by(table.c.priority, table.c.due_at, table.c.id)
-
-    return mock.patch.object(messages, "_next_in_turn", next_in_turn)
+    now, by = bindparam("now", type_=schema.Moment), bindparam("by")
+    due = (table.c.direction == "out", table.c.state == "queued", table.c.due_at <= now, table.c.gateway == by)
+    turn = select(table.c.id).where(*due).order_by(table.c.priority, table.c.due_at, table.c.id)
+    claim = (
+        update(table)
+        .where(table.c.id.in_(turn.limit(bindparam("many", type_=Integer))))
+        .values(state="claimed", lease_owner=bindparam("owner"), lease_until=bindparam("until", type_=schema.Moment))
+        .returning(table.c.id, table.c.priority, table.c.due_at)
+    )
+    return mock.patch.multiple(messages, _FIRST_IN_TURN=turn.limit(1), _CLAIM=claim)
 
 
 @wrong("what a dead worker claimed stays claimed")
@@ -194,10 +198,25 @@ def _() -> AbstractContextManager[Any]:
 def _() -> AbstractContextManager[Any]:
     heard = inbox._hear_consent
 
-    def welcome(tx: Any, row: Any) -> None:
-        heard(tx, row)
+    def welcome(tx: Any, row: Any, sender: Any) -> Any:
+        said = heard(tx, row, sender)
         if consent.newest(tx, row.phone) == "stop" and consent.heard_in(tx, row.phone, row.id) is None:
             by = inbox.Actor("sms", None, f"message {row.id}")
             consent.hear(tx, row.phone, "start", words=row.body, message_id=row.id, by=by)
+        return said
 
     return mock.patch.object(inbox, "_hear_consent", welcome)
+
+
+@wrong("a receipt pauses nothing")
+def _() -> AbstractContextManager[Any]:
+    return mock.patch.object(intake, "_act_on", lambda *_told, **_named: None)
+
+
+@wrong("a backup comes back without its fence")
+def _() -> AbstractContextManager[Any]:
+    def nothing(tx: Any, backed_up_at: Any, **_named: Any) -> dict[str, int]:
+        tx.execute(update(schema.programme).values(backed_up_at=backed_up_at, restored_at=tx.now))
+        return {}
+
+    return mock.patch.object(fence, "put_up", nothing)
