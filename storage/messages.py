@@ -207,6 +207,7 @@ def _next_in_turn() -> Select[tuple[int]]:
 
 # The statements of every message are built once: building one takes longer than running it.
 _IN_TURN = _next_in_turn()
+_IS_DUE = _IN_TURN.limit(1)
 _CLAIM = (
     update(messages)
     .where(
@@ -444,7 +445,7 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
 
 def is_due(tx: Transaction, gateway: str) -> bool:
     """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
-    return tx.scalar(_IN_TURN.limit(1), {"by": gateway, "now": tx.now}) is not None
+    return tx.scalar(_IS_DUE, {"by": gateway, "now": tx.now}) is not None
 
 
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
@@ -477,7 +478,11 @@ def hand_over(
             _move(tx, row.id, "claimed", **judged)
     wishes = [pace.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
     granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s) if passing else {}
-    going = [replace(handed, own_number=granted[handed.id]) for handed in passing if handed.id in granted]
+    going = [
+        handed if (number := granted[handed.id]) == handed.own_number else replace(handed, own_number=number)
+        for handed in passing
+        if handed.id in granted
+    ]
     if going:
         same = {"owner": owner, "now": tx.now, "until": tx.now + LEASE}
         execute_many(
@@ -914,7 +919,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
     if row.nonce is not None:
         body = body.replace(codes.mask(row.length), codes.digits(bytes(row.secret), row.nonce, row.length))
     ends = [row.expires_at]
-    if KINDS[row.kind].keeps_quiet_hours:
+    if KINDS[row.kind].keeps_quiet_hours and tx.rules.hours is not None:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
         ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
