@@ -6,15 +6,13 @@ import contextlib
 import difflib
 import gc
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 from sqlalchemy import Row
 
-from admin_notebooks import sheets
+from admin_notebooks import desk, sheets
 from storage import broadcasts, contacts, imports, operations
 from storage import groups as g
 from storage.audit import Actor
@@ -25,7 +23,6 @@ from storage.console import (
     open_database,
     printable,
     sentence,
-    sentences_of,
     show,
     show_one,
     working,
@@ -33,7 +30,7 @@ from storage.console import (
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
-from storage.imports import Mode, Plan, Verdict
+from storage.imports import Mode, Plan
 
 KNOWN_COLUMNS = (*PROPERTIES, "case_id", "caseid", "closed")
 """The columns of a sheet of cases that mean something; any other is kept as a property."""
@@ -56,7 +53,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
     with _without_collector():
         with working(f"reading {Path(file).name}", json_=json_) as step:
             sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
-            read = imports.read_cases(_without_result_columns(sheet), db.rules, columns=sheet.columns)
+            read = imports.read_cases(desk.without_result_columns(sheet), db.rules, columns=sheet.columns)
 
         def plan_it(tx: Transaction) -> Plan:
             plan = imports.plan_cases(tx, read)
@@ -130,7 +127,7 @@ def list_groups(*, json_: bool) -> None:
 def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
     """Who is in a group, now or as of a moment."""
     with open_database().reading() as tx:
-        moment = _moment(as_of, tx.rules.time_zone) if as_of else None
+        moment = desk.moment(as_of, tx.rules.time_zone) if as_of else None
         rows = g.members(tx, g.group(tx, short).id, as_of=moment)
         records = [_case(row) | {"added_at": row.added_at} for row in rows]
     show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "status", "added_at"))
@@ -276,14 +273,6 @@ def _by_sheet(file: str, sheet: sheets.Sheet) -> Actor:
     return Actor("cli", None, f"sheet {Path(file).name} {sheet.digest[:16]}")
 
 
-def _without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:
-    """A result workbook may be loaded again: its own columns are no properties of a case."""
-    ours = sheet.columns[-3:]
-    if ours not in (sheets.RESULT_COLUMNS, sheets.RENAMED_RESULT_COLUMNS):
-        return list(sheet.rows)
-    return [sheets.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
-
-
 def _case(row: Row[Any]) -> dict[str, Any]:
     known = {"case_id": row.case_id} | {name: row._mapping[name] for name in PROPERTIES}
     return known | {"two_way": row.two_way, "properties": row.properties}
@@ -292,7 +281,7 @@ def _case(row: Row[Any]) -> dict[str, Any]:
 def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
     """Write the result, then say what was done, and only then that the result could not be written."""
     unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
-    records = [_record(v) for v in plan.verdicts]
+    records = [desk.record(v) for v in plan.verdicts]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
     if json_:
         show_one({"rows": records, "counts": dict(plan.counts)}, json_=True)
@@ -324,44 +313,10 @@ def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
 
 def _write_result(plan: Plan, sheet: sheets.Sheet, result: str, *, json_: bool) -> Problem | None:
     """What kept the result from being written, if anything did."""
-    told = {v.row: (v.verdict, _reason(v), v.suggestion or "") for v in plan.verdicts if v.row is not None}
+    told = desk.told_of(plan)
     try:
         with working(f"writing {Path(result).name}", json_=json_):
             sheets.write_result(result, sheet, told)
     except Problem as problem:
         return problem
     return None
-
-
-def _record(v: Verdict) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "row": v.row,
-        "identifier": v.identifier,
-        "verdict": v.verdict,
-        "reason": " ".join(_faults(v)) or None,
-        "suggestion": v.suggestion,
-        "case_id": v.case_id,
-        "warnings": sentences_of(v.warnings),
-    }
-    if v.changes:
-        record["changes"] = {name: list(change) for name, change in v.changes.items()}
-    return record
-
-
-def _faults(v: Verdict) -> list[str]:
-    return sentences_of([v.reason, *v.more]) if v.reason else []
-
-
-def _reason(v: Verdict) -> str:
-    return " ".join([*_faults(v), *sentences_of(v.warnings)])
-
-
-def _moment(text: str, zone: str) -> datetime:
-    """A moment as typed, by the programme's clock; a day alone means its end."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Problem("moment-shape", typed=text) from None
-    if len(text) <= 10:
-        moment = moment.replace(hour=23, minute=59, second=59)
-    return moment.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if moment.tzinfo is None else moment

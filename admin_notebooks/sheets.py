@@ -5,7 +5,8 @@ The rule it protects: nothing that a person typed is lost in silence.
 A cell that cannot be trusted carries a sentence that says why; a file that cannot be read is a `Problem`; an empty row is skipped and never ends the reading.
 What an identifier means, which columns may hold a date, and what to do with a row is left to the callers.
 
-    read             an .xlsx or .csv, told apart by content
+    read             an .xlsx or .csv, told apart by content; `read_bytes` one that was dropped on a page
+    typed            what was typed or pasted into a box, as a sheet
     write_template   cases_bulk_example.xlsx
     write_result     the same rows again with verdict, reason and suggestion
 """
@@ -35,13 +36,14 @@ from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree
 
+from admin_notebooks import confined, quick
 from storage.errors import Problem
 
 MAX_BYTES = 50 * 2**20
 MAX_UNZIPPED = 512 * 2**20
 MAX_MEMBERS = 1_000
 MAX_RATIO = 200  # only for members over 1 MiB: small ones of nothing but blanks are harmless
-MAX_ROWS = 1_000_000
+MAX_ROWS = 1_048_576  # what Excel holds
 MAX_COLUMNS = 4_096
 MAX_EMPTY_RUN = 10_000  # one stray cell in Excel's last row must not cost a million rows of looking
 
@@ -71,13 +73,57 @@ class Row:
     cells: Mapping[str, Cell]
 
 
+class Rows(Sequence[Row]):
+    """The rows of a sheet, kept by column and made one by one: a million of them fit where as many objects would not."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._numbers: list[int] = []
+        self._texts: list[list[str]] = [[] for _ in columns]
+        self._faults: dict[tuple[int, int], str] = {}
+
+    def extend(self, piece: _Piece) -> None:
+        """Put further rows below."""
+        numbers, texts, faults = piece
+        below = len(self._numbers)
+        self._numbers.extend(numbers)
+        for kept, more in zip(self._texts, texts, strict=True):
+            kept.extend(more)
+        self._faults.update({(place, below + row): fault for place, row, fault in faults})
+
+    def __len__(self) -> int:  # noqa: D105
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:  # noqa: D105
+        if isinstance(place, slice):
+            return tuple(self._row(n) for n in range(*place.indices(len(self))))
+        return self._row(range(len(self))[place])
+
+    def __eq__(self, other: object) -> bool:  # noqa: D105
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _row(self, n: int) -> Row:
+        cells = {
+            column: Cell(texts[n], self._faults.get((place, n)) if self._faults else None)
+            for place, (column, texts) in enumerate(zip(self._columns, self._texts, strict=True))
+            if texts[n]
+        }
+        return Row(self._numbers[n], cells)
+
+
+_Piece = tuple[Sequence[int], Sequence[Sequence[str]], Sequence[tuple[int, int, str]]]
+"""Some rows: their numbers, the texts of each column, and of each cell that cannot be used its column, its row here and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """A sheet as read: folded column names, the headers as typed (one for each column), the rows, and the sha256 of the file."""
 
     columns: tuple[str, ...]
     headers: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     digest: str
 
 
@@ -88,10 +134,12 @@ _BLANK = Cell("")
 class _Table:
     """One worksheet or one csv: `rows(width)` starts again at the top and gives each row that is not empty with its number.
 
-    `width` limits how many columns are looked at; None looks at all of them.
+    `width` limits how many columns are looked at; None looks at all of them.  `values` gives every row as it comes from
+    a quick reader, from row 1 on, the empty ones too.
     """
 
     rows: Callable[[int | None], Iterator[tuple[int, list[Cell]]]]
+    values: Callable[[], Iterator[list[Any]]] | None = None
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -105,27 +153,76 @@ def read(path: str | Path, *, wanted: Collection[str] = (), step: Callable[[int]
     `step` is told how many rows were read, every now and then.
     Raises `Problem`, its key beginning with `sheet-`, for a file or a header that somebody has to put right.
     """
-    name, data = _load(Path(path))
-    columns_wanted = tuple(
-        dict.fromkeys(_fold(column) for column in (sorted(wanted) if isinstance(wanted, set | frozenset) else wanted))
-    )
-    with _tables(name, data, columns_wanted) as tables:
-        table, header_number, header = _choose(tables, columns_wanted, name)
+    return read_bytes(*_load(Path(path)), wanted=wanted, step=step)
+
+
+def read_bytes(
+    name: str, data: bytes, *, wanted: Collection[str] = (), step: Callable[[int], None] = lambda _rows: None
+) -> Sheet:
+    """The same for a file that is in memory already, such as one that was dropped on a page; `name` is for the sentences."""
+    _check_size(name, len(data))
+    listed = sorted(wanted) if isinstance(wanted, set | frozenset) else wanted
+    pieces = _read_here_or_apart(name, data, list(dict.fromkeys(map(_fold, listed))))
+    columns, headers = next(pieces)
+    rows = Rows(columns)
+    for piece in pieces:
+        rows.extend(piece)
+        step(len(rows))
+    return Sheet(tuple(columns), tuple(headers), rows, hashlib.sha256(data).hexdigest())
+
+
+SMALL = 2**20
+"""Bytes of a sheet, unpacked, that are read in this process: they hold too little to do harm."""
+
+MEMORY = 512 * 2**20
+SECONDS = 30
+"""What the reading of any larger sheet may take, in a process of its own."""
+
+
+def _read_here_or_apart(name: str, data: bytes, wanted: list[str]) -> Iterator[Any]:
+    """What `parse` yields: from a process of its own, if the sheet is not small."""
+    if _unpacked(data) <= SMALL:
+        yield from parse(data, name, wanted, quickly=False)
+        return
+    options = {"name": name, "wanted": wanted}
+    for quickly in (True, False):  # a cell far away is too much for the quick reader and nothing to the other
+        pieces = confined.run(parse, data, {**options, "quickly": quickly}, memory=MEMORY, seconds=SECONDS)
+        try:
+            first = next(pieces)
+        except confined.Died as died:
+            if quickly and died.because != "time":
+                continue
+            raise Problem("sheet-too-heavy", path=name, seconds=SECONDS) from died
+        yield first
+        try:
+            yield from pieces
+        except confined.Died as died:
+            raise Problem("sheet-too-heavy", path=name, seconds=SECONDS) from died
+        return
+
+
+def _unpacked(data: bytes) -> int:
+    """How large a file says it is when it is unpacked; what is damaged is found where it is read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return max(len(data), sum(member.file_size for member in archive.infolist()))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
+        return len(data)
+
+
+def parse(data: bytes, name: str, wanted: Collection[str], quickly: bool) -> Iterator[Any]:
+    """What is in a file, piece by piece: first its columns and headers, then some rows at a time (`_Piece`).
+
+    `quickly` lets calamine read a workbook of which it gives the same cells as openpyxl.
+    """
+    with _tables(name, data, wanted, quickly=quickly) as tables:
+        table, header_number, header = _choose(tables, wanted, name)
         positions = _positions(header, name)
-        rows = tuple(_counted(_rows(table, header_number, positions), step))
-    return Sheet(
-        columns=tuple(positions.values()),
-        headers=tuple(header[index].text for index in positions),
-        rows=rows,
-        digest=hashlib.sha256(data).hexdigest(),
-    )
-
-
-def _counted(rows: Iterable[Row], step: Callable[[int], None]) -> Iterator[Row]:
-    for count, row in enumerate(rows, start=1):
-        if count % 1000 == 0:
-            step(count)
-        yield row
+        yield list(positions.values()), [header[index].text for index in positions]
+        if table.values is not None:
+            yield from _pieces_of_values(name, table.values(), header_number, positions)
+        else:
+            yield from _pieces(table, header_number, positions)
 
 
 def _load(path: Path) -> tuple[str, bytes]:
@@ -134,18 +231,28 @@ def _load(path: Path) -> tuple[str, bytes]:
     try:
         if path.exists() and not path.is_file():
             raise Problem("sheet-other-kind", path=name, kind="a folder" if path.is_dir() else "a device")
-        if path.stat().st_size > MAX_BYTES:
-            raise Problem("sheet-too-large", path=name)
-        data = path.read_bytes()
+        _check_size(name, path.stat().st_size)
+        return name, path.read_bytes()
     except (OSError, ValueError) as error:
         raise Problem("sheet-missing-file", path=name) from error
-    if not data:
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise Problem("sheet-too-large", path=name)
+    if not size:
         raise Problem("sheet-empty", path=name)
-    return name, data
+
+
+def typed(text: str, column: str) -> Sheet:
+    """What a person typed or pasted into a box, as a sheet of one column: a line, or what stands between two commas, is a row."""
+    pieces = [_text_cell(piece) for piece in re.split(r"[\n\r\t,;]+", text)]
+    rows = tuple(Row(n, {column: cell}) for n, cell in enumerate((c for c in pieces if c.text), start=1))
+    return Sheet((column,), (column,), rows, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest())
 
 
 @contextmanager
-def _tables(name: str, data: bytes, wanted: Collection[str]) -> Iterator[list[_Table]]:
+def _tables(name: str, data: bytes, wanted: Collection[str], *, quickly: bool) -> Iterator[Iterable[_Table]]:
     """The tables of a file, open as long as the block lasts. The content decides the kind: people rename files."""
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):  # OLE: Excel 97 to 2003, and any workbook with a password
         if "EncryptedPackage".encode("utf-16-le") in data:
@@ -154,7 +261,7 @@ def _tables(name: str, data: bytes, wanted: Collection[str]) -> Iterator[list[_T
     if kind := _other_kind(data):
         raise Problem("sheet-other-kind", path=name, kind=kind)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        with _workbook(name, data) as tables:
+        with _workbook(name, data, quickly=quickly) as tables:
             yield tables
     else:
         yield [_csv_table(name, data, wanted)]
@@ -232,16 +339,95 @@ def _positions(header: Sequence[Cell], name: str) -> dict[int, str]:
     return positions
 
 
-def _rows(table: _Table, header_number: int, positions: Mapping[int, str]) -> Iterator[Row]:
-    """The rows below the header.
+PIECE = 20_000
+"""Rows that are handed on at once."""
 
-    Ten columns to the right of the last header are looked at as well: an identifier typed beside its column
-    must come out as a row without an identifier, and not as no row at all.
-    """
-    for number, cells in table.rows(max(positions) + 11):
-        if number > header_number:
-            found = ((column, cells[index]) for index, column in positions.items() if index < len(cells))
-            yield Row(number, {column: cell for column, cell in found if cell.text})
+BESIDE = 10
+"""Columns to the right of the last header that are looked at as well: an identifier typed beside its column must come out
+as a row without an identifier, and not as no row at all."""
+
+
+def _pieces(table: _Table, header_number: int, positions: Mapping[int, str]) -> Iterator[_Piece]:
+    """The rows below the header."""
+    below = ((n, cells) for n, cells in table.rows(max(positions) + BESIDE + 1) if n > header_number)
+    while part := list(itertools.islice(below, PIECE)):
+        found = [[cells[index] if index < len(cells) else _BLANK for _, cells in part] for index in positions]
+        faults = [(at, n, cell.fault) for at, cells in enumerate(found) for n, cell in enumerate(cells) if cell.fault]
+        yield [n for n, _ in part], [[cell.text for cell in cells] for cells in found], faults
+
+
+def _pieces_of_values(
+    name: str, rows: Iterator[list[Any]], header_number: int, positions: Mapping[int, str]
+) -> Iterator[_Piece]:
+    """The same from the rows of a quick reader, column by column, because nearly every cell is letters and digits."""
+    number, empty = header_number + 1, 0
+    rows = itertools.islice(rows, header_number, None)
+    while part := list(itertools.islice(rows, PIECE)):
+        faults: list[tuple[int, int, str]] = []
+        texts = [
+            _texts(values, at, faults)
+            for at, values in enumerate(zip(*part, strict=True))
+            if at <= max(positions) + BESIDE
+        ]
+        if any(map(all, texts)):  # a column without a blank: no row is empty
+            filled, empty, last = [True] * len(part), 0, len(part)
+        else:
+            filled = list(map(any, zip(*texts, strict=True)))
+            empty, last = _until_too_many_blanks(filled, empty)
+        kept = [n for n in range(last) if filled[n]]
+        if kept and number + kept[-1] > MAX_ROWS:
+            raise Problem("sheet-too-large", path=name)
+        yield _piece(number, kept, texts, positions, faults, len(part))
+        if last < len(part):
+            return
+        number += len(part)
+
+
+def _until_too_many_blanks(filled: Sequence[bool], empty: int) -> tuple[int, int]:
+    """How many rows at the end are empty, with those that came before; and how many rows count at all."""
+    for n, is_filled in enumerate(filled):
+        empty = 0 if is_filled else empty + 1
+        if empty > MAX_EMPTY_RUN:
+            return empty, n
+    return empty, len(filled)
+
+
+def _piece(
+    number: int,
+    kept: Sequence[int],
+    texts: Sequence[Sequence[str]],
+    positions: Mapping[int, str],
+    faults: Iterable[tuple[int, int, str]],
+    length: int,
+) -> _Piece:
+    """The rows that are kept, of the columns that have a header."""
+    blank = [""] * length
+    wanted = [texts[index] if index < len(texts) else blank for index in positions]
+    place = {index: at for at, index in enumerate(positions)}
+    if len(kept) == length:
+        named = [(place[at], n, fault) for at, n, fault in faults if at in place]
+        return list(range(number, number + length)), wanted, named
+    row = {n: at for at, n in enumerate(kept)}
+    named = [(place[at], row[n], fault) for at, n, fault in faults if at in place and n in row]
+    return [number + n for n in kept], [[column[n] for n in kept] for column in wanted], named
+
+
+def _texts(values: Sequence[Any], at: int, faults: list[tuple[int, int, str]]) -> list[str]:
+    """The texts of one column; why a cell cannot be used goes to `faults`, with the column and the row."""
+    with contextlib.suppress(TypeError):  # a number among them
+        if (joined := "".join(values)).isascii() and joined.isalnum():
+            return list(values)
+
+    def read(n: int, value: Any) -> str:
+        cell = _cell(value)
+        if cell.fault:
+            faults.append((at, n, cell.fault))
+        return cell.text
+
+    return [
+        value if value == "" or (value.__class__ is str and value.isascii() and value.isalnum()) else read(n, value)
+        for n, value in enumerate(values)
+    ]
 
 
 def _fold(header: str) -> str:
@@ -302,6 +488,7 @@ def _number_cell(value: int | float) -> Cell:
     if isinstance(value, float) and not value.is_integer():
         return Cell(format(Decimal(f"{value:.15g}"), "f"))  # 0.1 + 0.2 reads 0.3 in Excel, and so it does here
     digits = str(value) if isinstance(value, int) else f"{value:.0f}"
+    digits = digits.removeprefix("-") if not value else digits
     count = len(digits.lstrip("-"))
     return Cell(digits, _FAULT_LONG.format(count=count) if count > 15 else None)
 
@@ -365,7 +552,7 @@ def _damage(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _workbook(name: str, data: bytes) -> Iterator[list[_Table]]:
+def _workbook(name: str, data: bytes, *, quickly: bool) -> Iterator[Iterable[_Table]]:
     """The worksheets of a workbook that passed the gate, the visible ones first: a person means what a person sees."""
     with warnings.catch_warnings():
         # openpyxl warns of each Excel feature that it does not keep; we keep none of them.
@@ -375,6 +562,11 @@ def _workbook(name: str, data: bytes) -> Iterator[list[_Table]]:
         with archive:
             with _damage(name):
                 _gate(name, archive)
+                is_quick = quickly and quick.may_read(archive)
+            if is_quick:
+                yield _quick_tables(name, data)
+                return
+            with _damage(name):
                 workbook = _open(data)
             try:
                 worksheets = sorted(workbook.worksheets, key=lambda worksheet: bool(worksheet.sheet_state != "visible"))
@@ -383,6 +575,21 @@ def _workbook(name: str, data: bytes) -> Iterator[list[_Table]]:
                 yield [_worksheet_table(name, archive, worksheet) for worksheet in worksheets]
             finally:
                 workbook.close()
+
+
+def _quick_tables(name: str, data: bytes) -> Iterator[_Table]:
+    with _damage(name):
+        yield from map(_quick_table, quick.worksheets(data))
+
+
+def _quick_table(values: Callable[[], Iterator[list[Any]]]) -> _Table:
+    def rows(width: int | None) -> Iterator[tuple[int, list[Cell]]]:
+        for number, row in enumerate(values(), start=1):
+            cells = [_cell(value) for value in row[:width]]
+            if any(cell.text for cell in cells):
+                yield number, cells
+
+    return _Table(rows, values)
 
 
 def _open(data: bytes) -> Any:
@@ -407,9 +614,24 @@ def _gate(name: str, archive: zipfile.ZipFile) -> None:
         ):  # a picture in svg may have a document type, and is never parsed
             continue
         with archive.open(member) as part:
-            head = part.read(8192).replace(b"\0", b"")  # without the zeros, UTF-16 reads like ASCII
-        if b"<!DOCTYPE" in head[:1024].upper() or not _is_sane_dimension(head):
+            head = part.read(PROLOG).replace(b"\0", b"")  # without the zeros, UTF-16 reads like ASCII
+        if _has_document_type(head) or not _is_sane_dimension(head[:8192]):
             raise Problem("sheet-hostile", path=name)
+
+
+PROLOG = 65_536
+"""Bytes of a part in which its first element must begin: a document type could hide behind a long comment."""
+
+_BEFORE_ELEMENT = re.compile(rb"(?:[^<]|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+
+
+def _has_document_type(head: bytes) -> bool:
+    """Whether a document type stands before the first element, or no element begins where one must, in a part of XML."""
+    if not head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"<"):
+        return False  # no XML: a picture, a macro, the settings of a printer
+    found = _BEFORE_ELEMENT.match(head)
+    begins = found.end() if found else 0
+    return begins >= len(head) or head[begins : begins + 2] == b"<!"
 
 
 def _is_bomb(member: zipfile.ZipInfo) -> bool:
@@ -794,13 +1016,27 @@ def check_fits(number: int, row: Sequence[str | int | None]) -> None:
         raise Problem("sheet-no-room", row=number)
 
 
-def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
+Line = Sequence[str | int | None]
+
+
+def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[Line]) -> None:
     """Write rows that fit as a workbook of one sheet, row by row; a text is always a text and a number a number."""
+    write_tables(path, [(title, columns, rows)])
+
+
+def write_tables(path: Path, tables: Iterable[tuple[str, Sequence[str], Iterable[Line]]]) -> None:
+    """Write several tables as a workbook, a sheet for each: its title, its columns and its rows."""
     from openpyxl import Workbook
-    from openpyxl.utils import get_column_letter
 
     workbook = Workbook(write_only=True)
-    worksheet = workbook.create_sheet(title)
+    for title, columns, rows in tables:
+        _fill(workbook.create_sheet(title[:31]), columns, rows)
+    _save(workbook, path)
+
+
+def _fill(worksheet: Any, columns: Sequence[str], rows: Iterable[Line]) -> None:
+    from openpyxl.utils import get_column_letter
+
     worksheet.freeze_panes = "A2"
     first = list(itertools.islice(rows := iter(rows), 200))
     shown = [["" if cell is None else str(cell) for cell in row] for row in first]
@@ -812,7 +1048,6 @@ def write_table(path: Path, title: str, columns: Sequence[str], rows: Iterable[S
     for number, row in enumerate(itertools.chain(first, rows), start=2):  # noqa: B007
         worksheet.append([styles.text(cell) if isinstance(cell, str) else cell for cell in row])
     worksheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{number}"
-    _save(workbook, path)
 
 
 def check_writable(path: str | Path) -> None:

@@ -29,9 +29,14 @@ class Breaker:
         self._seen: deque[tuple[datetime, bool]] = deque(maxlen=LAST)
         self._next = FIRST_PAUSE
 
-    def note(self, now: datetime, result: SendResult, *, on_trial: bool) -> None:
-        """Count what a call came to; `on_trial` says that it was the one that tried a gateway that was left alone."""
-        if isinstance(result, NotSent) and result.scope in ("gateway", "sender"):
+    def note(self, now: datetime, result: SendResult, *, on_trial: bool, of_a_number: bool = False) -> None:
+        """Count what a call came to; `on_trial` says that it was the one that tried a gateway that was left alone.
+
+        `of_a_number` says that it left by one number of several: a refusal of that one is an answer of the gateway.
+        """
+        if isinstance(result, NotSent) and (
+            result.scope == "gateway" or (result.scope == "sender" and not of_a_number)
+        ):
             self.is_trying = True  # paused for that by itself; then one message tries it, and not the whole queue
             return
         failed = isinstance(result, Unknown) or (isinstance(result, NotSent) and result.scope == "unreachable")

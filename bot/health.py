@@ -247,9 +247,10 @@ def _slowed(gateways: list[Row[Any]], now: datetime) -> tuple[str, bool, str]:
 def _paused(gateways: list[Row[Any]], numbers: list[Row[Any]]) -> tuple[str, bool, str]:
     """The line about gateways at which everything waits, and about our numbers that do not send."""
     told = [f"{g.name} is paused until {until(g.paused_until)}: {g.paused_because}" for g in gateways]
+    whole = {g.name for g in gateways}
     told += [
-        f"our number {n.number} at {n.gateway} is paused until {until(n.paused_until)}, and the others send:"
-        f" {n.paused_because}"
+        f"our number {n.number} at {n.gateway} is paused until {until(n.paused_until)}"
+        f"{'' if n.gateway in whole else ', and the others send'}: {n.paused_because}"
         for n in numbers
     ]
     if not told:

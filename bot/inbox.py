@@ -61,6 +61,23 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
             return kept is not None
 
 
+def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
+    """Keep a text and act on it in an open transaction; its message id, or None if it was taken before.
+
+    Raises Lost if the engine gave up what was written meanwhile.
+    """
+    kept = _keep(tx, gateway, text)
+    if kept is None:
+        return None
+    if kept[0].state == "received":
+        try:
+            with tx.savepoint():
+                _handle_or_fail(tx, *kept)
+        except _Failed as failed:
+            _put_off(tx, kept[0].id, failed.reference)
+    return int(kept[0].id)
+
+
 def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Caller, consent.Kind | None] | None:
     """Write a text down, and what it says about consent; returns its row, who sent it and what was heard, None if it is not new."""
     row = messages.record_inbound(

@@ -20,7 +20,7 @@ from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, G
 from bot.replies import sentences
 from bot.spool import OUTAGES
 from storage import consent, evidence, fence, messages, people
-from storage.database import Database, Transaction
+from storage.database import Database, Transaction, is_within
 from storage.evidence import Question
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ class Reconciler:
         self._answers: list[tuple[Question, FindResult]] = []
         self._sweeping: dict[str, asyncio.Task[None]] = {}
         self._swept: deque[tuple[str, list[Inbound], datetime]] = deque()
-        self._next_sweep: dict[str, datetime] = {}
+        self._swept_last: dict[str, tuple[datetime, timedelta]] = {}
+        """When a list was asked for last, and how long it is not asked for again."""
         self._unread: set[str] = set()
         self._looked = EVER
         self._minute = EVER
@@ -77,14 +78,14 @@ class Reconciler:
         worked = bool(await self._in_thread(self._record)) if self._answers else False
         worked = bool(await self._in_thread(self._take_swept)) or worked if self._swept else worked
         now = self.db.clock()
-        if now - self._looked >= LOOK:
+        if not is_within(now, self._looked, LOOK):
             self._looked = now
             for name in self.gateways if looks else self._unread.copy():
-                if now >= self._next_sweep.get(name, EVER):
+                if not is_within(now, *self._swept_last.get(name, (EVER, SWEEP))):
                     await self._begin_sweep(name, now)
             if looks:
                 await self.ask()
-        if now - self._minute >= ONCE_A_MINUTE:
+        if not is_within(now, self._minute, ONCE_A_MINUTE):
             self._minute = now
             worked = bool(await self._in_thread(self._once_a_minute)) or worked
         return worked
@@ -155,7 +156,7 @@ class Reconciler:
         gateway = self.gateways[name]
         busy = name in self._sweeping or any(waiting == name for waiting, _, _ in self._swept)
         if gateway.capabilities.lists_inbound and not busy:
-            self._next_sweep[name] = now + SWEEP
+            self._swept_last[name] = now, SWEEP
             self._unread.discard(name)
             since = await self._in_thread(self._swept_until, name)
             task = asyncio.create_task(self._sweep(name, gateway, since, now))
@@ -175,7 +176,7 @@ class Reconciler:
             listed = CannotTell(type(fault).__name__)
         if isinstance(listed, CannotTell):
             log.warning("the texts that came in by %s could not be listed: %s", name, listed.reason)
-            self._next_sweep[name] = now + SWEEP_AGAIN
+            self._swept_last[name] = now, SWEEP_AGAIN
             self._unread.add(name)
         else:
             self._swept.append((name, listed, now))

@@ -29,7 +29,7 @@ LOOK_S: Final = 60.0
 AGAIN_S: Final = 2.0
 ANSWER_S: Final = 5.0
 HELD_S: Final = 180.0
-"""Longer than two looks: a copy that is still there stays held back, and one that is gone lets go by itself."""
+"""Longer than two looks, each of which makes it longer while we are not known."""
 
 LARGEST: Final = 1024
 
@@ -60,7 +60,10 @@ class Watch:
                 await self.look()
 
     async def look(self) -> bool | None:
-        """Ask once, and once more where we are not known; hold everything back if we are not.  None: nobody can tell."""
+        """Ask once, and once more where we are not known; hold everything back if we are not.
+
+        None: nobody can tell.  Then whoever was held back stays so: the other copy may only be restarting.
+        """
         try:
             known = await self._is_known()
             if known is False:
@@ -71,6 +74,8 @@ class Watch:
                 await self._in_thread(self._hold)
             elif known:
                 await self._in_thread(self._let_go)
+            else:
+                await self._in_thread(self._keep_held)
         except Exception as fault:  # noqa: BLE001  the next look is in a minute
             log.error("the look for another copy came to nothing: %s", type(fault).__name__)
             return None
@@ -104,10 +109,18 @@ class Watch:
             for name in self.gateways:
                 pace.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
 
-    def _let_go(self) -> None:
+    def _held(self) -> list[str]:
+        """The gateways that we hold back, also where the time of that is over and nobody has sent since."""
         with self.db.reading() as tx:
-            held = [row.name for row in pace.paused(tx) if row.paused_because == BECAUSE]
-        if held:
+            return [row.name for row in pace.list_gateways(tx) if row.paused_because == BECAUSE]
+
+    def _keep_held(self) -> None:
+        if held := self._held():
             with self.db.transaction() as tx:
                 for name in held:
-                    pace.resume(tx, name)
+                    pace.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
+
+    def _let_go(self) -> None:
+        if self._held():
+            with self.db.transaction() as tx:
+                pace.end_pause(tx, BECAUSE)

@@ -167,6 +167,7 @@ class Wakeups:
         async with app.open_async(), self._shared_by(app):
             await app.run_worker_async(
                 install_signal_handlers=False,
+                concurrency=len(self._chores),  # a large broadcast is expanded for long, and leases end meanwhile
                 delete_jobs="always",
                 fetch_job_polling_interval=AGAIN_S,
                 update_heartbeat_interval=HEARTBEAT_S,

@@ -31,12 +31,13 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
+from bot.twins import BECAUSE as TWIN
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
 from storage import broadcasts, messages, pace, trials, workers
 from storage.audit import Actor
-from storage.database import Database, Transaction
+from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
 from storage.messages import HandOver, Settled
 from storage.pace import Hold
@@ -105,7 +106,7 @@ class Worker:
         self._turning = asyncio.Lock()
         self._stopping = False
         self._trials: dict[str, datetime] = {}
-        self._tidied: datetime | None = None
+        self._tidied = EVER
         self._asked_to_expand = EVER
         chores: dict[str, Chore] = {
             "expand": self._expand_all,
@@ -115,7 +116,8 @@ class Worker:
             "sweep": self._reconciler.sweep,
         }
         self._wakeups = None if db.is_sqlite else Wakeups(db, chores, self._called.set)
-        self._no_token_before: dict[str, datetime] = {}
+        self._no_token: dict[str, tuple[datetime, timedelta]] = {}
+        """Since when, and for how long, a gateway's bucket is known to be empty."""
         self._turned_away: set[str] = set()
         self._faults = 0
         self._pace = broadcasts.Pace()
@@ -148,7 +150,8 @@ class Worker:
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
             # Whoever restarts a worker has mended something, a token perhaps.
-            pace.resume(tx)
+            # But there may be another copy of this programme still: that is seen by looking (`twins.py`).
+            pace.resume(tx, but=TWIN if self._watch else None)
             others = self.owner if self.db.is_sqlite else None
             back, doubtful = messages.end_leases(tx, of_others_than=others)
         if back or doubtful:
@@ -256,7 +259,7 @@ class Worker:
     def _tidy(self) -> bool:
         """Once a second what each worker does for itself: heartbeat, its leases, its machine's spool; and the chores if nobody shares them out."""
         now = self.db.clock()
-        if self._tidied is not None and now - self._tidied < HOUSEKEEPING:
+        if is_within(now, self._tidied, HOUSEKEEPING):
             return False
         self._tidied = now
         played = intake.play_spool(self.db, self.gateways, self._spool) > 0
@@ -298,7 +301,7 @@ class Worker:
         Returns what is to be sent, and how many the gate turned away: they cost no token, so there is no wait for the
         next.  Of a gateway that was left alone one message goes, and no other worker sends any until it is answered.
         """
-        if self.db.clock() < self._no_token_before.get(name, EVER):
+        if name in self._no_token and is_within(self.db.clock(), *self._no_token[name]):
             return [], 0
         # A second's worth: what is claimed waits under a lease, and a reply to its phone would have to wait behind it.
         worth = max(1, min(BATCH, round(gateway.rate_per_s)))
@@ -345,7 +348,7 @@ class Worker:
             next_s = 1 / gateway.rate_per_s
             if several:
                 next_s = min(next_s, LOOK_S)  # each number's comes at its own time
-            self._no_token_before[name] = self.db.clock() + timedelta(seconds=next_s)
+            self._no_token[name] = self.db.clock(), timedelta(seconds=next_s)
         return leaving, turned_away
 
     def _allowed(self, tx: Transaction, name: str) -> int:
@@ -367,22 +370,23 @@ class Worker:
             return False
         paused: set[str] = set()
         audited = any(isinstance(result, NotSent) and result.scope in (*_PAUSES, "opted_out") for _, _, result in batch)
-        recovered = {name: until for name, until in self._trials.items() if not self._breakers[name].is_trying}
         broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
+        answered = {
+            name: until for name, until in self._trials.items() if name in broken or not self._breakers[name].is_trying
+        }
         try:
             with self.db.transaction(in_turn=bool(audited or broken)) as tx:
                 told = [
                     _settled(handed, result, tx.now, self._instead_of(gateway)) for gateway, handed, result in batch
                 ]
                 messages.settle(tx, told)
-                for name, until in recovered.items():
+                for name, until in answered.items():
                     trials.passed(tx, name, until)  # first, for what its answer asks for is a pause of its own
                 for gateway, handed, result in batch:
                     if isinstance(result, NotSent) and self._consequences(tx, gateway, handed, result):
                         paused.add(gateway.name)
                 for name, pause in broken.items():
-                    if name not in paused:
-                        pace.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS)
+                    if name not in paused and pace.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS):
                         log.error("gateway %s is paused for %s: %s", name, pause, NO_ANSWERS)
                 for name in paused | broken.keys():
                     messages.release(tx, self._claimed[name], self.owner)
@@ -393,7 +397,7 @@ class Worker:
             self._claimed[name] = []
         for name in broken:
             self._breakers[name].pause_for = None
-        for name in recovered:
+        for name in answered:
             self._trials.pop(name, None)
         return True
 
@@ -418,9 +422,9 @@ class Worker:
         if result.scope in _PAUSES:
             # A wrong token must pause the gateway after one message, not burn the whole queue.
             until = pace.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
-            pace.pause(tx, gateway.name, until=until, because=because)
-            long = f"good, until 'jumbe gateways resume {gateway.name}'" if result.lasting else PAUSE
-            log.error("gateway %s is paused for %s: %s", gateway.name, long, result.reason)
+            if pace.pause(tx, gateway.name, until=until, because=because):
+                long = f"good, until 'jumbe gateways resume {gateway.name}'" if result.lasting else PAUSE
+                log.error("gateway %s is paused for %s: %s", gateway.name, long, result.reason)
             return True
         return False
 
@@ -439,7 +443,7 @@ class Worker:
         if self._wakeups is None or not self._shares_chores:
             return await self._in_thread(self._expand)
         now = self.db.clock()
-        if now - self._asked_to_expand < HOUSEKEEPING or not await self._in_thread(self._is_to_expand):
+        if is_within(now, self._asked_to_expand, HOUSEKEEPING) or not await self._in_thread(self._is_to_expand):
             return False
         self._asked_to_expand = now
         return not await self._wakeups.ask_for("expand") and await self._in_thread(self._expand)
@@ -487,9 +491,8 @@ class Worker:
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001  an adapter's bug must not stop the others
             log.error("gateway %s failed on message %s: %s", gateway.name, handed.id, type(fault).__name__)
             result = Unknown("the adapter failed")
-        if handed.own_number is None or not isinstance(result, NotSent) or result.scope != "sender":
-            # Of several numbers one that is refused says nothing of the gateway.
-            self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial)
+        of_a_number = handed.own_number is not None
+        self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial, of_a_number=of_a_number)
         self._answers.append((gateway, handed, result))
         self._called.set()
 

@@ -332,9 +332,12 @@ def _dump(db: Database, to: Path) -> Made:
     if found.breach is not None:
         raise Misconfigured([f"the audit log does not hold: {verified(found)}"])
     now = db.clock()
-    address = db.url.set(drivername="postgresql", password=None).render_as_string()
+    address = (
+        db.url.set(drivername="postgresql", password=None).difference_update_query(["password"]).render_as_string()
+    )
     # Not on the command line, where every user of the machine could read it.
-    secret = {"PGPASSWORD": str(db.url.password)} if db.url.password else {}
+    password = db.url.query.get("password", db.url.password)
+    secret = {"PGPASSWORD": str(password)} if password else {}
     with _room(to) as room:
         copy = room / "copy.dump"
         copy.touch(0o600)

@@ -61,6 +61,12 @@ def secret_of(tx: Transaction) -> bytes:
     return bytes(tx.scalar(select(programme.c.secret)))
 
 
+def shown(tx: Transaction, code: int) -> str:
+    """The digits of one code."""
+    row = tx.execute(select(codes).where(codes.c.id == code)).one()
+    return digits(secret_of(tx), row.nonce, row.length)
+
+
 def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
     """The codes that this person was sent and has not used, newest first, expired ones too."""
     return list(

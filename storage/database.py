@@ -19,7 +19,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,9 @@ CONNECT_S = 5
 STALLED_MS = 60_000
 """A writer that says nothing for so long has lost its network: PostgreSQL lets go of what it holds."""
 
+SECRET = ("password", "sslpassword", "passfile")
+"""What the query of an address may hold too and nobody should read."""
+
 TURN = "audit"
 """The lock of those who write in turn."""
 
@@ -69,6 +72,11 @@ CHANNEL = "jumbe"
 def utc_now() -> datetime:
     """The system's clock; everything else is handed its clock."""
     return datetime.now(UTC)
+
+
+def is_within(now: datetime, since: datetime, span: timedelta) -> bool:
+    """Whether a span of time that began `since` still runs; a clock that was set back ends it, instead of making it long."""
+    return since <= now < since + span
 
 
 class Lost(Exception):
@@ -252,7 +260,9 @@ class Database:
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+        if self.file:
+            return str(self.file)
+        return self.url.difference_update_query(SECRET).render_as_string(hide_password=True)
 
     def revision(self) -> str | None:
         """The schema's revision in the database, None where it has none; Misconfigured if it cannot be read."""

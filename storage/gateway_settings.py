@@ -90,10 +90,10 @@ def _senders(value: Any) -> str | tuple[str, ...]:
     """One sender, or several numbers of ours."""
     if not isinstance(value, list):
         return _sender(value)
-    if len(set(value)) != len(value) or not value:
-        raise ValueError("it is a list of different numbers")
     if not all(isinstance(number, str) and _NUMBER.fullmatch(number) for number in value):
         raise ValueError("where there are several, each is a number, such as +15551234567")
+    if not value or len({number.removeprefix("+") for number in value}) != len(value):
+        raise ValueError("it is a list of different numbers")
     return tuple(value) if len(value) > 1 else str(value[0])
 
 

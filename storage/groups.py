@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, and
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.database import Transaction
+from storage.database import Transaction, insert_many
 from storage.errors import Problem
 from storage.identifiers import fold, key, near
 from storage.optwords import GATEWAY_WORDS
@@ -117,6 +117,14 @@ def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> se
     )
 
 
+def members_of_any(tx: Transaction, group_ids: Collection[int], case_ids: Iterable[int]) -> set[int]:
+    """Which of these cases are in at least one of these groups now."""
+    _pick(tx, case_ids)
+    inside = select(memberships.c.case_id).join(_picked, _picked.c.id == memberships.c.case_id)
+    inside = inside.where(memberships.c.group_id.in_(sorted(group_ids)), memberships.c.removed_at.is_(None))
+    return set(tx.execute(inside.distinct()).scalars())
+
+
 def create(
     tx: Transaction, short: str, name: str | None = None, *, for_person: int | None = None, by: Actor
 ) -> Row[Any]:
@@ -180,7 +188,7 @@ def add(tx: Transaction, group_id: int, case_ids: Sequence[int], *, by: Actor) -
     if fresh:
         entry = audit.record(tx, "groups.add", "group", group_id, facts={"added": len(fresh)}, by=by)
         row = {"group_id": group_id, "added_at": tx.now, "added_entry": entry}
-        tx.execute(insert(memberships), [{**row, "case_id": c} for c in fresh])
+        insert_many(tx, memberships, [{**row, "case_id": c} for c in fresh])
     return fresh
 
 
@@ -228,5 +236,4 @@ def _check_name(tx: Transaction, name: str) -> None:
 
 def _pick(tx: Transaction, case_ids: Iterable[int]) -> None:
     tx.temporary(_picked)
-    if rows := [{"id": c} for c in sorted(set(case_ids))]:
-        tx.execute(insert(_picked), rows)
+    insert_many(tx, _picked, [{"id": c} for c in sorted(set(case_ids))])

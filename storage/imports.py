@@ -173,8 +173,11 @@ def plan_members(
     mode: Mode = "add",
     *,
     suggest: bool = True,
+    among: Collection[int] | None = None,
 ) -> Plan:
     """What a sheet of identifiers would do to a group.
+
+    `among` are the groups whose members count as known, for a person who may not learn of anybody else; None: everybody.
 
     Verdicts: add, already_in, duplicate, not_found, ambiguous, no_phone, closed, unreadable; and remove, not_member.
     The plan of a *replace* has a refusal if rows could not be read or found (`replace-unsure`: a typing mistake must
@@ -183,7 +186,7 @@ def plan_members(
     sheet = rows if isinstance(rows, MemberSheet) else read_members(rows, tx.rules)
     seen = _last_change(tx)
     asked = [row.identifier for row in sheet.rows if row.identifier]
-    fits = iter(contacts.find(tx, asked))
+    fits = iter(_seen(tx, contacts.find(tx, asked), among))
     fitting = [next(fits) if row.identifier else [] for row in sheet.rows]
     found = [fit[0] for fit in fitting if len(fit) == 1]
     inside = groups.members_among(tx, group_id, [c.id for c in found])
@@ -202,12 +205,20 @@ def plan_members(
                 word, reason = "duplicate", Problem("row-duplicate", row=again)
             known = {"target": case.id, "case_id": case.case_id, "warnings": warnings.get(case.id, ())}
             verdicts.append(Verdict(row.number, row.text, word, reason, **known))
-    if suggest:
+    if suggest and among is None:
         verdicts = _with_suggestions(tx, sheet, verdicts)
     refusal = _why_not_replace(verdicts) if mode == "replace" else None
     if mode == "replace":
         verdicts += _left_out(tx, group_id, keep={v.target for v in verdicts if v.verdict == "already_in"})
-    return _plan(verdicts, basis=(sheet, group_id, mode), seen=seen, refusal=refusal)
+    return _plan(verdicts, basis=(sheet, group_id, mode, among), seen=seen, refusal=refusal)
+
+
+def _seen(tx: Transaction, fitting: list[list[Row[Any]]], among: Collection[int] | None) -> list[list[Row[Any]]]:
+    """Of the cases that each identifier fits those who are in one of these groups: the others do not exist."""
+    if among is None:
+        return fitting
+    seen = groups.members_of_any(tx, among, [case.id for fit in fitting for case in fit])
+    return [[case for case in fit if case.id in seen] for fit in fitting]
 
 
 def apply_members(
@@ -217,14 +228,15 @@ def apply_members(
     mode: Mode = "add",
     *,
     planned: Plan | None = None,
+    among: Collection[int] | None = None,
     by: Actor,
 ) -> Plan:
     """Carry out a plan for a group, all of it or nothing; returns what was done.
 
     Raises Problem `plan-stale` if the group or the cases changed since `planned`, and the plan's refusal if it has one.
     """
-    if planned is None or not _unchanged(tx, planned, (rows, group_id, mode)):
-        again = plan_members(tx, group_id, rows, mode, suggest=planned is None)
+    if planned is None or not _unchanged(tx, planned, (rows, group_id, mode, among)):
+        again = plan_members(tx, group_id, rows, mode, suggest=planned is None, among=among)
         _refuse_if_stale(planned, again)
         planned = planned or again
     if planned.refusal:
@@ -318,7 +330,9 @@ _KNOWN_AS = {
 _BLANK = ("", "---")
 """A blank leaves a value as it is; CommCare's export writes --- for a property that a case does not have."""
 
-_CLEAR = "--"
+CLEAR = "--"
+"""What a cell says that takes a value away."""
+
 _YES, _NO = ("1", "yes", "true"), ("0", "no", "false")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -527,7 +541,7 @@ def _read_values(
             if name == "closed":
                 values["status"] = "closed" if _yes_no(name, text) else "open"
             else:
-                values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](rules, text)
+                values[name], notes = (_EMPTY.get(name), ()) if text == CLEAR else _READERS[name](rules, text)
                 warnings += notes
         except Problem as fault:
             faults.append(fault)
@@ -538,7 +552,7 @@ def _read_properties(cells: Mapping[str, Cell]) -> dict[str, str | None]:
     """What a row sets of the free properties; None takes one away."""
     folded = {name: fold(cell.text) for name, cell in cells.items()}
     return {
-        name: None if folded[name] == _CLEAR else cell.text.strip()
+        name: None if folded[name] == CLEAR else cell.text.strip()
         for name, cell in cells.items()
         if folded[name] not in _BLANK
     }
@@ -601,7 +615,7 @@ def _differs(old: Any, new: Any) -> bool:
 
 def _text(cells: Mapping[str, Cell], name: str) -> str:
     text = fold(cells[name].text) if name in cells else ""
-    return "" if text in (*_BLANK, _CLEAR) else text
+    return "" if text in (*_BLANK, CLEAR) else text
 
 
 def _existing(tx: Transaction, column: Column[Any], texts: Iterable[str]) -> dict[str, list[Row[Any]]]:

@@ -7,6 +7,7 @@ so no migration of theirs is ever run.  Which version it is stands in the schema
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,12 +19,18 @@ from storage.errors import Misconfigured
 
 SCHEMA: Final = "procrastinate"
 
-State = Literal["ready", "missing", "older", "newer", "not installed"]
+State = Literal["ready", "missing", "older", "newer", "not ours", "not installed"]
+
+_OURS: Final = re.compile(r"[0-9][0-9.]*_[0-9]+")
+"""What stands in the comment of a schema that we made."""
 
 
 def make(tx: Transaction) -> None:
-    """See that the tables are those of the Procrastinate that is installed; those of a newer one are left alone."""
-    if tx.is_sqlite or state(tx) in ("ready", "newer", "not installed"):
+    """See that the tables are those of the Procrastinate that is installed.
+
+    Those of a newer one, and those of another program in this database, are left alone.
+    """
+    if tx.is_sqlite or state(tx) in ("ready", "newer", "not ours", "not installed"):
         return
     drop(tx)
     try:
@@ -44,7 +51,7 @@ def make(tx: Transaction) -> None:
 
 def drop(tx: Transaction) -> None:
     """Take the tables away: a release that does not know them must not meet them."""
-    if not tx.is_sqlite:
+    if not tx.is_sqlite and _OURS.fullmatch(_found(tx) or ""):
         tx.execute(text(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
 
 
@@ -53,10 +60,11 @@ def state(tx: Transaction) -> State:
     folder = _installed()
     if folder is None:
         return "not installed"
-    query = "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name"
-    found = tx.scalar(text(query), {"name": SCHEMA})
+    found = _found(tx)
     if found is None:
         return "missing"
+    if not _OURS.fullmatch(found):
+        return "not ours"
     needed = _version(folder)
     return "ready" if found == needed else "older" if found < needed else "newer"
 
@@ -68,11 +76,19 @@ def shown(found: State) -> str:
         "missing": f"the tables of Procrastinate are missing, {_ALONE}: run 'jumbe db upgrade'",
         "older": f"the tables of Procrastinate are older than what is installed, {_ALONE}: run 'jumbe db upgrade'",
         "newer": f"the tables of Procrastinate are newer than what is installed here, {_ALONE}: install that one here too",
+        "not ours": f"the schema {SCHEMA} here is another program's, {_ALONE}: give Jumbe a database of its own",
         "not installed": f"Procrastinate is not installed, {_ALONE}: pip install 'jumbe[postgres]', then 'jumbe db upgrade'",
     }[found]
 
 
 _ALONE = "so each worker does the periodic work by itself"
+
+
+def _found(tx: Transaction) -> str | None:
+    """The version in the schema's comment; None where there is no schema."""
+    query = "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name"
+    found: str | None = tx.scalar(text(query), {"name": SCHEMA})
+    return found
 
 
 def _installed() -> Path | None:

@@ -717,6 +717,17 @@ def list_all(
     return list(tx.execute(query))
 
 
+def newest_id(tx: Transaction) -> int:
+    """The id of the newest message; 0 if there is none."""
+    return int(tx.scalar(select(func.max(messages.c.id))) or 0)
+
+
+def list_queued_since(tx: Transaction, message_id: int) -> list[Row[Any]]:
+    """The messages out with a greater id, oldest first."""
+    since = select(messages).where(messages.c.id > message_id, messages.c.direction == "out")
+    return list(tx.execute(since.order_by(messages.c.id)))
+
+
 def known_inbound(tx: Transaction, gateway: str, gateway_ids: Iterable[str]) -> set[str]:
     """Those of these gateway ids under which a text has come in already."""
     same = and_(messages.c.direction == "in", messages.c.gateway == gateway)

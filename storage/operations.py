@@ -116,6 +116,22 @@ def with_same_words(tx: Transaction, person: int, words: str, *, kind: str | Non
     return tx.execute(query.order_by(operations.c.id.desc()).limit(1)).first()
 
 
+def done_as(tx: Transaction, mark: str, *, by: Actor) -> Row[Any] | None:
+    """What this actor has done under this mark, however long ago; None if nothing.
+
+    A click carries a mark of its own, kept in `words`: it counts once however often it comes.
+    """
+    same = (operations.c.person_id == by.person_id, operations.c.words == mark, operations.c.door == by.door)
+    return tx.execute(select(operations).where(*same).order_by(operations.c.id.desc()).limit(1)).first()
+
+
+def list_done(tx: Transaction, at_most: int, *, by: Actor) -> list[Row[Any]]:
+    """What this actor did through this door, or took back, newest first."""
+    mine = (operations.c.person_id == by.person_id, operations.c.door == by.door)
+    over = operations.c.state.in_(("done", "undone"))
+    return list(tx.execute(select(operations).where(*mine, over).order_by(operations.c.id.desc()).limit(at_most)))
+
+
 def of_group(tx: Transaction, kind: str, group_id: int) -> int | None:
     """The number of the newest operation of a kind on a group that was done; None if there is none."""
     done = (operations.c.kind == kind, operations.c.group_id == group_id, operations.c.state.in_(("done", "undone")))

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, or_, select, true, update
 
 from storage import audit, schedules
 from storage.audit import Actor
@@ -37,6 +37,9 @@ A_WHILE: Final = timedelta(minutes=1)
 SLOWEST: Final = 1 / 64
 SLOWED_ONCE_IN: Final = timedelta(seconds=5)
 """What was under way together says one thing, and not twenty."""
+
+SET_BACK: Final = timedelta(minutes=1)
+"""So far ahead no worker's clock is: the clock was set back since."""
 
 FASTER_AFTER: Final = timedelta(minutes=1)
 NO_SENDERS: Final = Senders(())
@@ -118,7 +121,7 @@ def hold_up(
     row = tx.execute(select(table).where(one).with_for_update()).one()
     if left_at is not None and row.resumed_at is not None and left_at < row.resumed_at:
         return None
-    if hold == "slow" and wait_s is None:
+    if hold == "slow" and not wait_s:
         if row.slowed_at is None or tx.now >= row.slowed_at + SLOWED_ONCE_IN:
             slowed = max(SLOWEST, _part(row, tx.now) / 2)
             tx.execute(update(table).where(one).values(slowed=slowed, slowed_at=tx.now))
@@ -127,24 +130,39 @@ def hold_up(
     if row.paused_until is not None and row.paused_until >= until:
         return None
     tx.execute(update(table).where(one).values(paused_until=until, paused_because=because))
+    if own_number is not None and (first := _first_free(tx, gateway)) > tx.now:
+        # Nothing can leave by it: it is paused as a whole, so that its messages wait in the queue or go another way.
+        pause(tx, gateway, until=first, because=f"all our numbers there are paused, the last one: {because}")
     return until
 
 
-def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> None:
-    """Hold everything of a gateway until then."""
+def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> bool:
+    """Hold everything of a gateway until then; False where it is paused for longer already."""
     ensure_gateway(tx, gateway)
-    tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until, paused_because=because))
+    shorter = or_(gateways.c.paused_until.is_(None), gateways.c.paused_until < until)
+    longer = update(gateways).where(gateways.c.name == gateway, shorter)
+    return tx.execute(longer.values(paused_until=until, paused_because=because)).rowcount > 0
 
 
-def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
-    """Let a paused gateway and its numbers be tried again at once, or every one, at full speed; `by` is who did so by hand."""
+def resume(tx: Transaction, gateway: str | None = None, *, but: str | None = None, by: Actor | None = None) -> None:
+    """Let a paused gateway and its numbers be tried again at once, or every one, at full speed; `by` is who did so by hand.
+
+    What is paused for the reason `but` stays so.
+    """
     free = {"paused_because": None, "slowed": None, "slowed_at": None, "resumed_at": tx.now}
     again = case((gateways.c.paused_until.is_not(None), literal(BY_ANYBODY)), else_=None)
     for table, name, until in ((gateways, gateways.c.name, again), (senders, senders.c.gateway, None)):
-        let_go = update(table).values(paused_until=until, **free)
+        other = table.c.paused_because.is_distinct_from(but) if but is not None else true()
+        let_go = update(table).where(other).values(paused_until=until, **free)
         tx.execute(let_go if gateway is None else let_go.where(name == gateway))
     if by is not None:
         audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
+
+
+def end_pause(tx: Transaction, because: str) -> None:
+    """Let the gateways that are paused for this reason be tried again, and nothing else; also where its time is over."""
+    ended = update(gateways).where(gateways.c.paused_because == because)
+    tx.execute(ended.values(paused_until=BY_ANYBODY, paused_because=None))
 
 
 def ensure_gateway(tx: Transaction, gateway: str, tokens: float = 0.0) -> None:
@@ -208,9 +226,19 @@ def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float
     if row.paused_until is not None and row.paused_until > tx.now:
         return None
     rate = rate_per_s * _part(row, tx.now)
-    passed = max(0.0, (tx.now - row.refilled_at).total_seconds())
     # Of two workers the one that began first may come second: its earlier time must not fill the bucket twice.
-    return _Bucket(gateway, number, min(max(1.0, rate), row.tokens + passed * rate), max(tx.now, row.refilled_at))
+    since = min(row.refilled_at, tx.now)
+    filled = max(row.refilled_at, tx.now)
+    if filled - tx.now > SET_BACK:
+        filled = tx.now  # else nothing would leave until the clock is again where it was
+    passed = (tx.now - since).total_seconds()
+    return _Bucket(gateway, number, min(max(1.0, rate), row.tokens + passed * rate), filled)
+
+
+def _first_free(tx: Transaction, gateway: str) -> datetime:
+    """When the first of our numbers at a gateway may send again; a moment that is over where one may now."""
+    paused = {row.number: row.paused_until for row in list_senders(tx) if row.gateway == gateway}
+    return min(paused.get(number) or BY_ANYBODY for number in tx.rules.senders[gateway].numbers)
 
 
 def _ensure(tx: Transaction, gateway: str, number: str | None, tokens: float = 0.0) -> None:

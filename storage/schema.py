@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -164,6 +164,15 @@ people = Table(
           sqlite_where=text("active"), postgresql_where=text("active")),
     comment="Supervisors and other staff.",
 )  # fmt: skip
+
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("hash", Text, nullable=False, comment="argon2id; the password itself is kept nowhere"),
+    Column("set_at", Moment, nullable=False),
+    comment="What the people who sign in at the desk prove themselves by.",
+)
 
 person_groups = Table(
     "person_groups",

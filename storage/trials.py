@@ -34,6 +34,6 @@ def begin(tx: Transaction, gateway: str, until: datetime) -> None:
 
 
 def passed(tx: Transaction, gateway: str, until: datetime) -> None:
-    """It was answered: everybody goes on, unless the gateway was paused for another reason meanwhile."""
+    """It is over: everybody goes on, unless the gateway was paused for another reason meanwhile, or is by what came of it."""
     same = (gateways.c.name == gateway, gateways.c.paused_until == until)
     tx.execute(update(gateways).where(*same).values(paused_until=None, paused_because=None))

@@ -107,12 +107,32 @@ def command_line() -> str:
         branch = jumbe.get_command(context, name)
         assert branch is not None
         leaves = sorted(branch.commands.items()) if isinstance(branch, click.Group) else [("", branch)]
+        if isinstance(branch, click.Group) and branch.invoke_without_command:
+            leaves = [("", branch), *leaves]
         lines += [_row(f"`{f'jumbe {name} {leaf}'.strip()}`", c.get_short_help_str(200)) for leaf, c in leaves]
     return "\n".join(lines)
 
 
+def checks() -> str:
+    """What an audit looks for; read from the source, for the page must be held also where the desk is not installed."""
+    import ast
+
+    source = (ROOT / "admin_notebooks" / "checks.py").read_text(encoding="utf-8")
+    (table,) = [
+        n.value for n in ast.parse(source).body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "CHECKS"
+    ]
+    assert isinstance(table, ast.Dict)
+    lines = [_row("check", "finds", "mended by"), _row("---", "---", "---")]
+    for key, made in zip(table.keys, table.values, strict=True):
+        assert isinstance(key, ast.Constant)
+        assert isinstance(made, ast.Call)
+        title, mends = (ast.literal_eval(argument) for argument in made.args[:2])
+        lines.append(_row(f"`{key.value}`", title, mends))
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (schema, states, rights, commands, settings, gateways, command_line)
+    f.__name__: f for f in (schema, states, rights, commands, settings, gateways, command_line, checks)
 }
 
 

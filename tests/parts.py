@@ -1,7 +1,9 @@
 """Optional parts: a test without its part says so and is skipped; where CI=true a missing part is a failure."""
 
+import importlib
 import importlib.util
 import os
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,12 @@ def has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None or os.environ.get("CI") == "true"
 
 
-def needs(module: str, install: str) -> None:
-    """Skip the module of tests that calls this unless a library is here."""
-    if importlib.util.find_spec(module) is not None:
-        return
-    sentence = f"{module} is not here: {install}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(sentence, pytrace=False)
-    pytest.skip(sentence, allow_module_level=True)
+def library(module: str, install: str = "pip install 'jumbe[desk]'") -> Any:
+    """A library; skips the whole module of tests that asks for it where it is absent."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        sentence = f"{module} is not here: {install}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence, pytrace=False)
+        pytest.skip(sentence, allow_module_level=True)

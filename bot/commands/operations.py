@@ -15,7 +15,7 @@ from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
 from bot.replies import Words, names, sentences, shorten
-from storage import broadcasts, codes, consent, contacts, groups, messages, operations, people
+from storage import broadcasts, codes, consent, contacts, messages, operations, people, undoing
 from storage.errors import Problem
 from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -170,43 +170,23 @@ def _state_shown(call: Call, row: Row[Any]) -> str:
 @command("undo <number>", right="add", risk="takes", examples=["undo 58"])
 def undo(call: Call, number: str) -> Answer:
     """Take back one's own small operation within 24 hours; a lead anybody's."""
-    asked = number_of(number)
-    row = operations.operation(call.tx, asked) if asked is not None else None
-    if row is None or row.state not in ("done", "undone") or not row.undoes or not _may_undo(call, row):
-        raise Problem("undo-unknown", number=number)
+    try:
+        row = undoing.undoable(call.tx, number_of(number), call.person)
+    except Problem:
+        raise Problem("undo-unknown", number=number) from None
     if row.state == "undone":
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
-    if "deleted" in row.undoes:
-        return _bring_back(call, row)
-    group = next((g for g in call.groups if g.id == row.group_id), None)
-    if group is None:
-        raise Problem("undo-unknown", number=number)
-    if "name" in row.undoes:
-        groups.rename(call.tx, group.id, row.undoes["name"], by=call.by)
-        operations.decide(call.tx, row.id, "undone", by=call.by)
-        return call.say(("undone-name", {"number": row.id, "group": group.short, "name": Words(row.undoes["name"])}))
-    if "made" in row.undoes:
-        if group.members:
-            raise Problem("undo-in-use", group=group.short, count=group.members)
-        groups.delete(call.tx, group.id, by=call.by)
-        operations.decide(call.tx, row.id, "undone", by=call.by)
-        return call.say(("undone-made", {"number": row.id, "group": group.short}))
-    back = groups.remove if "add" in row.undoes else groups.add
-    moved = back(call.tx, group.id, row.undoes.get("add") or row.undoes["drop"], by=call.by)
-    operations.decide(call.tx, row.id, "undone", by=call.by)
-    word = "undone-added" if "add" in row.undoes else "undone-dropped"
-    total = call.group_in(group).members
-    return call.say((word, {"number": row.id, "count": len(moved), "group": group.short, "total": total}))
-
-
-def _bring_back(call: Call, row: Row[Any]) -> Answer:
-    """A deletion is taken back by a lead only."""
-    if not people.may(call.person, "lead"):
-        raise Problem("undo-unknown", number=row.id)
-    group = groups.restore(call.tx, row.undoes["deleted"], by=call.by)
-    operations.decide(call.tx, row.id, "undone", by=call.by)
-    total = groups.count_members(call.tx, group.id)
-    return call.say(("undone-deleted", {"number": row.id, "group": group.short, "total": total}))
+    done = undoing.take_back(call.tx, row, by=call.by)
+    values = {"number": row.id, "group": done.group, "total": done.total}
+    if done.what == "name":
+        return call.say(("undone-name", {**values, "name": Words(done.name)}))
+    if done.what in ("made", "deleted"):
+        return call.say((f"undone-{done.what}", values))
+    if done.out and done.back:
+        return call.say(("undone-both", {**values, "out": done.out, "back": done.back}))
+    if done.back or "drop" in row.undoes:
+        return call.say(("undone-dropped", {**values, "count": done.back}))
+    return call.say(("undone-added", {**values, "count": done.out}))
 
 
 def _wrong(call: Call) -> Answer:
@@ -256,11 +236,6 @@ def _still_may(call: Call, row: Row[Any]) -> bool:
         return people.may(call.person, "tell" if row.kind == "invite" else "change") and is_seen(call, case)
     right = "add" if row.kind == "add" else "change"
     return people.may(call.person, right) and any(g.id == row.group_id for g in call.groups)
-
-
-def _may_undo(call: Call, row: Row[Any]) -> bool:
-    recent = row.asked_at > call.tx.now - UNDO
-    return recent and (row.person_id == call.person.id or people.may(call.person, "lead"))
 
 
 def _question(call: Call, number: str) -> Row[Any] | None:

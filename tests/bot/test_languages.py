@@ -80,6 +80,7 @@ def longest(said: Sentences) -> dict[str, Any]:
     time = said.date(datetime(2026, 9, 30, 14, 3, tzinfo=UTC))
     day = said.day_and_time("2026-09-30T14:03")
     return {
+        "back": 12345,
         "candidates": Words(shorten(", ".join(["c-kzvtnbd"] * 9), 40)),
         "closes": "20:00",
         "code": CODE,
@@ -118,6 +119,7 @@ def longest(said: Sentences) -> dict[str, Any]:
         "numbers": names(range(123456, 123476)),
         "opens": "09:00",
         "other": "antenatal124",
+        "out": 12345,
         "parts": 11,
         "people": people,
         "person": Words(LONG_PERSON),

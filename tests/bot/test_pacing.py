@@ -13,7 +13,7 @@ import pytest
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker
-from storage import messages, pace
+from storage import messages, pace, workers
 from storage.database import Database
 from storage.rules import Senders
 
@@ -151,3 +151,36 @@ def test_each_vain_try_waits_longer_and_no_two_the_same(monkeypatch: pytest.Monk
     assert all(30 <= wait <= 36 for wait in asked)
     assert len(set(asked)) > 40
     assert timedelta(seconds=max(waits[-1])) <= timedelta(minutes=5)
+
+
+def test_one_number_that_is_refused_on_trial_is_an_answer_of_the_gateway(several: Database, clock: Any) -> None:
+    queue(several, PHONES[:12])
+    with several.transaction() as tx:
+        pace.pause(tx, "simulator", until=tx.now - timedelta(minutes=1), because="no answers")
+    line = Line(3.0)
+    for number in OURS[:2]:
+        line.refuses[number] = NotSent("sender", "our sender number may not send texts", "21606")
+    play(several, clock, line, 20)
+    assert len(line.took) == 12
+
+
+def test_a_worker_whose_clock_is_set_back_goes_on(db: Database, clock: Any) -> None:
+    """What was claimed, what comes in later, the heartbeat and the lease."""
+    queue(db, PHONES[:2])
+    line = Line(1.0)
+
+    async def whole() -> None:
+        worker = Worker(db, {"simulator": line}, "https://sms.example.org")  # type: ignore[dict-item]
+        await worker.drain()
+        clock.advance(hours=-3)
+        late = queue(db, ["233209999999"])
+        for _ in range(40):
+            await worker.drain()
+            clock.advance(seconds=0.25)
+        assert late[0] in [one.id for one in line.took]
+        with db.reading() as tx:
+            assert workers.count_fresh(tx) == 1
+            assert abs((workers.last_seen(tx) or tx.now) - tx.now) < timedelta(seconds=2)
+        await worker.finish()
+
+    asyncio.run(whole())

@@ -206,3 +206,32 @@ def test_a_copy_made_while_a_worker_was_at_work_knows_its_name_and_not_that_it_l
         assert client.get(f"/knows/7-abcd/{now}").json == {"knows": False}
         assert client.get(f"/knows/8-abcd/{then}").json == {"knows": False}
         assert client.get("/knows/7-abcd/x").status_code == 404
+
+
+def test_a_copy_that_was_held_back_stays_so_while_nobody_answers_also_through_a_restart(
+    db: Database, clone: Database, clock: Any
+) -> None:
+    """The first one is only being restarted, or its machine is: the copy does not send in its place."""
+    looked = second(clone)
+    with served(web(second(db))) as url:
+        work(clone, url, until=lambda: bool(why(looked)))
+    for minutes in (2, 9):
+        clock.advance(minutes=minutes)
+        book = Book()
+
+        async def whole(book: Book = book) -> None:
+            worker = Worker(clone, {"simulator": book}, "http://127.0.0.1:9", watches=True)  # type: ignore[dict-item]
+            assert worker._watch is not None
+            worker.start()
+            for _ in range(10):
+                assert await worker._watch.look() is None
+                await worker.drain()
+                clock.advance(minutes=1)
+            await worker.finish()
+
+        asyncio.run(whole())
+        assert book.took == []
+        assert why(clone) == [BECAUSE]
+    with clone.transaction() as tx:
+        pace.resume(tx, "simulator")
+    assert len(work(clone, "http://127.0.0.1:9", until=lambda: states(looked) == {"accepted": 1}).took) == 1

@@ -587,6 +587,7 @@ def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, oft
 
 @needs_jobs
 def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasts, "FEWEST", 20)
     monkeypatch.setattr(broadcasts, "RANGE", 20)
     line, expanding = Line(), []
     real = Worker._expand
@@ -609,6 +610,36 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
     asyncio.run(whole())
     assert len(expanding) >= 20
     assert len(set(expanding)) == 1
+
+
+@needs_jobs
+def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcasts, "FEWEST", 4)
+    monkeypatch.setattr(broadcasts, "RANGE", 4)
+    expand, put_away, tidied = Worker._expand, broadcasts.put_away_unconfirmed, []
+
+    def slowly(self: Worker) -> bool:
+        worked = expand(self)
+        time.sleep(0.08 if worked else 0)
+        return worked
+
+    def tidy(tx: Any) -> None:
+        tidied.append(states(shared).get("accepted", 0))
+        put_away(tx)
+
+    monkeypatch.setattr(Worker, "_expand", slowly)
+    monkeypatch.setattr(broadcasts, "put_away_unconfirmed", tidy)
+
+    async def whole() -> None:
+        async with at_work(shared, Line(), 1) as team:
+            await share_chores(team)
+            await asyncio.to_thread(broadcast, shared, 400)
+            await until(lambda: states(shared).get("accepted") == 400, 60)
+
+    asyncio.run(whole())
+    assert [many for many in tidied if 20 < many < 380]
 
 
 @needs_jobs

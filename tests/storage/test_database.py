@@ -276,6 +276,13 @@ def test_a_file_that_is_no_database_says_so(tmp_path):
     assert "cannot be read: file is not a database" in faults(letter)
 
 
+def test_a_password_in_the_query_of_an_address_is_not_shown_either():
+    db = Database("postgresql://jumbe@db.example.org/jumbe?password=sesame&sslmode=require")
+    assert "sesame" not in db.shown
+    assert "sslmode=require" in db.shown
+    assert "password=sesame" in db.address
+
+
 def test_a_password_is_never_shown():
     db = Database("postgresql://jumbe:sesame@db.example.org/jumbe")
     assert "sesame" not in db.shown and "db.example.org" in db.shown

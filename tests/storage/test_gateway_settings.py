@@ -161,7 +161,16 @@ def test_several_numbers_of_ours_each_have_a_rate_and_the_gateway_that_of_all(lo
 
 
 @pytest.mark.parametrize(
-    "told", ["[]", '["+15551234567", "+15551234567"]', '["+15551234567", "CLINIC"]', '["+15551234567", 7]']
+    "told",
+    [
+        "[]",
+        '["+15551234567", "+15551234567"]',
+        '["+15551234567", "15551234567"]',
+        '["+15551234567", "CLINIC"]',
+        '["+15551234567", 7]',
+        '[["+15551234567"]]',
+        "[{ a = 1 }]",
+    ],
 )
 def test_a_list_that_is_none_of_different_numbers_is_a_fault(look: Look, told: str) -> None:
     (fault,) = look(table("second", TWILIO, **{"from": told}))[1]

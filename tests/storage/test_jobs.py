@@ -11,9 +11,9 @@ from bot.health import examine
 from storage import jobs, migrate, schema
 from storage.database import Database
 from storage.errors import Misconfigured
-from tests.parts import needs
+from tests.parts import library
 
-needs("procrastinate", "pip install 'jumbe[postgres]'")
+library("procrastinate", "pip install 'jumbe[postgres]'")
 pytestmark = pytest.mark.only("postgresql")
 
 
@@ -66,6 +66,19 @@ def test_those_of_a_newer_version_are_left_to_it(db):
     mark(db, "99.00.00_01")
     migrate.upgrade(db)
     assert (state(db), waiting(db)) == ("newer", 1)
+
+
+def test_a_schema_of_that_name_that_another_program_made_is_left_alone(db):
+    with db.transaction() as tx:
+        jobs.drop(tx)
+        tx.execute(text("CREATE SCHEMA procrastinate"))
+        tx.execute(text("CREATE TABLE procrastinate.theirs (n int)"))
+    migrate.upgrade(db)
+    assert (state(db), tables(db)) == ("not ours", 1)
+    assert "another program's" in {about: told for about, _, told in examine(db)}["jobs"]
+    migrate.downgrade(db, "base")
+    with db.reading() as tx:
+        assert tx.scalar(text("SELECT count(*) FROM procrastinate.theirs")) == 0
 
 
 def test_a_downgrade_takes_them_away_and_an_upgrade_brings_them_back(db):

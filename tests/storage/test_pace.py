@@ -188,3 +188,58 @@ def test_a_later_worker_s_earlier_clock_fills_no_bucket_twice(db, clock):
     assert grant(db, wishes(), rate=10.0) == {}
     with db.reading() as tx:
         assert [row.refilled_at for row in pace.list_gateways(tx)] == [clock()]
+
+
+def test_a_clock_that_is_set_back_stops_nothing(db, clock):
+    grant(db, wishes(), rate=10.0)
+    clock.advance(hours=-3)
+    grant(db, wishes(), rate=10.0)
+    clock.advance(seconds=1)
+    assert len(grant(db, wishes(), rate=10.0)) == 10
+
+
+def test_a_pause_is_never_made_shorter(db, clock):
+    assert hold(db, "while", wait_s=180) is not None
+    with db.transaction() as tx:
+        assert not pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="no answers")
+        assert pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=9), because="no answers")
+    with db.reading() as tx:
+        assert [row.paused_because for row in pace.paused(tx)] == ["no answers"]
+
+
+def test_what_ends_one_reason_ends_no_other(several, clock):
+    hold(several, "person", OURS[0])
+    with several.transaction() as tx:
+        pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="a copy")
+        pace.resume(tx, but="a copy")
+        assert [row.paused_because for row in pace.paused(tx)] == ["a copy"]
+        assert pace.paused_senders(tx) == []
+    hold(several, "person", OURS[0])
+    with several.transaction() as tx:
+        pace.end_pause(tx, "a copy")
+        assert pace.paused(tx) == []
+        assert [row.number for row in pace.paused_senders(tx)] == [OURS[0]]
+
+
+def test_when_all_numbers_are_paused_their_messages_go_another_way(several, clock):
+    several.rules = replace(several.rules, failover={GATEWAY: "other"})
+    with several.transaction() as tx:
+        number = messages.queue(tx, PHONES[0], "Hello", "notice")
+    for ours in OURS:
+        with several.reading() as tx:
+            assert pace.paused(tx) == []
+        hold(several, "person", ours)
+    clock.advance(minutes=2)
+    with several.transaction() as tx:
+        assert "all our numbers there are paused" in pace.paused(tx)[0].paused_because
+        messages.fail_over(tx)
+        assert messages.message(tx, number).gateway == "other"
+        pace.resume(tx, GATEWAY)
+    assert len(grant(several, wishes())) == 3
+
+
+def test_to_wait_no_seconds_is_to_go_more_slowly(db):
+    assert hold(db, "slow", wait_s=0.0) is None
+    with db.reading() as tx:
+        assert pace.paused(tx) == []
+        assert [pace.speed(row, tx.now) for row in pace.list_gateways(tx)] == [0.5]

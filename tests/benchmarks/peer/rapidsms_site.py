@@ -4,7 +4,7 @@ from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 
-from django.urls import path  # noqa: E402  Django must be set up first
-from rapidsms.backends.http.views import GenericHttpBackendView  # noqa: E402
+from django.urls import path
+from rapidsms.backends.http.views import GenericHttpBackendView
 
 urlpatterns = [path("in/", GenericHttpBackendView.as_view(backend_name="twilio"))]

@@ -1,0 +1,482 @@
+"""What a notebook calls: who acts, what they may see, and every change as a proposal.
+
+A proposal says what it will do before anything is done: the words for its button, a verdict for every row, what goes
+with it.  `confirm` does it once, however often it is asked (a double click, two open pages, a page that was reloaded),
+and returns a result with the number by which it is taken back, here or by `undo 58` from a phone.
+
+Roles are enforced here, whatever a page shows: a button that is not drawn can still be pressed.  Whoever is no lead
+sees and touches their own groups; another's and one that does not exist look the same.
+Plain objects without a widget and without a data frame, so that the command line shares them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+
+from admin_notebooks import sheets
+from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
+from storage.audit import Actor
+from storage.console import count_of, sentence, sentences_of
+from storage.contacts import PROPERTIES
+from storage.database import Database, Transaction
+from storage.errors import Problem
+from storage.identifiers import key
+from storage.imports import IDENTIFIER, Mode, Plan, Verdict
+
+PERSON = "DESK_PERSON"
+"""The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""
+
+TRIES = 3
+PROBLEMS = ("unreadable", "invalid", "not_found", "ambiguous", "no_phone", "closed", "duplicate")
+"""The verdicts that somebody has to look at, the worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was done: in words, under which number, and whether it can be taken back."""
+
+    number: int
+    says: str
+    undoable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What one change came to, to be written down as an operation."""
+
+    says: str
+    undoes: Mapping[str, Any] | None
+    group_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Something that could be done and is not done yet.
+
+    `says` names the effect ("Add 10 cases to Antenatal care"), `goes_with` what else would follow, `must_type` what has to
+    be typed first.  Of a sheet or a list `plan` has the verdict of every row.
+    """
+
+    desk: Desk
+    kind: str
+    says: str
+    goes_with: tuple[str, ...] = ()
+    must_type: str | None = None
+    plan: Plan | None = None
+    sheet: sheets.Sheet | None = None
+    source: str | None = None
+    mark: str = field(default_factory=lambda: f"desk:{secrets.token_hex(12)}")
+    _do: Callable[[Transaction, Plan | None, Actor], _Done]
+    _again: Callable[[Transaction], Plan] | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether confirming would change anything."""
+        return self.plan is None or (self.plan.acts and self.plan.refusal is None)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why none of it may be done, in words."""
+        return sentence(self.plan.refusal) if self.plan and self.plan.refusal else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have which verdict, what needs looking at first."""
+        counts = self.plan.counts if self.plan else {}
+        return {verdict: counts[verdict] for verdict in sorted(counts, key=_rank)}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every row with its number, identifier, verdict, reason, suggestion, case id and warnings; problems first."""
+        verdicts = self.plan.verdicts if self.plan else ()
+        return [record(v) for v in sorted(verdicts, key=lambda v: (_rank(v.verdict), v.row or 0))]
+
+    def confirm(self, typed: str = "") -> Result:
+        """Do it, or all of it or nothing; a second time changes nothing and says the same.
+
+        Raises Problem `typed-otherwise`, `nothing-to-do`, `plan-stale` if somebody changed the group or the cases since,
+        the plan's own refusal, and `right-missing` or `group-unknown` for whom it is not.
+        """
+        if self.must_type is not None and key(typed) != key(self.must_type):
+            raise Problem("typed-otherwise", wanted=self.must_type)
+        return self.desk._carry_out(self)
+
+
+def open_desk(notebook: str = "notebook") -> Desk:
+    """The desk on the shared database that the environment names, for whoever signed in.
+
+    Without a server, in a notebook that somebody opened beside the database, it is the system's own user.
+    Raises Misconfigured, and Problem `nobody-signed-in` where the server told of nobody.
+    """
+    told = settings.read()
+    db = Database(told.database_url, told.rules())
+    db.check()
+    person = os.environ.get(PERSON)
+    if person is not None and not person.isdigit():
+        raise Problem("nobody-signed-in")
+    desk = Desk(db, int(person) if person else None, notebook)
+    with db.reading() as tx:
+        desk.person(tx)
+    return desk
+
+
+class Desk:
+    """One person's desk: `person_id` None is the system's own user, who may do everything.
+
+    `notebook` stands in the audit log as where a change was made.
+    """
+
+    def __init__(self, db: Database, person_id: int | None = None, notebook: str = "notebook") -> None:
+        self.db = db
+        self.person_id = person_id
+        self.notebook = notebook
+
+    # -- who -----------------------------------------------------------------------------------------------------------
+
+    def person(self, tx: Transaction) -> Row[Any] | None:
+        """Who acts, as they are registered now; raises Problem `nobody-signed-in` once their access has ended."""
+        if self.person_id is None:
+            return None
+        row = people.by_id(tx, self.person_id)
+        if row is None:
+            raise Problem("nobody-signed-in")
+        return row
+
+    def may(self, tx: Transaction, right: str) -> bool:
+        """Whether this person's role has a right."""
+        row = self.person(tx)
+        return row is None or people.may(row, right)
+
+    def allow(self, tx: Transaction, right: str) -> None:
+        """Raise Problem `right-missing` unless this person's role has a right."""
+        row = self.person(tx)
+        if row is not None and not people.may(row, right):
+            raise Problem("right-missing", name=row.name, role=row.role)
+
+    def scope(self, tx: Transaction) -> frozenset[int] | None:
+        """The groups that this person may see; None: every group, and every case."""
+        row = self.person(tx)
+        return None if row is None or people.may(row, "lead") else frozenset(g.id for g in people.groups_of(tx, row))
+
+    def group(self, tx: Transaction, short: str) -> Row[Any]:
+        """A live group that this person may see; raises Problem `group-unknown`, with near names among their own."""
+        found, scope = groups.find(tx, short), self.scope(tx)
+        if found is not None and (scope is None or found.id in scope):
+            return found
+        near = groups.nearest(short, [g.short for g in groups.list_all(tx, only=scope)])
+        raise Problem("group-unknown", group=short, near=", ".join(near))
+
+    def describe(self) -> dict[str, Any]:
+        """Who is at this desk: `name`, `role`, and the `rights` of that role."""
+        with self.db.reading() as tx:
+            row = self.person(tx)
+        name, role = ("the system's own user", "lead") if row is None else (row.name, row.role)
+        return {"name": name, "role": role, "rights": sorted(people.RIGHTS[role]), "programme": self.db.rules.name}
+
+    def list_groups(self) -> list[Row[Any]]:
+        """The groups that this person may see, with their `members`, by short name."""
+        with self.db.reading() as tx:
+            return groups.list_all(tx, only=self.scope(tx))
+
+    # -- groups --------------------------------------------------------------------------------------------------------
+
+    def create(self, short: str, name: str = "") -> Proposal:
+        """Make a group; a supervisor's new group is their own.  Its names are checked when it is confirmed."""
+
+        def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "change")
+            own = self.person_id if self.scope(tx) is not None else None
+            try:
+                row = groups.create(tx, short, name, for_person=own, by=by)
+            except Problem as problem:
+                raise self._discreet(tx, problem) from None
+            return _Done(f"{row.name} ({row.short}) is made.", {"made": row.id}, row.id)
+
+        return Proposal(desk=self, kind="new", says=f"Make the group {short.strip() or '...'}", _do=do)
+
+    def rename(self, short: str, name: str) -> Proposal:
+        """Give a group another long name."""
+
+        def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "change")
+            row = self.group(tx, short)
+            old = groups.rename(tx, row.id, name, by=by)
+            return _Done(f"{old} is called {name.strip()} now.", {"name": old}, row.id)
+
+        return Proposal(desk=self, kind="name", says=f"Call it {name.strip()}", _do=do)
+
+    def delete(self, short: str) -> Proposal:
+        """Delete a group: says what is halted with it, and wants its short name typed.  A lead takes it back for 24 hours."""
+        with self.db.reading() as tx:
+            row = self.group(tx, short)
+            count = groups.count_members(tx, row.id)
+            pending = broadcasts.pending_for(tx, row.id)
+
+        def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "change")
+            group = self.group(tx, short)
+            halted = broadcasts.pending_for(tx, group.id)
+            if set(halted) - set(pending):
+                raise Problem("plan-stale")  # somebody asked for more to it since: that must be seen first
+            for number in halted:
+                broadcasts.halt(tx, number, by=by)
+            groups.delete(tx, group.id, by=by)
+            also = f" Halted: {', '.join(map(str, halted))}." if halted else ""
+            return _Done(f"{group.name} is deleted.{also}", {"deleted": group.id}, group.id)
+
+        stops = f"halts {count_of(len(pending), 'broadcast')} to it: {', '.join(map(str, pending))}"
+        return Proposal(
+            desk=self,
+            kind="delete",
+            says=f"Delete {row.name}",
+            goes_with=(
+                f"takes {count_of(count, 'case')} out of it; the cases themselves stay",
+                *([stops] if pending else []),
+            ),
+            must_type=row.short,
+            _do=do,
+        )
+
+    def _discreet(self, tx: Transaction, problem: Problem) -> Problem:
+        """The same problem, without the name of a group that this person may not see."""
+        other = problem.values.get("other") or (problem.values["group"] if problem.key == "group-exists" else None)
+        if other is None or any(g.short == other for g in groups.list_all(tx, only=self.scope(tx))):
+            return problem
+        return Problem("group-short-taken", group=problem.values["group"])
+
+    # -- members -------------------------------------------------------------------------------------------------------
+
+    def add(self, short: str, typed: str) -> Proposal:
+        """Put cases into a group by whatever names them, one a line: phone, external id or case id."""
+        return self._members(short, sheets.typed(typed, IDENTIFIER), "add", None)
+
+    def remove(self, short: str, typed: str) -> Proposal:
+        """Take cases out of a group by whatever names them, one a line."""
+        return self._members(short, sheets.typed(typed, IDENTIFIER), "remove", None)
+
+    def upload(self, short: str, name: str, data: bytes, mode: Mode = "add") -> Proposal:
+        """What a sheet of identifiers would do to a group; raises a Problem `sheet-...` for a file that is none."""
+        sheet = sheets.read_bytes(name, data, wanted=(IDENTIFIER,))
+        return self._members(short, sheet, mode, f"sheet {name} {sheet.digest[:16]}")
+
+    def _members(self, short: str, sheet: sheets.Sheet, mode: Mode, source: str | None) -> Proposal:
+        read = imports.read_members(sheet.rows, self.db.rules)
+
+        def again(tx: Transaction) -> Plan:
+            self.allow(tx, "add" if mode == "add" else "change")
+            return imports.plan_members(tx, self.group(tx, short).id, read, mode, among=self._known(tx, mode))
+
+        def do(tx: Transaction, plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "add" if mode == "add" else "change")
+            group = self.group(tx, short)
+            before = audit.head(tx)
+            done = imports.apply_members(tx, group.id, read, mode, planned=plan, among=self._known(tx, mode), by=by)
+            lines = audit.list_since(tx, before.id if before else 0, ("groups.add", "groups.remove"))
+            total = groups.count_members(tx, group.id)
+            says = f"{_effect(done, group.name, is_done=True)}. It has {count_of(total, 'case')} now."
+            return _Done(says, {"lines": [line.id for line in lines]}, group.id)
+
+        with self.db.reading() as tx:
+            plan, group = again(tx), self.group(tx, short)
+        says = _effect(plan, group.name) or "Nothing to do"
+        kind = {"add": "add", "remove": "drop", "replace": "replace"}[mode]
+        return Proposal(desk=self, kind=kind, says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
+
+    def _known(self, tx: Transaction, mode: Mode) -> frozenset[int] | None:
+        """Whom a person may name: everybody for a lead; to take out, and where the programme says so, only their own."""
+        return self.scope(tx) if mode != "add" or tx.rules.add_only_own else None
+
+    # -- cases ---------------------------------------------------------------------------------------------------------
+
+    def upload_cases(self, name: str, data: bytes) -> Proposal:
+        """What a sheet of cases would create and change, with old and new values; leads only."""
+        sheet = sheets.read_bytes(name, data, wanted=("external_id", "case_id", "caseid"))
+        return self._cases(sheet, f"sheet {name} {sheet.digest[:16]}")
+
+    def edit_case(self, case_id: str, values: Mapping[str, str]) -> Proposal:
+        """What setting these properties of one case would change, by the rules of a sheet; a blank value clears; leads only."""
+        cells = {
+            name: sheets.Cell(text.strip() or imports.CLEAR) for name, text in values.items() if name in PROPERTIES
+        }
+        with self.db.reading() as tx:
+            self.allow(tx, "lead")
+            known = contacts.find_one(tx, case_id).case_id  # an id that nobody has would make a case
+        row = sheets.Row(1, {"case_id": sheets.Cell(known), **cells})
+        columns = tuple(row.cells)
+        return self._cases(sheets.Sheet(columns, columns, (row,), ""), None)
+
+    def _cases(self, sheet: sheets.Sheet, source: str | None) -> Proposal:
+        read = imports.read_cases(without_result_columns(sheet), self.db.rules, columns=sheet.columns)
+
+        def again(tx: Transaction) -> Plan:
+            self.allow(tx, "lead")
+            return imports.plan_cases(tx, read)
+
+        def do(tx: Transaction, plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "lead")
+            done = imports.apply_cases(tx, read, planned=plan, by=by)
+            return _Done(f"{_cases_effect(done, is_done=True)}.", None, None)
+
+        with self.db.reading() as tx:
+            plan = again(tx)
+        says = _cases_effect(plan) or "Nothing to do"
+        return Proposal(desk=self, kind="cases", says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
+
+    # -- doing and taking back -----------------------------------------------------------------------------------------
+
+    def undo(self, number: int) -> Result:
+        """Take an operation back.  Raises Problem `undo-unknown`, `undone-before`, `undo-in-use` or a name's."""
+        with self.db.transaction() as tx:
+            self.allow(tx, "add")
+            row = undoing.undoable(tx, number, self.person(tx))
+            done = undoing.take_back(tx, row, by=self._by(None))
+        return Result(number, _undone(done), undoable=False)
+
+    def last_done(self, at_most: int = 20) -> list[Row[Any]]:
+        """What this person did at the desk, newest first; `undoes` is blank for what cannot be taken back."""
+        with self.db.reading() as tx:
+            return operations.list_done(tx, at_most, by=self._by(None))
+
+    def _carry_out(self, proposal: Proposal) -> Result:
+        """Do a proposal that was looked at, once.
+
+        Where others wrote meanwhile a large sheet is compared again before the writer is taken, not while it is held: a
+        STOP that waits for the writer so long is lost to the gateway.
+        """
+        plan = proposal.plan
+        for attempt in range(TRIES):
+            with self.db.transaction() as tx:
+                by = self._by(proposal.source)
+                if (before := operations.done_as(tx, proposal.mark, by=by)) is not None:
+                    return Result(before.id, before.answer or "", before.state == "done" and bool(before.undoes))
+                if plan is None or imports.holds(tx, plan) or attempt == TRIES - 1:
+                    return self._write(tx, proposal, plan, by)
+            if proposal._again is not None:
+                with self.db.reading() as tx:
+                    again = proposal._again(tx)
+                if again.digest != plan.digest:
+                    raise Problem("plan-stale")
+                plan = again
+        raise AssertionError("the last try either does it or raises")
+
+    def _write(self, tx: Transaction, proposal: Proposal, plan: Plan | None, by: Actor) -> Result:
+        if plan is not None and plan.refusal is not None:
+            raise plan.refusal
+        if plan is not None and not plan.acts:
+            raise Problem("nothing-to-do")
+        done = proposal._do(tx, plan, by)
+        number = operations.note(
+            tx, proposal.kind, words=proposal.mark, undoes=done.undoes, group_id=done.group_id, by=by
+        )
+        operations.answered(tx, number, done.says)
+        return Result(number, done.says, undoable=bool(done.undoes))
+
+    def _by(self, source: str | None) -> Actor:
+        return Actor("desk", self.person_id, source or self.notebook)
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def record(v: Verdict) -> dict[str, Any]:
+    """A verdict as people and scripts read it; `changes` only where something changes."""
+    shown: dict[str, Any] = {
+        "row": v.row,
+        "identifier": v.identifier,
+        "verdict": v.verdict,
+        "reason": " ".join(faults_of(v)) or None,
+        "suggestion": v.suggestion,
+        "case_id": v.case_id,
+        "warnings": sentences_of(v.warnings),
+    }
+    if v.changes:
+        shown["changes"] = {name: list(change) for name, change in v.changes.items()}
+    return shown
+
+
+def faults_of(v: Verdict) -> list[str]:
+    """Every fault of a row in words, so that one round of mending is enough."""
+    return sentences_of([v.reason, *v.more]) if v.reason else []
+
+
+def told_of(plan: Plan) -> dict[int, tuple[str, str, str]]:
+    """For each row of a sheet what its result workbook says: verdict, reason and suggestion."""
+    return {
+        v.row: (v.verdict, " ".join([*faults_of(v), *sentences_of(v.warnings)]), v.suggestion or "")
+        for v in plan.verdicts
+        if v.row is not None
+    }
+
+
+def without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:
+    """A result workbook may be loaded again: its own columns are no properties of a case."""
+    ours = sheet.columns[-3:]
+    if ours not in (sheets.RESULT_COLUMNS, sheets.RENAMED_RESULT_COLUMNS):
+        return list(sheet.rows)
+    return [sheets.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
+
+
+def sentence_of(warning: str, number: str | None) -> str:
+    """What a person should know of a number that is kept."""
+    return sentence(Problem(warning, typed=number))
+
+
+def moment(text: str, zone: str) -> datetime:
+    """A moment as typed, by the clock of a zone; a day alone means its end.  Raises Problem `moment-shape`."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Problem("moment-shape", typed=text) from None
+    if len(text) <= 10:
+        at = at.replace(hour=23, minute=59, second=59)
+    return at.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if at.tzinfo is None else at
+
+
+def _rank(verdict: str) -> int:
+    return PROBLEMS.index(verdict) if verdict in PROBLEMS else len(PROBLEMS)
+
+
+def _effect(plan: Plan, name: str, *, is_done: bool = False) -> str:
+    """`Add 10 cases to Patients`, `10 cases added to Patients`; both for a replace that does both; blank for nothing."""
+    add, remove = plan.counts.get("add", 0), plan.counts.get("remove", 0)
+    came, left = count_of(add, "case"), count_of(remove, "case")
+    if is_done:
+        told = [f"{came} added to {name}" if add else "", f"{left} removed from {name}" if remove else ""]
+    else:
+        told = [f"Add {came} to {name}" if add else "", f"Remove {left} from {name}" if remove else ""]
+    return ", ".join(part for part in told if part)
+
+
+def _cases_effect(plan: Plan, *, is_done: bool = False) -> str:
+    made, changed = plan.counts.get("create", 0), plan.counts.get("update", 0)
+    if is_done:
+        told = [
+            f"{count_of(made, 'case')} created" if made else "",
+            f"{count_of(changed, 'case')} changed" if changed else "",
+        ]
+    else:
+        told = [
+            f"Create {count_of(made, 'case')}" if made else "",
+            f"change {count_of(changed, 'case')}" if changed else "",
+        ]
+    joined = ", ".join(part for part in told if part)
+    return joined[:1].upper() + joined[1:]
+
+
+def _undone(done: undoing.TakenBack) -> str:
+    if done.what == "name":
+        return f"{done.group} is called {done.name} again."
+    if done.what == "made":
+        return f"{done.group} is gone."
+    if done.what == "deleted":
+        return f"{done.group} is back with its {count_of(done.total, 'case')}."
+    told = [f"{count_of(done.out, 'case')} out of {done.group} again" if done.out else "",
+            f"{count_of(done.back, 'case')} back in {done.group}" if done.back else ""]  # fmt: skip
+    return f"{', '.join(part for part in told if part) or 'Nobody had to be moved'}. It has {count_of(done.total, 'case')} now."

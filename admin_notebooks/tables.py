@@ -1,0 +1,208 @@
+"""What the desk's pages show: a page of a table at a time, searched and sorted by the database.
+
+A group of a hundred thousand is looked at by the hundred; nothing is loaded that is not shown.  Plain lists of
+dictionaries, so that a page opens without pandas.  Whoever is no lead sees their own groups and the people in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
+
+from admin_notebooks import desk as desks
+from admin_notebooks.desk import Desk
+from storage import broadcasts, consent, contacts, groups
+from storage import schema as s
+from storage.consent import HOLDING, said_last
+from storage.contacts import PROPERTIES
+from storage.database import Transaction
+from storage.errors import Problem
+from storage.folding import searched
+
+AT_ONCE = 100
+Record = dict[str, Any]
+
+_LAST_REPLY = (
+    select(func.max(s.messages.c.created_at))
+    .where(s.messages.c.case_id == s.cases.c.id, s.messages.c.direction == "in")
+    .correlate(s.cases)
+    .scalar_subquery()
+)
+SORTS: dict[str, ColumnElement[Any]] = {
+    "name": s.cases.c.name_key,
+    "contact_phone_number": s.cases.c.contact_phone_number,
+    "external_id": s.cases.c.external_id_key,
+    "language_code": s.cases.c.language_code,
+    "status": s.cases.c.status,
+    "two_way": s.cases.c.two_way,
+    "last_reply_at": _LAST_REPLY,
+    "added_at": s.memberships.c.added_at,
+}
+"""The columns by which members may be sorted."""
+
+
+def list_groups(desk: Desk) -> list[Record]:
+    """The groups of this person: `short`, `name`, `members`."""
+    return [{"short": g.short, "name": g.name, "members": g.members} for g in desk.list_groups()]
+
+
+def describe_group(desk: Desk, short: str) -> Record:
+    """A group and its members in numbers: `two_way`, `unverified`, `no_number`, `stopped`, `closed`, and what runs to it."""
+    with desk.db.reading() as tx:
+        group = desk.group(tx, short)
+        if not desk.may(tx, "read"):
+            return {"short": group.short, "name": group.name, "members": groups.count_members(tx, group.id)}
+        number = s.cases.c.contact_phone_number
+        numbers = {
+            "members": func.count(),
+            "two_way": _count(s.cases.c.two_way),
+            "unverified": _count(and_(number.is_not(None), ~s.cases.c.contact_phone_number_is_verified)),
+            "no_number": _count(number.is_(None)),
+            "stopped": _count(said_last(number).in_(HOLDING)),
+            "closed": _count(s.cases.c.status == "closed"),
+        }
+        query = select(*(column.label(name) for name, column in numbers.items()))
+        query = query.join_from(s.memberships, s.cases, s.cases.c.id == s.memberships.c.case_id)
+        live = (s.memberships.c.group_id == group.id, s.memberships.c.removed_at.is_(None))
+        counted = tx.execute(query.where(*live)).one()
+        return {
+            "short": group.short,
+            "name": group.name,
+            **{name: int(counted._mapping[name] or 0) for name in numbers},
+            "running": broadcasts.pending_for(tx, group.id),
+        }
+
+
+def list_members(
+    desk: Desk,
+    short: str,
+    *,
+    search: str = "",
+    sort: str = "name",
+    descending: bool = False,
+    first: int = 0,
+    as_of: str = "",
+) -> tuple[int, list[Record]]:
+    """How many members fit, and a hundred of them from the `first` on; `as_of` a day or moment by the programme's clock."""
+    with desk.db.reading() as tx:
+        desk.allow(tx, "read")
+        group = desk.group(tx, short)
+        query = (
+            select(
+                s.cases.c.case_id, *(s.cases.c[name] for name in PROPERTIES), s.cases.c.two_way,
+                said_last(s.cases.c.contact_phone_number).label("consent"), _LAST_REPLY.label("last_reply_at"),
+                s.memberships.c.added_at,
+            )
+            .join(s.memberships, s.memberships.c.case_id == s.cases.c.id)
+            .where(s.memberships.c.group_id == group.id, _there(tx, as_of), *_fitting(search))
+        )  # fmt: skip
+        count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
+        by = SORTS.get(sort, SORTS["name"])
+        ordered = query.order_by(by.is_(None), by.desc() if descending else by, s.memberships.c.id)
+        rows = tx.execute(ordered.offset(max(0, first)).limit(AT_ONCE)).mappings()
+        return count, [_plain(row) for row in rows]
+
+
+def list_cases(desk: Desk, *, search: str = "", first: int = 0) -> tuple[int, list[Record]]:
+    """How many cases fit, and a hundred of them from the `first` on, open ones first, by name."""
+    with desk.db.reading() as tx:
+        desk.allow(tx, "read")
+        query = select(
+            s.cases.c.case_id,
+            *(s.cases.c[name] for name in PROPERTIES),
+            s.cases.c.two_way,
+            said_last(s.cases.c.contact_phone_number).label("consent"),
+        ).where(*_fitting(search))
+        if (scope := desk.scope(tx)) is not None:
+            inside = select(s.memberships.c.case_id).where(s.memberships.c.removed_at.is_(None))
+            query = query.where(s.cases.c.id.in_(inside.where(s.memberships.c.group_id.in_(sorted(scope)))))
+        count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
+        ordered = query.order_by(s.cases.c.status.desc(), s.cases.c.name_key, s.cases.c.id)
+        return count, [_plain(row) for row in tx.execute(ordered.offset(max(0, first)).limit(AT_ONCE)).mappings()]
+
+
+def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
+    """What was done to a group, newest first: `at`, `person`, `door`, `source`, `did`, `cases`."""
+    with desk.db.reading() as tx:
+        desk.allow(tx, "read")
+        group = desk.group(tx, short)
+        query = select(s.audit, func.coalesce(s.people.c.name, "system").label("person"))
+        query = query.outerjoin(s.people, s.people.c.id == s.audit.c.person_id)
+        query = query.where(s.audit.c.subject == "group", s.audit.c.subject_id == group.id)
+        lines = tx.execute(query.order_by(s.audit.c.id.desc()).limit(at_most))
+        return [
+            {
+                "at": line.at.isoformat(),
+                "person": line.person,
+                "door": line.door,
+                "source": line.source,
+                "did": line.verb.removeprefix("groups."),
+                "cases": next((n for n in line.facts.values() if isinstance(n, int)), None),
+            }
+            for line in lines
+        ]
+
+
+def describe_case(desk: Desk, case_id: str) -> Record:
+    """A case whole: its properties, who owns its number and who waits, what it said of consent, its groups, its last texts.
+
+    Raises Problem `case-unknown` also for a case that is in nobody's group of this person's.
+    """
+    with desk.db.reading() as tx:
+        desk.allow(tx, "read")
+        row = contacts.find_one(tx, case_id)
+        scope = desk.scope(tx)
+        if scope is not None and row.id not in groups.members_of_any(tx, scope, [row.id]):
+            raise Problem("case-unknown", typed=case_id)
+        standing = contacts.standing(tx, row)
+        own = {g.short for g in groups.list_all(tx, only=scope)}
+        heard = consent.history(tx, row.contact_phone_number) if row.contact_phone_number else []
+        texts = select(s.messages).where(s.messages.c.case_id == row.id).order_by(s.messages.c.id.desc()).limit(20)
+        return {
+            "case_id": row.case_id,
+            **{name: row._mapping[name] for name in PROPERTIES},
+            "two_way": row.two_way,
+            "warning": desks.sentence_of(row.number_warning, row.contact_phone_number) if row.number_warning else None,
+            "properties": row.properties,
+            "owner": standing.owner,
+            "waiting": list(standing.waiting),
+            "groups": [short for short in contacts.groups_of(tx, row.id) if short in own],
+            "consent": [_plain({"at": e.at, "kind": e.kind, "words": e.words}) for e in heard],
+            "texts": [
+                _plain({n: t._mapping[n] for n in ("created_at", "direction", "body", "state", "reason")})
+                for t in tx.execute(texts)
+            ],
+        }
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def _there(tx: Transaction, as_of: str) -> ColumnElement[bool]:
+    if not as_of:
+        return s.memberships.c.removed_at.is_(None)
+    at = desks.moment(as_of, tx.rules.time_zone)
+    gone = or_(s.memberships.c.removed_at.is_(None), s.memberships.c.removed_at > at)
+    return and_(s.memberships.c.added_at <= at, gone)
+
+
+def _fitting(search: str) -> Sequence[ColumnElement[bool]]:
+    """Each word stands in the name, begins an id, or is a piece of the number."""
+    return [
+        or_(
+            s.cases.c.name_key.contains(word, autoescape=True),
+            s.cases.c.external_id_key.startswith(word, autoescape=True),
+            s.cases.c.case_id_key.startswith(word, autoescape=True),
+            s.cases.c.contact_phone_number.contains(word.lstrip("+"), autoescape=True),
+        )
+        for word in searched(search).split()
+        if word.lstrip("+")
+    ]
+
+
+def _plain(row: Any) -> Record:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in dict(row).items()}

@@ -1,0 +1,139 @@
+"""What the pages show: searched and sorted by the database, a hundred at a time, and nothing of others."""
+
+import pytest
+
+from admin_notebooks import tables
+from admin_notebooks.desk import Desk
+from storage import consent, contacts, groups, messages
+from storage.contacts import Wanted
+from storage.errors import Problem
+from tests.world import TEST
+
+
+def pytest_generate_tests(metafunc):
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ("sqlite", "postgresql"))
+
+
+@pytest.fixture
+def desk(db, world, clock):
+    ama = world.case("p-1", "233241234567", name="Ama Śliwa", language_code="en")
+    kofi = world.case("p-2", "233209876543", name="Kofi", language_code="sw")
+    yaw = world.case("q-3", name="yaw")
+    anc = world.group("anc", kofi, ama, yaw, name="Antenatal care")
+    world.group("tb", world.case("else", "233205550000"))
+    clock.advance(days=1)
+    with db.transaction() as tx:
+        groups.remove(tx, anc, [yaw], by=TEST)
+        consent.hear(tx, "233209876543", "stop", words="STOP", message_id=None, by=TEST)
+        got = messages.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233241234567", text="I come")
+        messages.handled(tx, got.id, "reply", case_id=ama, person_id=None)
+    return Desk(db)
+
+
+def listed(desk, **asked):
+    count, rows = tables.list_members(desk, "anc", **asked)
+    assert count == len(rows)
+    return [row["external_id"] for row in rows]
+
+
+def test_a_group_in_numbers(desk):
+    told = tables.describe_group(desk, "anc")
+    assert told == {"short": "anc", "name": "Antenatal care", "members": 2, "two_way": 2, "unverified": 0,
+                    "no_number": 0, "stopped": 1, "closed": 0, "running": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("", ["p-1", "p-2"]),
+        ("sliwa", ["p-1"]),
+        ("AMA ś", ["p-1"]),
+        ("p-2", ["p-2"]),
+        ("+23320", ["p-2"]),
+        ("9876", ["p-2"]),
+        ("%", []),
+        ("ama kofi", []),
+    ],
+)
+def test_members_are_found_by_name_id_or_number(desk, search, found):
+    assert listed(desk, search=search) == found
+
+
+def test_members_are_sorted_by_any_column_and_what_is_missing_comes_last(desk):
+    assert listed(desk, sort="contact_phone_number") == ["p-2", "p-1"]
+    assert listed(desk, sort="contact_phone_number", descending=True) == ["p-1", "p-2"]
+    assert listed(desk, sort="last_reply_at", descending=True) == ["p-1", "p-2"]
+    assert listed(desk, sort="last_reply_at") == ["p-1", "p-2"]
+    assert listed(desk, sort="; drop table cases") == ["p-1", "p-2"]
+    for column in tables.SORTS:
+        assert len(listed(desk, sort=column)) == 2
+
+
+def test_members_as_of_a_day(desk):
+    assert listed(desk, as_of="2026-11-03") == ["p-1", "p-2", "q-3"]
+    with pytest.raises(Problem):
+        listed(desk, as_of="yesterday")
+
+
+def test_a_large_group_is_looked_at_by_the_hundred(db, desk):
+    with db.transaction() as tx:
+        wanted = [Wanted(None, {"external_id": f"m-{n:03}", "name": f"M {n:03}"}) for n in range(150)]
+        ids = contacts.save(tx, wanted, by=TEST)
+        groups.add(tx, groups.group(tx, "anc").id, ids, by=TEST)
+    count, first = tables.list_members(desk, "anc")
+    assert (count, len(first)) == (152, 100)
+    assert [row["external_id"] for row in tables.list_members(desk, "anc", first=100)[1]][-1] == "m-149"
+
+
+def test_a_case_is_told_whole(desk):
+    told = tables.describe_case(desk, "p-2")
+    assert (told["name"], told["two_way"], told["groups"]) == ("Kofi", True, ["anc"])
+    assert [(event["kind"], event["words"]) for event in told["consent"]] == [("stop", "STOP")]
+    assert [text["body"] for text in tables.describe_case(desk, "p-1")["texts"]] == ["I come"]
+
+
+def test_history_says_what_was_done(desk):
+    assert [(line["did"], line["cases"]) for line in tables.list_history(desk, "anc")] == [
+        ("remove", 1),
+        ("add", 3),
+        ("create", None),
+    ]
+
+
+def test_another_s_people_do_not_exist(db, world, desk):
+    mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
+    assert [g["short"] for g in tables.list_groups(mine)] == ["tb"]
+    assert tables.describe_case(mine, "else")["groups"] == ["tb"]
+    for act in (lambda: tables.describe_case(mine, "p-1"), lambda: tables.describe_case(mine, "nobody")):
+        with pytest.raises(Problem) as told:
+            act()
+        assert told.value.key == "case-unknown"
+    for act in (tables.describe_group, tables.list_members, tables.list_history):
+        with pytest.raises(Problem) as told:
+            act(mine, "anc")
+        assert told.value.key == "group-unknown"
+
+
+def test_a_helper_learns_how_many_and_not_who(db, world, desk):
+    helper = Desk(db, world.person("Abena", "233241110003", "helper", "anc").id)
+    assert tables.describe_group(helper, "anc") == {"short": "anc", "name": "Antenatal care", "members": 2}
+    for act in (lambda: tables.list_members(helper, "anc"), lambda: tables.describe_case(helper, "p-1")):
+        with pytest.raises(Problem) as told:
+            act()
+        assert told.value.key == "right-missing"
+
+
+def test_cases_are_found_among_one_s_own(db, world, desk):
+    def found(of, search=""):
+        count, rows = tables.list_cases(of, search=search)
+        assert count == len(rows)
+        return [row["external_id"] for row in rows]
+
+    assert found(desk) == ["p-1", "else", "p-2", "q-3"]
+    assert found(desk, "śliwa") == ["p-1"]
+    mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
+    assert found(mine) == ["else"]
+    assert found(mine, "sliwa") == []
+    with pytest.raises(Problem):
+        tables.list_cases(Desk(db, world.person("Abena", "233241110003", "helper", "tb").id))

@@ -1,0 +1,157 @@
+"""The panels without a browser: every question of a page gets an answer or a sentence, and a click counts once."""
+
+import io
+import logging
+
+import pytest
+from openpyxl import load_workbook
+
+from admin_notebooks.desk import Desk
+from tests.parts import library
+from tests.storage.test_undoing import inside
+
+library("anywidget")
+from admin_notebooks.ui.case_groups import CaseGroups
+from admin_notebooks.ui.cases import Cases
+
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
+
+
+@pytest.fixture
+def anc(world):
+    for n in range(3):
+        world.case(f"p-{n}", f"23324412345{n}", name="<img src=x onerror=alert(1)>")
+    return world.group("anc", world.case("p-8", "233244123458"), name="Antenatal care")
+
+
+@pytest.fixture
+def panel(db, anc):
+    return CaseGroups(Desk(db, None, "01_case_groups"))
+
+
+@pytest.fixture
+def ask(panel):
+    """A question as the page sends it; the result, or `problem` in words."""
+
+    def asked(verb, data=None, **args):
+        answer, buffers = panel.answer({"id": 1, "verb": verb, "args": args}, [data] if data else [])
+        return buffers[0] if buffers else answer.get("result", answer.get("problem"))
+
+    return asked
+
+
+def test_a_page_draws_itself_from_a_few_questions(ask):
+    assert ask("who")["role"] == "lead"
+    assert ask("groups") == [{"short": "anc", "name": "Antenatal care", "members": 1}]
+    assert ask("group", short="anc")["two_way"] == 1
+    assert ask("members", short="anc", search="p-8")["count"] == 1
+    assert ask("history", short="anc")[0]["did"] == "add"
+    assert ask("case", case_id="p-8")["groups"] == ["anc"]
+    assert ask("ping") is True
+
+
+def test_what_the_panel_sends_carries_the_number_of_its_question(panel, monkeypatch):
+    sent = []
+    monkeypatch.setattr(panel, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    panel._hear(panel, {"id": 7, "verb": "ping", "args": {}}, [])
+    panel._hear(panel, {"id": 8, "verb": "template", "args": {}}, [])
+    panel._hear(panel, "not a question", [])
+    assert sent[0] == ({"id": 7, "result": True}, [])
+    assert sent[1][0] == {"id": 8, "result": {}}
+    assert sent[1][1][0].startswith(b"PK")
+    assert len(sent) == 2
+
+
+def test_a_sheet_is_planned_confirmed_once_and_taken_back(db, ask, anc):
+    told = ask("upload", short="anc", name="june.csv", mode="add", data=b"case_identifier\np-0\nnobody\np-8\n")
+    assert (told["says"], told["counts"]) == (
+        "Add 1 case to Antenatal care",
+        {"not_found": 1, "add": 1, "already_in": 1},
+    )
+    assert [row["row"] for row in told["rows"]] == [3, 2, 4]
+    assert [row["identifier"] for row in ask("rows", mark=told["mark"], verdict="not_found")] == ["nobody"]
+    done = ask("confirm", mark=told["mark"])
+    assert done == ask("confirm", mark=told["mark"])
+    assert inside(db, anc) == ["p-8", "p-0"]
+    checked = load_workbook(io.BytesIO(ask("result", mark=told["mark"]))).active
+    assert [cell.value for cell in checked[3]][:2] == ["nobody", "not_found"]
+    assert ask("undo", number=done["number"])["says"].startswith("1 case out of anc again")
+    assert "taken back already" in ask("undo", number=done["number"])
+    assert inside(db, anc) == ["p-8"]
+
+
+def test_one_is_added_and_some_ticked_are_taken_out(db, ask, anc):
+    (row,) = ask("add", short="anc", typed="nobody")["rows"]
+    assert (row["verdict"], "nobody" in row["reason"]) == ("not_found", True)
+    ask("confirm", mark=ask("add", short="anc", typed="p-0")["mark"])
+    ids = [member["case_id"] for member in ask("members", short="anc")["rows"]]
+    assert ask("confirm", mark=ask("remove", short="anc", case_ids=ids)["mark"])["says"].startswith("2 cases removed")
+    assert inside(db, anc) == []
+
+
+def test_a_group_is_made_renamed_and_deleted_by_its_typed_name(ask):
+    assert (
+        ask("confirm", mark=ask("create", short="tb", name="TB treatment")["mark"])["says"]
+        == "TB treatment (tb) is made."
+    )
+    assert "already" in ask("confirm", mark=ask("create", short="tb", name="Other")["mark"])
+    assert ask("confirm", mark=ask("rename", short="tb", name="Tuberculosis")["mark"])["undoable"]
+    deletion = ask("delete", short="tb")
+    assert ask("confirm", mark=deletion["mark"], typed="tp").startswith("Type tb to confirm")
+    assert ask("confirm", mark=deletion["mark"], typed="tb")["says"] == "Tuberculosis is deleted."
+
+
+def test_a_bug_is_a_reference_for_the_page_and_a_line_in_the_log(panel, ask, monkeypatch, caplog):
+    monkeypatch.setattr(panel, "do_ping", lambda: 1 // 0)
+    with caplog.at_level(logging.ERROR):
+        told = ask("ping")
+    reference = told.rstrip(".").rsplit(" ", 1)[-1]
+    assert "nothing was changed" in told
+    assert reference in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_question_that_nobody_answers_and_a_plan_that_is_gone_are_sentences(ask):
+    assert "Tell the operator" in ask("drop_everything")
+    assert "Tell the operator" in ask("members", wrong=1)
+    assert ask("confirm", mark="desk:forged") == "This plan is no longer kept: make it again."
+
+
+def test_old_plans_are_forgotten(panel, ask):
+    marks = [ask("rename", short="anc", name=f"N {n}")["mark"] for n in range(60)]
+    assert len(panel._proposals) == 50
+    assert ask("confirm", mark=marks[0]).startswith("This plan is no longer kept")
+
+
+def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
+    for source in (CaseGroups._esm, Cases._esm, CaseGroups._css):
+        text = str(source)
+        for word in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "http:",
+            "https:",
+            "@import",
+            "//cdn",
+        ):
+            assert word not in text, word
+
+
+def test_a_case_is_found_edited_and_a_sheet_of_cases_shows_old_and_new(db, anc):
+    panel = Cases(Desk(db, None, "02_cases"))
+
+    def ask(verb, data=None, **args):
+        answer, _ = panel.answer({"verb": verb, "args": args}, [data] if data else [])
+        return answer.get("result", answer.get("problem"))
+
+    (row,) = ask("find", search="p-8")["rows"]
+    assert ask("case", case_id=row["case_id"])["groups"] == ["anc"]
+    edit = ask("edit", case_id=row["case_id"], values={"name": "Ama"})
+    assert edit["rows"][0]["changes"] == {"name": ["P-8", "Ama"]}
+    assert ask("confirm", mark=edit["mark"]) == ask("confirm", mark=edit["mark"])
+    sheet = ask("upload", name="a.csv", data=b"external_id,name\np-8,Efua\nnew,Kofi\n")
+    assert (sheet["says"], sheet["rows"][0]["changes"]) == ("Create 1 case, change 1 case", {"name": ["Ama", "Efua"]})
+    assert ask("confirm", mark=sheet["mark"])["undoable"] is False
