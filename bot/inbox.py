@@ -2,8 +2,8 @@
 
 The order is fixed: the answer to the question that is open on this phone; stop and start words; a code; a supervisor's
 command (exact words only while a question is open on that phone); help; else the inbox, and the supervisors who care for that case.
-Consent is heard outside the savepoint, in order of receipt.  A fault in the handling rolls back to
-the savepoint: the text stays recorded, the worker tries it again, and after three tries it is set aside and shown.
+A fault in the handling takes all back, and then the text is kept alone, with what it says about consent: the worker tries it
+again, and after three tries it is set aside and shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import secrets
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Row
@@ -19,8 +18,9 @@ from sqlalchemy import Row
 from bot.commands.dispatch import answer, is_exact, person_shown, storable
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import consent, contacts, doubts, messages, operations, optwords, people, questions
+from storage import callers, consent, contacts, doubts, messages, operations, optwords, people, questions
 from storage.audit import Actor
+from storage.callers import Caller
 from storage.contacts import Wanted
 from storage.database import Database, Lost, Transaction, restored
 from storage.folding import key
@@ -36,34 +36,29 @@ SAME_REFUSALS, ANSWERS = 5, 60
 """To one phone in ten minutes."""
 
 
-class _Sender:
-    """Who a text is from, as the database knows them; each thing is asked once, when it is first needed."""
+class _Failed(Exception):
+    """Our own code failed at a text; `reference` stands in the log beside where."""
 
-    def __init__(self, tx: Transaction, phone: str) -> None:
-        self.tx = tx
-        self.phone = phone
-
-    @cached_property
-    def person(self) -> Row[Any] | None:
-        """The member of staff with this phone."""
-        return people.by_phone(self.tx, self.phone)
-
-    @cached_property
-    def case(self) -> Row[Any] | None:
-        """The case that a text from this phone is from."""
-        return contacts.by_phone(self.tx, self.phone)
-
-    @property
-    def told(self) -> Sentences:
-        """The sentences in their language."""
-        known = self.person if self.person is not None else self.case
-        return sentences((known.language_code if known is not None else None) or self.tx.rules.language)
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
 
 
 def take(db: Database, gateway: str, text: Inbound) -> bool:
     """Keep a text and act on it, once for ever; returns whether it is new.  When this returns, it is durable."""
-    with db.transaction() as tx:
-        return take_in(tx, gateway, text) is not None
+    try:
+        with db.transaction() as tx:
+            kept = _keep(tx, gateway, text)
+            if kept is not None and kept[0].state == "received":
+                _handle_or_fail(tx, *kept)
+            return kept is not None
+    except _Failed as failed:
+        # All of it was taken back, so that a text costs one transaction and no savepoint: keep it once more, to be tried again.
+        with db.transaction() as tx:
+            kept = _keep(tx, gateway, text)
+            if kept is not None:
+                _put_off(tx, kept[0].id, failed.reference)
+            return kept is not None
 
 
 def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
@@ -71,32 +66,40 @@ def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
 
     Raises Lost if the engine gave up what was written meanwhile.
     """
+    kept = _keep(tx, gateway, text)
+    if kept is None:
+        return None
+    if kept[0].state == "received":
+        try:
+            with tx.savepoint():
+                _handle_or_fail(tx, *kept)
+        except _Failed as failed:
+            _put_off(tx, kept[0].id, failed.reference)
+    return int(kept[0].id)
+
+
+def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Caller, consent.Kind | None] | None:
+    """Write a text down, and what it says about consent; returns its row, who sent it and what was heard, None if it is not new."""
     row = messages.record_inbound(
         tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
         told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
+        set_aside="restored" if _is_of_the_lost_time(tx, text) else None,
     )  # fmt: skip
     if row is None:
         return None
-    sender = _Sender(tx, row.phone)
-    heard = _hear_consent(tx, row, sender)
-    if _is_of_the_lost_time(tx, row):
-        messages.set_aside(tx, row.id, "restored")
-    else:
-        _handle_safely(tx, row, sender, heard)
-    if not messages.is_set_down(tx, row.id):
-        raise Lost("the inbound text is not in the database")
-    return int(row.id)
+    sender = callers.caller(tx, row.phone)
+    return row, sender, _hear_consent(tx, row, sender)
 
 
-def _is_of_the_lost_time(tx: Transaction, row: Row[Any]) -> bool:
+def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
     """Whether a late text was sent before the database was restored: it was acted on and answered then, perhaps.
 
     Its STOP or START counts all the same; the rest is for a person.
     """
-    if row.sent_at is None:
+    if text.sent_at is None:
         return False
     fence = restored(tx)
-    return fence is not None and row.sent_at < fence[1]
+    return fence is not None and text.sent_at < fence[1]
 
 
 def try_again(db: Database) -> int:
@@ -104,29 +107,46 @@ def try_again(db: Database) -> int:
     with db.reading() as tx:
         waiting = messages.unhandled(tx)
     for row in waiting:
-        with db.transaction() as tx:
-            current = messages.message(tx, row.id)
-            if current is not None and current.state == "received":
-                # As it was heard when it came: it must not be read by what happened since.
-                heard = consent.heard_in(tx, current.phone, current.id)
-                _handle_safely(tx, current, _Sender(tx, current.phone), heard)
+        try:
+            with db.transaction() as tx:
+                current = messages.message(tx, row.id)
+                if current is not None and current.state == "received":
+                    # As it was heard when it came: it must not be read by what happened since.
+                    heard = consent.heard_in(tx, current.phone, current.id)
+                    _handle_or_fail(tx, current, callers.caller(tx, current.phone), heard)
+        except _Failed as failed:
+            with db.transaction() as tx:
+                _put_off(tx, row.id, failed.reference)
     return len(waiting)
 
 
-def _handle_safely(tx: Transaction, row: Row[Any], sender: _Sender, heard: consent.Kind | None) -> None:
-    """Handle a text by what its row holds, so that a second try knows all that the first one knew."""
+def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, heard: consent.Kind | None) -> None:
+    """Handle a text by what its row holds, so that a second try knows all that the first one knew.
+
+    Raises _Failed where our own code fails at it, and Lost where the engine gave the transaction up.
+    """
     try:
-        with tx.savepoint():
-            _handle(tx, row, sender, heard)
+        _handle(tx, row, sender, heard)
     except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
         log.error("text %s could not be handled, reference %s: %s", row.id, reference, _where(fault))
-        if not messages.is_set_down(tx, row.id):
-            # The engine took everything back (a full disk does that): what is not kept must come again.
+        if tx.is_gone:
+            # No fault of ours, and another text may be waiting for the same disk: all come again in their order.
             raise Lost("the inbound text is not in the database") from None
-        if messages.postpone(tx, row.id, reference) == "set_aside":
-            _tell_leads(tx)
+        raise _Failed(reference) from None
+
+
+def _put_off(tx: Transaction, message: int, reference: str) -> None:
+    """A text at which our own code failed is tried again a little later; after three tries it is set aside, and the leads hear of it."""
+    if messages.postpone(tx, message, reference) == "set_aside":
+        _tell_leads(tx)
+
+
+def _sentences_for(tx: Transaction, sender: Caller) -> Sentences:
+    """The sentences in their language."""
+    known = sender.person if sender.person is not None else sender.case
+    return sentences((known.language_code if known is not None else None) or tx.rules.language)
 
 
 def _where(fault: BaseException) -> str:
@@ -137,7 +157,7 @@ def _where(fault: BaseException) -> str:
     return type(fault).__name__ + place
 
 
-def _hear_consent(tx: Transaction, row: Row[Any], sender: _Sender) -> consent.Kind | None:
+def _hear_consent(tx: Transaction, row: Row[Any], sender: Caller) -> consent.Kind | None:
     """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling.
 
     Returns what was heard.
@@ -158,11 +178,11 @@ def _is_overtaken(tx: Transaction, row: Row[Any], kind: consent.Kind) -> bool:
     return bool(since & ({"stop", "doubt"} if kind == "start" else {"start"}))
 
 
-def _consent_in(tx: Transaction, row: Row[Any], sender: _Sender) -> consent.Kind | None:
+def _consent_in(tx: Transaction, row: Row[Any], sender: Caller) -> consent.Kind | None:
     """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP."""
     word = _opt_word(row, sender)
-    last = consent.newest(tx, row.phone)
-    if last == "doubt" and (meant := _meant_in_doubt(row, sender)) is not None:
+    last = sender.said_last
+    if last == "doubt" and (meant := _meant_in_doubt(row, _sentences_for(tx, sender))) is not None:
         return meant
     if word in ("stop", "start"):
         return word  # type: ignore[return-value]
@@ -170,7 +190,7 @@ def _consent_in(tx: Transaction, row: Row[Any], sender: _Sender) -> consent.Kind
     return "doubt" if may_ask and doubts.is_doubtful(row.body[:LOOKED_AT]) else None
 
 
-def _meant_in_doubt(row: Row[Any], sender: _Sender) -> consent.Kind | None:
+def _meant_in_doubt(row: Row[Any], told: Sentences) -> consent.Kind | None:
     """The answer to `do you want no more texts?`: 1 and any yes stop, 2 goes on; a bare no could mean either.
 
     Nothing else is sent to a number in doubt, so it can answer nothing else, however late it comes.  A network that takes
@@ -179,18 +199,18 @@ def _meant_in_doubt(row: Row[Any], sender: _Sender) -> consent.Kind | None:
     said = key(row.body[:20]).strip(" .!")
     if said == "2":
         return "start"
-    return "stop" if sender.told.answer(said) == "yes" else None
+    return "stop" if told.answer(said) == "yes" else None
 
 
-def _opt_word(row: Row[Any], sender: _Sender) -> str | None:
+def _opt_word(row: Row[Any], sender: Caller) -> str | None:
     """What the gateway says it is, else the words; a supervisor's text is a stop word only as a whole: a command may well quote one."""
     return row.told or optwords.read(row.body, whole=sender.person is not None)
 
 
-def _handle(tx: Transaction, row: Row[Any], sender: _Sender, heard: consent.Kind | None) -> None:
-    person, case, told, answered = sender.person, sender.case, sender.told, row.answered
+def _handle(tx: Transaction, row: Row[Any], sender: Caller, heard: consent.Kind | None) -> None:
+    person, case, told, answered = sender.person, sender.case, _sentences_for(tx, sender), row.answered
     says = told.answer(key(row.body).strip(" .!?"))
-    question = _question_to(tx, row)
+    question = _question_to(tx, row, sender)
     # Only of staff it must be asked: whoever else texts gives no commands.
     answering = question is not None or (person is not None and _is_answering(tx, row, case))
     if answering and person is not None and is_exact(tx, person, row.body):
@@ -222,13 +242,12 @@ def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool
     return newest is not None and newest.kind in ("text", "broadcast")
 
 
-def _question_to(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
+def _question_to(tx: Transaction, row: Row[Any], sender: Caller) -> Row[Any] | None:
     """The question that a text can answer: its own text is the last one that the phone had got when this one came."""
-    question = questions.open_on(tx, row.phone)
-    if question is None:
+    if sender.question is None:
         return None
     newest = messages.newest_to(tx, row.phone, row.created_at)
-    return question if newest is not None and newest.id == question.message_id else None
+    return sender.question if newest is not None and newest.id == sender.question.message_id else None
 
 
 def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences, meant: str) -> str:

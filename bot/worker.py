@@ -100,7 +100,7 @@ class Worker:
         self._watch = Watch(db, gateways, public_url, self.owner, self._in_thread) if watches else None
         self._breakers = {name: Breaker() for name in gateways}
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
-        self._calls: dict[str, set[asyncio.Task[None]]] = {name: set() for name in gateways}
+        self._calls: dict[str, dict[asyncio.Task[None], float]] = {name: {} for name in gateways}
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
         self._called = asyncio.Event()
         self._turning = asyncio.Lock()
@@ -458,12 +458,22 @@ class Worker:
         if free <= 0:
             return False
         leaving, turned_away = await self._in_thread(self._take, name, gateway, free)
-        trying = self._breakers[name].is_trying
+        trying, loop = self._breakers[name].is_trying, asyncio.get_running_loop()
+        until = loop.time() + CALL_S
         for handed in leaving:
             call = asyncio.create_task(self._call(gateway, handed, on_trial=trying))
-            self._calls[name].add(call)
-            call.add_done_callback(self._calls[name].discard)
+            self._calls[name][call] = until
+            call.add_done_callback(self._calls[name].pop)
+        if leaving:
+            # One timer for all of them: one for each would cost as much as writing a state.
+            loop.call_at(until, self._cut_off, name)
         return bool(leaving or turned_away)
+
+    def _cut_off(self, name: str) -> None:
+        """End what has lasted too long; of what was answered nothing is left here."""
+        now = asyncio.get_running_loop().time()
+        for call in [call for call, until in self._calls[name].items() if until <= now]:
+            call.cancel()
 
     async def _call(self, gateway: Gateway, handed: HandOver, *, on_trial: bool) -> None:
         """Exactly one call; whatever goes wrong that is not certainly *not sent* is unknown."""
@@ -477,9 +487,8 @@ class Worker:
             own_number=handed.own_number,
         )
         try:
-            async with asyncio.timeout(CALL_S):
-                result = await gateway.send(outgoing)
-        except Exception as fault:  # noqa: BLE001  an adapter's bug after the hand-over must not stop the others
+            result = await gateway.send(outgoing)
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001  an adapter's bug must not stop the others
             log.error("gateway %s failed on message %s: %s", gateway.name, handed.id, type(fault).__name__)
             result = Unknown("the adapter failed")
         of_a_number = handed.own_number is not None

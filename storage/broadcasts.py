@@ -63,7 +63,7 @@ from storage.schema import operations as operations_table
 RANGE = 10_000
 """Recipients of each group in one transaction while expanding, at most."""
 
-FEWEST, HELD_S = 500, 0.02
+FEWEST, HELD_S = 100, 0.02
 """So few even where writing is slow: each range has a cost of its own.  And how long one may keep the writer."""
 
 TOO_LONG = 1600

@@ -21,7 +21,7 @@ from storage.schema import consent_events, messages
 Kind = Literal["stop", "start", "doubt"]
 HOLDING = ("stop", "doubt")
 
-_NEWEST = (
+NEWEST = (
     select(consent_events.c.kind)
     .where(consent_events.c.phone == bindparam("phone"))
     .order_by(consent_events.c.id.desc())
@@ -53,7 +53,7 @@ def may_text(tx: Transaction, phone: str) -> bool:
 
 def newest(tx: Transaction, phone: str) -> Kind | None:
     """What this number said last; None if it never said anything."""
-    found: Kind | None = tx.scalar(_NEWEST, {"phone": phone})
+    found: Kind | None = tx.scalar(NEWEST, {"phone": phone})
     return found
 
 

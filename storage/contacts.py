@@ -82,7 +82,7 @@ _near = Table(
     prefixes=["TEMPORARY"],
 )
 
-_BY_PHONE = (
+BY_PHONE = (
     select(cases)
     .where(cases.c.contact_phone_number == bindparam("phone"), cases.c.status == "open")
     .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
@@ -222,7 +222,7 @@ def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int 
 
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The case that a text from this number is from: its owner, else the open case longest on that number."""
-    return tx.execute(_BY_PHONE, {"phone": phone}).first()
+    return tx.execute(BY_PHONE, {"phone": phone}).first()
 
 
 def on_phone(tx: Transaction, phone: str) -> list[Row[Any]]:

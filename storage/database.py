@@ -104,6 +104,12 @@ class Transaction:
         """Whether this is SQLite, for the few statements that must differ."""
         return self.connection.dialect.name == "sqlite"
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the engine rolled all of it back by itself, as SQLite does when its disk is full."""
+        driver: Any = self.connection.connection.dbapi_connection if self.is_sqlite else None
+        return driver is not None and not driver.in_transaction
+
     def execute(
         self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> CursorResult[Any]:
@@ -214,16 +220,16 @@ class Database:
                 yield tx
             except PendingRollbackError as fault:
                 raise Lost("the connection to the database was lost") from fault
-            if self._was_given_up(connection):
+            if tx.is_gone or self._will_be_rolled_back(connection):
                 raise Lost("the database gave this transaction up before it was committed")
             if tx.wakes and not self.is_sqlite:
                 # Last of all, for what a savepoint takes back would take its call back too.
                 connection.execute(_NOTIFY)
 
-    def _was_given_up(self, connection: Connection) -> bool:
-        """Whether the engine has rolled back, or will: PostgreSQL takes a COMMIT after a failed statement for a ROLLBACK."""
+    def _will_be_rolled_back(self, connection: Connection) -> bool:
+        """PostgreSQL takes a COMMIT after a failed statement for a ROLLBACK."""
         driver: Any = connection.connection.dbapi_connection
-        return not driver.in_transaction if self.is_sqlite else driver.info.transaction_status.name == "INERROR"
+        return not self.is_sqlite and driver.info.transaction_status.name == "INERROR"
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -569,7 +569,7 @@ def _found(words: list[str]) -> dict[str, Spans]:
     """Where the phrases of each part of `Doubt` stand among the words."""
     found: dict[str, Spans] = {part: [] for part in Doubt._fields}
     for place, word in enumerate(words):
-        for first in (word, *(f"{word[:size]}*" for size in _STEMS)):
+        for first in (word, *(f"{word[:size]}*" for size in _STEMS[: max(0, len(word) - 2)])):
             for part, phrase in _PHRASES.get(first, ()):
                 here = words[place : place + len(phrase)]
                 if len(here) == len(phrase) and all(map(_is_word, here[1:], phrase[1:])):

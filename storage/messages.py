@@ -40,7 +40,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import audience, codes, consent, pace, routes, schedules, segments
 from storage.audit import Actor
-from storage.database import Transaction, execute_many, insert_new
+from storage.database import Lost, Transaction, execute_many, insert_new
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
@@ -207,6 +207,7 @@ def _next_in_turn() -> Select[tuple[int]]:
 
 # The statements of every message are built once: building one takes longer than running it.
 _IN_TURN = _next_in_turn()
+_IS_DUE = _IN_TURN.limit(1)
 _CLAIM = (
     update(messages)
     .where(
@@ -267,9 +268,11 @@ _GATE = (
 )
 
 _RECORD_ON_SQLITE, _RECORD = (
-    dialect.insert(messages).on_conflict_do_nothing().returning(messages) for dialect in (sqlite, postgresql)
+    dialect.insert(messages)
+    .on_conflict_do_nothing()
+    .returning(*messages.c["id", "phone", "body", "state", "told", "answered", "created_at", "sent_at"])
+    for dialect in (sqlite, postgresql)
 )
-_FIRST_IN_TURN = _IN_TURN.limit(1)
 _UNHANDLED = (
     select(messages)
     .where(
@@ -328,7 +331,6 @@ _HANDLED = (
         settled_at=bindparam("now"),
     )
 )
-_IS_THERE = select(messages.c.id).where(messages.c.id == bindparam("row"))
 _QUEUE = insert(messages).returning(messages.c.id)
 _NEWEST_TO = (
     select(messages)
@@ -371,19 +373,22 @@ def record_inbound(
     answered: bool = False,
     sent_at: datetime | None = None,
     own_number: str | None = None,
+    set_aside: str | None = None,
 ) -> Row[Any] | None:
-    """Keep a text; None if this gateway message id was seen before, however long ago.
+    """Keep a text; returns what its handling needs of its row, None if this gateway message id was seen before.
 
     `told` is stop, start or help where the gateway itself says so, and `answered` that it has replied: they are kept for
     the handling that comes later if the first one fails.  `sent_at` is given for a text that comes late: it is handled by
-    the moment at which the phone sent it.
+    the moment at which the phone sent it.  `set_aside` is why it is left to a person, unhandled.
     """
     row = {
         "direction": "in",
         "phone": sender,
         "body": text,
         "kind": "text",
-        "state": "received",
+        "state": "received" if set_aside is None else "set_aside",
+        "reason": set_aside,
+        "settled_at": None if set_aside is None else tx.now,
         "gateway": gateway,
         "gateway_id": gateway_id,
         "told": told,
@@ -397,9 +402,14 @@ def record_inbound(
 
 
 def handled(tx: Transaction, message: int, taken_for: str, *, case_id: int | None, person_id: int | None) -> None:
-    """Mark an inbound text as done with, and what it was taken for."""
+    """Mark an inbound text as done with, and what it was taken for.
+
+    Raises Lost if it is not there: the engine has given the transaction up (a full disk does that), and nothing of it may
+    be acknowledged.
+    """
     values = {"row": message, "as_": taken_for, "case": case_id, "person": person_id, "now": tx.now}
-    tx.execute(_HANDLED, values)
+    if tx.execute(_HANDLED, values).rowcount != 1:
+        raise Lost("the inbound text is not in the database")
 
 
 def postpone(tx: Transaction, message: int, reference: str) -> str:
@@ -421,23 +431,9 @@ def postpone(tx: Transaction, message: int, reference: str) -> str:
     )
 
 
-def set_aside(tx: Transaction, message: int, reason: str) -> None:
-    """Leave an inbound text to a person, unhandled."""
-    tx.execute(
-        update(messages)
-        .where(messages.c.id == message, messages.c.state == "received")
-        .values(state="set_aside", reason=reason, settled_at=tx.now)
-    )
-
-
 def unhandled(tx: Transaction) -> list[Row[Any]]:
     """Inbound texts whose handling failed and whose time has come again, oldest first."""
     return list(tx.execute(_UNHANDLED, {"now": tx.now}))
-
-
-def is_set_down(tx: Transaction, message: int) -> bool:
-    """Whether an inbound row is really there: asked just before the commit that acknowledges it."""
-    return tx.scalar(_IS_THERE, {"row": message}) is not None
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------
@@ -494,7 +490,7 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
 
 def is_due(tx: Transaction, gateway: str) -> bool:
     """Whether a gateway has anything to claim: a look that costs nobody the writer's turn."""
-    return tx.scalar(_FIRST_IN_TURN, {"by": gateway, "now": tx.now}) is not None
+    return tx.scalar(_IS_DUE, {"by": gateway, "now": tx.now}) is not None
 
 
 def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
@@ -527,7 +523,11 @@ def hand_over(
             _move(tx, row.id, "claimed", **judged)
     wishes = [pace.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
     granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s) if passing else {}
-    going = [replace(handed, own_number=granted[handed.id]) for handed in passing if handed.id in granted]
+    going = [
+        handed if (number := granted[handed.id]) == handed.own_number else replace(handed, own_number=number)
+        for handed in passing
+        if handed.id in granted
+    ]
     if going:
         same = {"owner": owner, "now": tx.now, "until": tx.now + LEASE}
         execute_many(
@@ -957,7 +957,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
     if row.nonce is not None:
         body = body.replace(codes.mask(row.length), codes.digits(bytes(row.secret), row.nonce, row.length))
     ends = [row.expires_at]
-    if KINDS[row.kind].keeps_quiet_hours:
+    if KINDS[row.kind].keeps_quiet_hours and tx.rules.hours is not None:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
         ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]

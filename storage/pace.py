@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Row, Table, and_, case, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, or_, select, true, update
 
 from storage import audit, schedules
 from storage.audit import Actor
@@ -43,6 +43,16 @@ SET_BACK: Final = timedelta(minutes=1)
 
 FASTER_AFTER: Final = timedelta(minutes=1)
 NO_SENDERS: Final = Senders(())
+
+
+_OF_GATEWAY = (gateways, gateways.c.name == bindparam("of"))
+_OF_NUMBER = (senders, and_(senders.c.gateway == bindparam("of"), senders.c.number == bindparam("ours")))
+# Asked for each batch that leaves, so they are built once; the second of each is of one number of a gateway.
+_OPEN = [select(table).where(one).with_for_update() for table, one in (_OF_GATEWAY, _OF_NUMBER)]
+_CLOSE = [
+    update(table).where(one).values(tokens=bindparam("left"), refilled_at=bindparam("filled"))
+    for table, one in (_OF_GATEWAY, _OF_NUMBER)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +205,14 @@ def speed(row: Row[Any], now: datetime) -> float:
 class _Bucket:
     """The tokens of a gateway, or of one number, as they are now; `close` writes down what is left."""
 
-    table: Table
-    one: ColumnElement[bool]
+    gateway: str
+    number: str | None
     tokens: float
     filled: datetime
 
     def close(self, tx: Transaction) -> None:
-        tx.execute(update(self.table).where(self.one).values(tokens=self.tokens, refilled_at=self.filled))
+        one = {"of": self.gateway, "ours": self.number} if self.number is not None else {"of": self.gateway}
+        tx.execute(_CLOSE[self.number is not None], {**one, "left": self.tokens, "filled": self.filled})
 
 
 def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float) -> _Bucket | None:
@@ -210,8 +221,8 @@ def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float
     It holds one second's worth, and at least one token.
     """
     _ensure(tx, gateway, number, max(1.0, rate_per_s))
-    table, one = _row_of(gateway, number)
-    row = tx.execute(select(table).where(one).with_for_update()).one()
+    one = {"of": gateway, "ours": number} if number is not None else {"of": gateway}
+    row = tx.execute(_OPEN[number is not None], one).one()
     if row.paused_until is not None and row.paused_until > tx.now:
         return None
     rate = rate_per_s * _part(row, tx.now)
@@ -221,7 +232,7 @@ def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float
     if filled - tx.now > SET_BACK:
         filled = tx.now  # else nothing would leave until the clock is again where it was
     passed = (tx.now - since).total_seconds()
-    return _Bucket(table, one, min(max(1.0, rate), row.tokens + passed * rate), filled)
+    return _Bucket(gateway, number, min(max(1.0, rate), row.tokens + passed * rate), filled)
 
 
 def _first_free(tx: Transaction, gateway: str) -> datetime:

@@ -28,7 +28,7 @@ RIGHTS: dict[str, frozenset[str]] = {
 tell: text cases; lead: everything, for every group."""
 
 # Asked for every text that comes in, so they are built once.
-_BY_PHONE = select(people).where(people.c.phone == bindparam("phone"), people.c.active)
+BY_PHONE = select(people).where(people.c.phone == bindparam("phone"), people.c.active)
 _CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")).where(
     people.c.active,
     people.c.role == "supervisor",
@@ -47,7 +47,7 @@ def may(person: Row[Any], right: str) -> bool:
 
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The active person registered with this number."""
-    return tx.execute(_BY_PHONE, {"phone": phone}).first()
+    return tx.execute(BY_PHONE, {"phone": phone}).first()
 
 
 def by_id(tx: Transaction, person_id: int | None) -> Row[Any] | None:

@@ -16,7 +16,7 @@ from storage.schema import Moment, questions
 
 Kind = Literal["invite", "move"]
 LIFE = timedelta(days=7)
-_OPEN_ON = select(questions).where(
+OPEN_ON = select(questions).where(
     questions.c.phone == bindparam("phone"),
     questions.c.closed_at.is_(None),
     questions.c.expires_at > bindparam("now", type_=Moment),
@@ -42,7 +42,7 @@ def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: 
 
 def open_on(tx: Transaction, phone: str) -> Row[Any] | None:
     """The question that is open on a phone, or None."""
-    return tx.execute(_OPEN_ON, {"phone": phone, "now": tx.now}).first()
+    return tx.execute(OPEN_ON, {"phone": phone, "now": tx.now}).first()
 
 
 def ask_again(tx: Transaction, question: int, message_id: int) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from storage.database import Transaction
 from storage.schema import gateways
 
+_PAUSED_UNTIL = select(gateways.c.paused_until).where(gateways.c.name == bindparam("gateway"))
+
 
 def paused_until(tx: Transaction, gateway: str) -> datetime | None:
     """Until when nobody sends by a gateway; a moment that is over where it waits to be tried, None where it works."""
-    until: datetime | None = tx.scalar(select(gateways.c.paused_until).where(gateways.c.name == gateway))
+    until: datetime | None = tx.scalar(_PAUSED_UNTIL, {"gateway": gateway})
     return until
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import expansion, inbound, load, outgoing, peers, serving, stub
+from tests.benchmarks import bulk, expansion, inbound, load, outgoing, peers, serving, stub
 from tests.benchmarks.__main__ import PARTS, SIZES, Bench, table
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn
 
@@ -20,7 +20,7 @@ def dice() -> random.Random:
 
 
 def told(found: list[Comparison]) -> set[tuple[str, str]]:
-    assert all(one.ours > 0 and (one.theirs is None or one.theirs > 0) for one in found if "lost" not in one.work)
+    assert all(one.ours > 0 and (one.theirs is None or one.theirs > 0) for one in found if one.at_most != 0)
     return {(one.against, one.unit) for one in found}
 
 
@@ -45,11 +45,18 @@ def test_one_statement_by_hand_writes_the_same_rows_on_postgresql(postgres, dice
         told(expansion.on_postgresql(address, dice, rounds=1, members=TOY.members_postgresql, loop=TOY.loop))
 
 
+def test_cases_are_inserted_and_identifiers_resolved_as_by_hand(tmp_path: Path, dice: random.Random):
+    found = bulk.compare(tmp_path, dice, rounds=1, many=TOY.cases)
+    assert {"raw executemany", "a temporary table by hand", "IN chunks of 500"} <= {
+        against for against, _ in told(found)
+    }
+
+
 @pytest.mark.processes
 def test_no_text_is_lost_while_a_broadcast_goes_out(tmp_path: Path, dice: random.Random):
     with stub.running() as gateway:
         found = serving.beside_a_broadcast(tmp_path, dice, gateway, rounds=1, members=TOY.latency_members, seconds=1)
-    assert [one.ours for one in found if "lost" in one.work] == [0]
+    assert [one.ours for one in found if one.at_most == 0] == [0, 0], "none lost, and the whole broadcast has left"
 
 
 def test_a_missed_goal_is_told_by_how_much():
@@ -81,5 +88,5 @@ def test_a_request_goes_over_the_wire_as_it_was_signed():
 
 
 def test_the_parts_can_be_named_one_by_one():
-    assert [part.__name__ for part in PARTS] == ["outgoing", "inbound", "served", "latency", "expansion"]
+    assert [part.__name__ for part in PARTS] == ["outgoing", "inbound", "served", "latency", "expansion", "bulk"]
     assert peers.cache().name == "jumbe-bench"

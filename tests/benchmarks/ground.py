@@ -52,7 +52,7 @@ def fill(db: Database, members: int, dice: random.Random) -> int:
     for start in range(0, members, CHUNK):
         numbers = range(start, min(start + CHUNK, members))
         with db.transaction() as tx:
-            insert_many(tx, cases, [_case(n, long_ago, dice) for n in numbers])
+            insert_many(tx, cases, [case_row(n, long_ago, dice) for n in numbers])
             ids = {
                 row.case_id: row.id for row in tx.execute(select(cases.c.case_id, cases.c.id).where(cases.c.id > start))
             }
@@ -70,7 +70,8 @@ def fill(db: Database, members: int, dice: random.Random) -> int:
     return group
 
 
-def _case(n: int, at: datetime, dice: random.Random) -> dict[str, Any]:
+def case_row(n: int, at: datetime, dice: random.Random) -> dict[str, Any]:
+    """The row of the n-th case."""
     name = dice.choice(("Ama", "Kofi", "Wanjiru", "Otieno", "Zawadi", "Juma"))
     return {
         "case_id": f"j-{n}", "case_id_key": f"j-{n}", "external_id": f"p-{n}", "external_id_key": f"p-{n}",

@@ -109,6 +109,31 @@ def test_a_fault_of_one_gateway_costs_another_nothing(db: Database, monkeypatch:
     assert states(db) == {"accepted": 1, "queued": 1}
 
 
+def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_own_time(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "CALL_S", 0.6)
+    gateway = Silent(rate_per_s=100)
+    gateway.may_answer.clear()
+    stuck = queue(db, PHONES[0])[0]
+
+    async def act(worker: Worker) -> None:
+        await worker.turn()
+        await asyncio.sleep(0.4)
+        queue(db, PHONES[1])
+        await worker.turn()
+        await asyncio.sleep(0.35)
+        gateway.may_answer.set()
+        await worker.drain()
+
+    play(db, [gateway], act)
+    with db.reading() as tx:
+        assert [(row.id == stuck, row.state) for row in messages.list_all(tx)] == [
+            (False, "accepted"),
+            (True, "unknown"),
+        ]
+
+
 def test_a_fault_that_stays_ends_the_worker_and_one_that_passes_does_not(
     db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,7 +39,7 @@ POINTS: Final = {
     "reconcile:written": ("bot.reconciler", "_settle", "after"),
     "reconcile:committed": ("bot.reconciler", "Reconciler._record", "after"),
     "inbound:recorded": ("storage.messages", "record_inbound", "after"),
-    "inbound:written": ("storage.messages", "is_set_down", "after"),
+    "inbound:written": ("storage.messages", "handled", "after"),
     "inbound:committed": ("bot.inbox", "take", "after"),
     "receipt:written": ("storage.messages", "receive_receipt", "after"),
     "receipt:committed": ("bot.intake", "_keep", "after"),

@@ -326,7 +326,7 @@ def test_an_expansion_writes_fewer_at_once_where_writing_is_slow(monkeypatch):
     for _ in range(2):
         with pace.kept() as many:
             sizes.append(many)
-    assert sizes == [1000, broadcasts.FEWEST]
+    assert sizes == [2 * broadcasts.FEWEST, broadcasts.FEWEST]
     assert pace.many == 2 * broadcasts.FEWEST
 
 

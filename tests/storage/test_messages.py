@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import broadcasts, consent, messages, pace
-from storage.database import insert_new
+from storage.database import Lost, insert_new
 from storage.messages import MOVES, Settled
 from storage.schedules import Hours
 from storage.schema import OUT_STATES, gateways, receipts
@@ -684,8 +684,8 @@ def test_a_text_that_was_handled_is_done_with(db):
     number = record(db)
     with db.transaction() as tx:
         messages.handled(tx, number, "reply", case_id=None, person_id=None)
-        assert messages.is_set_down(tx, number)
-        assert not messages.is_set_down(tx, number + 1)
+        with pytest.raises(Lost):
+            messages.handled(tx, number + 1, "reply", case_id=None, person_id=None)
     assert (state(db, number), look(db, number).handled_as, waiting(db)) == ("handled", "reply", [])
 
 

@@ -1,0 +1,133 @@
+"""Inserting cases and resolving identifiers, on SQLite, in one process: its CPU time counts.
+
+The floor of an insert is the driver's `executemany` with rows that are ready as they stand; the peer is SQLAlchemy with the
+same rows as dictionaries.  The floor of resolving is a temporary table joined once, by hand, with the same columns of the same
+cases; the peer asks for five hundred at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import func, insert, or_, select
+
+from storage import contacts, identifiers
+from storage.contacts import Wanted
+from storage.database import Transaction, insert_many, insert_ready, ready_rows
+from storage.schema import cases
+from tests.benchmarks.ground import BY, Programme, case_row, phone_of
+from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
+
+CHUNK: Final = 500
+WANTED: Final = (
+    "CREATE TEMPORARY TABLE by_hand (n INTEGER PRIMARY KEY, key TEXT NOT NULL, phone TEXT)",
+    "CREATE INDEX by_hand_key ON by_hand (key)",
+    "CREATE INDEX by_hand_phone ON by_hand (phone)",
+)
+JOINED: Final = """
+SELECT fits.n, cases.* FROM (
+    SELECT w.n, c.id FROM by_hand w JOIN cases c ON c.contact_phone_number = w.phone
+    UNION SELECT w.n, c.id FROM by_hand w JOIN cases c ON c.external_id_key = w.key
+    UNION SELECT w.n, c.id FROM by_hand w JOIN cases c ON c.case_id_key = w.key
+) AS fits JOIN cases ON cases.id = fits.id ORDER BY fits.n, cases.id
+"""
+
+
+def compare(folder: Path, dice: random.Random, *, rounds: int, many: int) -> list[Comparison]:
+    """The rows of inserting and of resolving so many."""
+    programme = Programme(folder, many, dice)
+    return [*_inserting(programme, dice, rounds, many), *_resolving(programme, dice, rounds, many)]
+
+
+def _inserting(programme: Programme, dice: random.Random, rounds: int, many: int) -> list[Comparison]:
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    new = [case_row(n, now, dice) for n in range(many, 2 * many)]
+    chosen = (
+        "external_id", "name", "contact_phone_number", "contact_phone_number_is_verified", "time_zone", "language_code",
+    )  # fmt: skip
+    wanted = [Wanted(None, {name: row[name] for name in chosen}) for row in new]
+
+    def by(write: Callable[[Transaction], object], name: str) -> Callable[[Rounds], None]:
+        def work(seen: Rounds) -> None:
+            with closing(programme.copy(name)) as db:
+                with spending() as spent, db.transaction() as tx:
+                    write(tx)
+                with db.reading() as tx:
+                    assert tx.scalar(select(func.count()).select_from(cases)) == 2 * many
+            seen.note(name, many / spent.cpu_s)
+
+        return work
+
+    def floor(seen: Rounds) -> None:
+        with closing(programme.copy("floor")) as db:
+            with db.transaction() as tx:
+                ready = ready_rows(tx, cases, new)
+            with spending() as spent, db.transaction() as tx:
+                insert_ready(tx, ready)
+        seen.note("floor", many / spent.cpu_s)
+
+    found = in_turn(
+        rounds, dice,
+        {
+            "rows": by(lambda tx: insert_many(tx, cases, new), "rows"),
+            "saved": by(lambda tx: contacts.save(tx, wanted, by=BY), "saved"),
+            "core": by(lambda tx: tx.execute(insert(cases), new), "core"),
+            "floor": floor,
+        },
+        warm=False,
+    )  # fmt: skip
+    what, whole, unit = f"inserting {many:,} cases", "the same with owners and audit", "cases per s of CPU"
+    return [
+        Comparison(what, unit, found["rows"], "raw executemany", found["floor"], at_least=0.75),
+        Comparison(what, unit, found["rows"], "Core with dictionaries", found["core"]),
+        Comparison(whole, unit, found["saved"], "raw executemany", found["floor"]),
+    ]
+
+
+def _resolving(programme: Programme, dice: random.Random, rounds: int, many: int) -> list[Comparison]:
+    typed = [dice.choice((phone_of(n), f"p-{n}", f"j-{n}")) if n % 100 else f"nobody-{n}" for n in range(many)]
+    asked = [identifiers.read(one, country="KE") for one in dice.sample(typed, many)]
+
+    def ours(tx: Transaction) -> int:
+        return sum(len(fitting) for fitting in contacts.find(tx, asked))
+
+    def by_hand(tx: Transaction) -> int:
+        driver: Any = tx.connection.connection.dbapi_connection
+        for statement in WANTED:
+            driver.execute(statement)
+        driver.executemany("INSERT INTO by_hand VALUES (?, ?, ?)", [(n, i.key, i.phone) for n, i in enumerate(asked)])
+        return len(driver.execute(JOINED).fetchall())
+
+    def in_chunks(tx: Transaction) -> int:
+        found = 0
+        for start in range(0, many, CHUNK):
+            part = asked[start : start + CHUNK]
+            keys, numbers = [i.key for i in part], [i.phone for i in part if i.phone]
+            fits = or_(
+                cases.c.case_id_key.in_(keys),
+                cases.c.external_id_key.in_(keys),
+                cases.c.contact_phone_number.in_(numbers),
+            )
+            found += len(tx.execute(select(cases).where(fits)).all())
+        return found
+
+    def by(find: Callable[[Transaction], int], name: str) -> Callable[[Rounds], None]:
+        def work(seen: Rounds) -> None:
+            with closing(programme.copy("resolving")) as db, spending() as spent, db.reading() as tx:
+                assert find(tx) == sum(not one.startswith("nobody") for one in typed)
+            seen.note(name, many / spent.cpu_s)
+
+        return work
+
+    works = {"ours": by(ours, "ours"), "floor": by(by_hand, "floor"), "chunks": by(in_chunks, "chunks")}
+    found = in_turn(rounds, dice, works, warm=False)
+    what, unit = f"resolving {many:,} identifiers", "identifiers per s of CPU"
+    return [
+        Comparison(what, unit, found["ours"], "a temporary table by hand", found["floor"], at_least=0.8),
+        Comparison(what, unit, found["ours"], "IN chunks of 500", found["chunks"]),
+    ]
