@@ -22,10 +22,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
+from storage import audit, broadcasts, groups, imports, operations, people, settings, undoing
 from storage.audit import Actor
 from storage.console import count_of, sentence, sentences_of
-from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.identifiers import key
@@ -298,21 +297,6 @@ class Desk:
     def upload_cases(self, name: str, data: bytes) -> Proposal:
         """What a sheet of cases would create and change, with old and new values; leads only."""
         sheet = sheets.read_bytes(name, data, wanted=("external_id", "case_id", "caseid"))
-        return self._cases(sheet, f"sheet {name} {sheet.digest[:16]}")
-
-    def edit_case(self, case_id: str, values: Mapping[str, str]) -> Proposal:
-        """What setting these properties of one case would change, by the rules of a sheet; a blank value clears; leads only."""
-        cells = {
-            name: sheets.Cell(text.strip() or imports.CLEAR) for name, text in values.items() if name in PROPERTIES
-        }
-        with self.db.reading() as tx:
-            self.allow(tx, "lead")
-            known = contacts.find_one(tx, case_id).case_id  # an id that nobody has would make a case
-        row = sheets.Row(1, {"case_id": sheets.Cell(known), **cells})
-        columns = tuple(row.cells)
-        return self._cases(sheets.Sheet(columns, columns, (row,), ""), None)
-
-    def _cases(self, sheet: sheets.Sheet, source: str | None) -> Proposal:
         read = imports.read_cases(without_result_columns(sheet), self.db.rules, columns=sheet.columns)
 
         def again(tx: Transaction) -> Plan:
@@ -326,6 +310,7 @@ class Desk:
 
         with self.db.reading() as tx:
             plan = again(tx)
+        source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
         return Proposal(desk=self, kind="cases", says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
 

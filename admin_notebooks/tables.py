@@ -106,24 +106,6 @@ def list_members(
         return count, [_plain(row) for row in rows]
 
 
-def list_cases(desk: Desk, *, search: str = "", first: int = 0) -> tuple[int, list[Record]]:
-    """How many cases fit, and a hundred of them from the `first` on, open ones first, by name."""
-    with desk.db.reading() as tx:
-        desk.allow(tx, "read")
-        query = select(
-            s.cases.c.case_id,
-            *(s.cases.c[name] for name in PROPERTIES),
-            s.cases.c.two_way,
-            said_last(s.cases.c.contact_phone_number).label("consent"),
-        ).where(*_fitting(search))
-        if (scope := desk.scope(tx)) is not None:
-            inside = select(s.memberships.c.case_id).where(s.memberships.c.removed_at.is_(None))
-            query = query.where(s.cases.c.id.in_(inside.where(s.memberships.c.group_id.in_(sorted(scope)))))
-        count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
-        ordered = query.order_by(s.cases.c.status.desc(), s.cases.c.name_key, s.cases.c.id)
-        return count, [_plain(row) for row in tx.execute(ordered.offset(max(0, first)).limit(AT_ONCE)).mappings()]
-
-
 def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
     """What was done to a group, newest first: `at`, `person`, `door`, `source`, `did`, `cases`."""
     with desk.db.reading() as tx:

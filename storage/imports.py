@@ -330,9 +330,7 @@ _KNOWN_AS = {
 _BLANK = ("", "---")
 """A blank leaves a value as it is; CommCare's export writes --- for a property that a case does not have."""
 
-CLEAR = "--"
-"""What a cell says that takes a value away."""
-
+_CLEAR = "--"
 _YES, _NO = ("1", "yes", "true"), ("0", "no", "false")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -541,7 +539,7 @@ def _read_values(
             if name == "closed":
                 values["status"] = "closed" if _yes_no(name, text) else "open"
             else:
-                values[name], notes = (_EMPTY.get(name), ()) if text == CLEAR else _READERS[name](rules, text)
+                values[name], notes = (_EMPTY.get(name), ()) if text == _CLEAR else _READERS[name](rules, text)
                 warnings += notes
         except Problem as fault:
             faults.append(fault)
@@ -552,7 +550,7 @@ def _read_properties(cells: Mapping[str, Cell]) -> dict[str, str | None]:
     """What a row sets of the free properties; None takes one away."""
     folded = {name: fold(cell.text) for name, cell in cells.items()}
     return {
-        name: None if folded[name] == CLEAR else cell.text.strip()
+        name: None if folded[name] == _CLEAR else cell.text.strip()
         for name, cell in cells.items()
         if folded[name] not in _BLANK
     }
@@ -615,7 +613,7 @@ def _differs(old: Any, new: Any) -> bool:
 
 def _text(cells: Mapping[str, Cell], name: str) -> str:
     text = fold(cells[name].text) if name in cells else ""
-    return "" if text in (*_BLANK, CLEAR) else text
+    return "" if text in (*_BLANK, _CLEAR) else text
 
 
 def _existing(tx: Transaction, column: Column[Any], texts: Iterable[str]) -> dict[str, list[Row[Any]]]:

@@ -7,7 +7,7 @@ function h(tag, props, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : String(child))));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : String(child))));
   return element;
 }
 
@@ -78,80 +78,4 @@ function ask(root, title, body, label, act, kind = "") {
   root.append(dialog);
   dialog.showModal();
   return dialog;
-}
-
-const VERDICTS = {
-  add: ["will be added", "good"], remove: ["will be removed", "good"], already_in: ["already in", ""], not_member: ["not a member", ""],
-  create: ["will be created", "good"], update: ["will be changed", "good"], unchanged: ["unchanged", ""], invalid: ["cannot be used", "bad"],
-  duplicate: ["twice in the sheet", "warn"], not_found: ["not found", "bad"], ambiguous: ["several cases fit", "bad"],
-  no_phone: ["no phone number", "bad"], closed: ["closed", "bad"], unreadable: ["cannot be read", "bad"],
-};
-const LIMIT = 8 * 2 ** 20;
-const PATIENT = 300000;
-
-// A plan: chips as filters, problems first, a button that names its effect, the checked sheet.
-function planBox({ ask, tell, place, proposal, done, change }) {
-  let only = "";
-  const rows = h("div");
-  const sheet = () => h("button", { onclick: () => tell(async () => save(await ask("result", { mark: proposal.mark }, null, PATIENT), "checked.xlsx")) }, "Download the checked sheet");
-  const chip = (verdict) => { const [label, kind] = VERDICTS[verdict] || [verdict, ""]; return h("span", { class: `chip ${kind}` }, label); };
-  const chips = Object.entries(proposal.counts).map(([verdict, n]) => {
-    const button = h("button", { "aria-pressed": "false", onclick: () => tell(async () => {
-      only = only === verdict ? "" : verdict;
-      chips.forEach((c) => c.setAttribute("aria-pressed", String(c === button && !!only)));
-      list(await ask("rows", { mark: proposal.mark, verdict: only }));
-    }) }, chip(verdict), ` ${n.toLocaleString("en")}`);
-    return button;
-  });
-  const heads = ["Identifier", "Verdict", ...(change ? ["What changes"] : []), "Why", ...(change ? [] : ["Suggestion"])];
-  function list(shown) {
-    rows.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "Row"), heads.map((t) => h("th", {}, t)))),
-      h("tbody", {}, shown.map((r) => h("tr", {}, h("td", { class: "n" }, r.row ?? ""), h("td", {}, r.identifier), h("td", {}, chip(r.verdict)), change && h("td", {}, changes(r)),
-        h("td", { class: "why" }, [r.reason, ...r.warnings].filter(Boolean).join(" ")), change ? null : h("td", {}, r.suggestion || ""))))));
-  }
-  const go = h("button", { class: "main", disabled: !proposal.acts, onclick: () => tell(async () => {
-    go.disabled = true;
-    try {
-      const result = await ask("confirm", { mark: proposal.mark }, null, PATIENT);
-      place.replaceChildren();
-      await done(result, sheet());
-    } catch (problem) { go.disabled = false; throw problem; }
-  }) }, proposal.says);
-  place.replaceChildren(says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", h("div", { class: "row filters" }, chips),
-    h("div", { class: "row", style: "margin-top: 10px" }, go, sheet(), h("button", { onclick: () => place.replaceChildren() }, "Cancel")), rows);
-  list(proposal.rows);
-}
-
-// Old and new value of each cell that would change; blank means there was none, or it is cleared.
-function changes(row) {
-  return Object.entries(row.changes || {}).map(([name, [before, after]]) => h("div", {}, h("span", { class: "soft" }, `${name}: `),
-    before === null || before === "" ? "" : [h("s", {}, shown(before)), " "], after === null || after === "" ? h("i", {}, "cleared") : h("b", {}, shown(after))));
-}
-const shown = (value) => (value === true ? "yes" : value === false ? "no" : String(value));
-
-// Where a sheet is dropped or chosen; one that is too large for a page is refused here, with what to do.
-function dropZone(instead, read, place) {
-  const file = h("input", { type: "file", accept: ".xlsx,.csv", class: "sr", "aria-label": "Choose a sheet", onchange: () => { take(file.files[0]); file.value = ""; } });
-  const drop = h("div", { class: "drop", tabindex: 0, role: "button", onclick: () => file.click(), onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); file.click(); } },
-    ondragover: (event) => { event.preventDefault(); drop.classList.add("over"); }, ondragleave: () => drop.classList.remove("over"), ondrop: (event) => { event.preventDefault(); drop.classList.remove("over"); take(event.dataTransfer.files[0]); } },
-    "Drop a sheet here, or click to choose one (.xlsx or .csv)");
-  async function take(chosen) {
-    if (!chosen) return;
-    place.replaceChildren(h("p", { class: "soft", role: "status" }, `Reading ${chosen.name} ...`));
-    try {
-      if (chosen.size > LIMIT) throw new Error(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(1)} MB, and a page takes 8 MB. ${instead}`);
-      await read(chosen.name, await chosen.arrayBuffer());
-    } catch (problem) { place.replaceChildren(says("bad", problem.message)); }
-  }
-  return [drop, file];
-}
-
-// A case whole: what it is, whose its number is, consent, texts.
-function caseCard(c) {
-  const pair = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, value)]);
-  const owns = c.two_way ? "this case owns it and may reply" : c.owner ? `owned by ${c.owner}; this case gets texts` : c.contact_phone_number ? "nobody verified owns it" : "";
-  return [c.warning && says("warn", c.warning),
-    h("dl", {}, pair("Case id", c.case_id), pair("External id", c.external_id), pair("Phone", c.contact_phone_number), pair("Number", owns), pair("Waiting for it", c.waiting.join(", ")), pair("Status", c.status), pair("Language", c.language_code), pair("Time zone", c.time_zone), pair("Gateway", c.contact_backend_id), pair("E-mail", c.commcare_email_address), pair("Groups", c.groups.join(", ")), Object.entries(c.properties).map(([k, v]) => pair(k, v))),
-    h("h3", {}, "Consent"), c.consent.length ? h("table", {}, h("tbody", {}, c.consent.map((e) => h("tr", {}, h("td", {}, when(e.at)), h("td", {}, e.kind), h("td", {}, e.words || ""))))) : h("p", { class: "soft" }, "Never said STOP."),
-    h("h3", {}, "Last texts"), c.texts.length ? h("table", {}, h("tbody", {}, c.texts.map((t) => h("tr", {}, h("td", {}, when(t.created_at)), h("td", {}, t.direction === "in" ? "from them" : "to them"), h("td", { class: "why" }, t.body), h("td", {}, t.state))))) : h("p", { class: "soft" }, "No texts yet.")];
 }

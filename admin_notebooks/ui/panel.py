@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import logging
 import secrets
-import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
 import anywidget
 
-from admin_notebooks import sheets
-from admin_notebooks.desk import Desk, Proposal, Result, told_of
+from admin_notebooks.desk import Desk, Proposal, Result
 from storage.console import sentence
 from storage.errors import Problem
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-SHOWN = 500
-"""Rows of a sheet that a page lists; the workbook of the result has every one."""
-
 KEPT = 50
 """Proposals that a page may still confirm; older ones are forgotten."""
 
@@ -81,10 +76,6 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
             "counts": proposal.counts,
         }
 
-    def with_rows(self, proposal: Proposal) -> dict[str, Any]:
-        """A proposal of many rows, with the first of them, problems first."""
-        return {**self.propose(proposal), "rows": proposal.records()[:SHOWN]}
-
     def proposed(self, mark: str) -> Proposal:
         """The proposal with this mark; raises Problem `proposal-gone`."""
         if mark not in self._proposals:
@@ -102,20 +93,6 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
     def do_confirm(self, mark: str, typed: str = "") -> dict[str, Any]:
         """Do what was proposed, once."""
         return done(self.proposed(mark).confirm(typed))
-
-    def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
-        """The rows of a sheet that have one verdict, or the first of all, problems first."""
-        rows = self.proposed(mark).records()
-        return [row for row in rows if not verdict or row["verdict"] == verdict][:SHOWN]
-
-    def do_result(self, mark: str) -> bytes:
-        """The sheet again with a verdict, a reason and a suggestion beside each row."""
-        proposal = self.proposed(mark)
-        if proposal.sheet is None or proposal.plan is None:
-            raise Problem("proposal-gone")
-        with tempfile.TemporaryDirectory() as room:
-            sheets.write_result(path := Path(room) / "result.xlsx", proposal.sheet, told_of(proposal.plan))
-            return path.read_bytes()
 
     def do_undo(self, number: int) -> dict[str, Any]:
         """Take an operation back."""

@@ -7,7 +7,7 @@ import pytest
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, contacts, groups, people
+from storage import broadcasts, groups, people
 from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
@@ -272,7 +272,7 @@ def test_whoever_is_in_nobody_s_group_of_theirs_is_not_found_where_the_programme
 
 def test_every_change_of_the_desk_asks_who_may():
     """A method that proposes a change holds a right against it, by name."""
-    for name in ("create", "rename", "delete", "_members", "_cases", "undo"):
+    for name in ("create", "rename", "delete", "_members", "upload_cases", "undo"):
         assert "self.allow(tx" in inspect.getsource(getattr(Desk, name)), name
 
 
@@ -308,28 +308,3 @@ def test_a_desk_without_a_database_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(Misconfigured):
         desks.open_desk()
-
-
-def test_one_case_is_edited_by_the_rules_of_a_sheet(db, desk, anc):
-    with db.reading() as tx:
-        case = contacts.find_one(tx, "p-0")
-    proposal = desk.edit_case(
-        case.case_id, {"name": "Ama", "language_code": "", "contact_phone_number": "024 412 9999"}
-    )
-    (row,) = proposal.records()
-    assert proposal.says == "Change 1 case"
-    assert row["changes"] == {"name": ["P-0", "Ama"], "contact_phone_number": ["233244123450", "233244129999"]}
-    assert proposal.confirm().says == "1 case changed."
-    (row,) = desk.edit_case(case.case_id, {"time_zone": "Africa/Acra"}).records()
-    assert (row["verdict"], row["suggestion"].split(",")[0]) == ("invalid", "Africa/Accra")
-    assert told(desk.edit_case, "imported-1", {"name": "x"}) == "case-unknown"
-    assert told(desk.edit_case(case.case_id, {"name": "Ama"}).confirm) == "nothing-to-do"
-    desk.edit_case(case.case_id, {"name": "", "case_id": "c-forged", "two_way": "1"}).confirm()
-    with db.reading() as tx:
-        after = contacts.contact(tx, case.id)
-    assert (after.case_id, after.name, after.contact_phone_number) == (case.case_id, "", "233244129999")
-
-
-def test_only_a_lead_edits_a_case(as_role, db):
-    for role in ("supervisor", "helper", "viewer"):
-        assert told(as_role(role, "anc").edit_case, "p-0", {"name": "x"}) == "right-missing"

@@ -122,18 +122,3 @@ def test_a_helper_learns_how_many_and_not_who(db, world, desk):
         with pytest.raises(Problem) as told:
             act()
         assert told.value.key == "right-missing"
-
-
-def test_cases_are_found_among_one_s_own(db, world, desk):
-    def found(of, search=""):
-        count, rows = tables.list_cases(of, search=search)
-        assert count == len(rows)
-        return [row["external_id"] for row in rows]
-
-    assert found(desk) == ["p-1", "else", "p-2", "q-3"]
-    assert found(desk, "śliwa") == ["p-1"]
-    mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
-    assert found(mine) == ["else"]
-    assert found(mine, "sliwa") == []
-    with pytest.raises(Problem):
-        tables.list_cases(Desk(db, world.person("Abena", "233241110003", "helper", "tb").id))

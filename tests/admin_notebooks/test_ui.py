@@ -12,7 +12,6 @@ from tests.storage.test_undoing import inside
 
 library("anywidget")
 from admin_notebooks.ui.case_groups import CaseGroups
-from admin_notebooks.ui.cases import Cases
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -124,7 +123,7 @@ def test_old_plans_are_forgotten(panel, ask):
 
 
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
-    for source in (CaseGroups._esm, Cases._esm, CaseGroups._css):
+    for source in (CaseGroups._esm, CaseGroups._css):
         text = str(source)
         for word in (
             "innerHTML",
@@ -138,20 +137,3 @@ def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
             "//cdn",
         ):
             assert word not in text, word
-
-
-def test_a_case_is_found_edited_and_a_sheet_of_cases_shows_old_and_new(db, anc):
-    panel = Cases(Desk(db, None, "02_cases"))
-
-    def ask(verb, data=None, **args):
-        answer, _ = panel.answer({"verb": verb, "args": args}, [data] if data else [])
-        return answer.get("result", answer.get("problem"))
-
-    (row,) = ask("find", search="p-8")["rows"]
-    assert ask("case", case_id=row["case_id"])["groups"] == ["anc"]
-    edit = ask("edit", case_id=row["case_id"], values={"name": "Ama"})
-    assert edit["rows"][0]["changes"] == {"name": ["P-8", "Ama"]}
-    assert ask("confirm", mark=edit["mark"]) == ask("confirm", mark=edit["mark"])
-    sheet = ask("upload", name="a.csv", data=b"external_id,name\np-8,Efua\nnew,Kofi\n")
-    assert (sheet["says"], sheet["rows"][0]["changes"]) == ("Create 1 case, change 1 case", {"name": ["Ama", "Efua"]})
-    assert ask("confirm", mark=sheet["mark"])["undoable"] is False
