@@ -22,16 +22,21 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, groups, imports, operations, people, settings, undoing
+from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
 from storage.audit import Actor
 from storage.console import count_of, sentence, sentences_of
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.identifiers import key
+from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
 
 PERSON = "DESK_PERSON"
 """The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""
+
+FOR_LEADS = frozenset({"external_id", "contact_phone_number", "contact_phone_number_is_verified", "contact_backend_id"})
+"""The properties of a case that a lead alone sets: who somebody is and whose phone it is, which `move` and `invite` ask of
+the phone itself."""
 
 TRIES = 3
 PROBLEMS = ("unreadable", "invalid", "not_found", "ambiguous", "no_phone", "closed", "duplicate")
@@ -171,6 +176,23 @@ class Desk:
             return found
         near = groups.nearest(short, [g.short for g in groups.list_all(tx, only=scope)])
         raise Problem("group-unknown", group=short, near=", ".join(near))
+
+    def case(self, tx: Transaction, typed: str) -> Row[Any]:
+        """The one case that this person may see and that a phone number, external id or case id names.
+
+        Raises Problem `case-unknown` or `case-ambiguous`; of others' cases neither says anything.
+        """
+        scope = self.scope(tx)
+        if scope is None:
+            return contacts.find_one(tx, typed)
+        (found,) = contacts.find(tx, [read_identifier(typed, country=tx.rules.country)])
+        own = groups.members_of_any(tx, scope, [row.id for row in found])
+        seen = [row for row in found if row.id in own]
+        if not seen:
+            raise Problem("case-unknown", typed=typed)
+        if len(seen) > 1:
+            raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in seen))
+        return seen[0]
 
     def describe(self) -> dict[str, Any]:
         """Who is at this desk: `name`, `role`, and the `rights` of that role."""

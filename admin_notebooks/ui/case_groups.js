@@ -96,7 +96,7 @@ function render({ model, el }) {
     const line = (r) => {
       const tick = h("input", { type: "checkbox", "aria-label": `Tick ${r.name || r.case_id}`, onchange: () => { tick.checked ? state.ticked.add(r.case_id) : state.ticked.delete(r.case_id); bar(); } });
       tick.checked = state.ticked.has(r.case_id);
-      return h("tr", {}, canTick && h("td", { class: "tick" }, tick), h("td", {}, h("button", { class: "link", onclick: () => tell(() => card(r.case_id)) }, r.name || r.case_id)),
+      return h("tr", {}, canTick && h("td", { class: "tick" }, tick), h("td", {}, caseLink(r.case_id, r.name || r.case_id, () => tell(() => card(r.case_id)))),
         h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")), h("td", {}, r.external_id || ""), h("td", {}, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")),
         h("td", {}, r.language_code || ""), h("td", {}, r.status === "closed" ? h("span", { class: "chip bad" }, "closed") : r.consent === "stop" ? h("span", { class: "chip warn" }, "said STOP") : r.consent === "doubt" ? h("span", { class: "chip warn" }, "asked") : "open"),
         h("td", {}, when(r.last_reply_at)));
@@ -196,13 +196,9 @@ function render({ model, el }) {
   // -- a case
   async function card(id) {
     const c = await ask_("case", { case_id: id });
-    const pair = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, value)]);
-    const owns = c.two_way ? "this case owns it and may reply" : c.owner ? `owned by ${c.owner}; this case gets texts` : c.contact_phone_number ? "nobody verified owns it" : "";
-    const dialog = h("dialog", { class: "wide" }, h("h2", {}, c.name || c.case_id), c.warning && says("warn", c.warning),
-      h("dl", {}, pair("Case id", c.case_id), pair("External id", c.external_id), pair("Phone", c.contact_phone_number), pair("Number", owns), pair("Waiting for it", c.waiting.join(", ")), pair("Status", c.status), pair("Language", c.language_code), pair("Time zone", c.time_zone), pair("Gateway", c.contact_backend_id), pair("E-mail", c.commcare_email_address), pair("Groups", c.groups.join(", ")), Object.entries(c.properties).map(([k, v]) => pair(k, v))),
-      h("h3", {}, "Consent"), c.consent.length ? h("table", {}, h("tbody", {}, c.consent.map((e) => h("tr", {}, h("td", {}, when(e.at)), h("td", {}, e.kind), h("td", {}, e.words || ""))))) : h("p", { class: "soft" }, "Never said STOP."),
-      h("h3", {}, "Last texts"), c.texts.length ? h("table", {}, h("tbody", {}, c.texts.map((t) => h("tr", {}, h("td", {}, when(t.created_at)), h("td", {}, t.direction === "in" ? "from them" : "to them"), h("td", { class: "why" }, t.body), h("td", {}, t.state))))) : h("p", { class: "soft" }, "No texts yet."),
-      h("div", { class: "row" }, h("button", { onclick: () => dialog.close() }, "Close")));
+    const dialog = h("dialog", { class: "wide" }, h("div", { class: "row top" }, h("h2", {}, c.name || c.case_id), statusChip(c)), properties(c), h("h3", {}, "The number"), number(c),
+      h("h3", {}, "Groups"), h("p", {}, c.groups.join(", ")), h("h3", {}, "Consent"), consentOf(c), h("h3", {}, "Last texts"), c.texts.length ? h("ol", { class: "texts" }, texts(c.texts.slice(0, 5))) : h("p", { class: "soft" }, "No texts yet."),
+      h("div", { class: "row" }, SERVED ? h("a", { href: addressOf(c.case_id) }, "Open the whole case") : null, h("button", { onclick: () => dialog.close() }, "Close")));
     dialog.addEventListener("close", () => dialog.remove());
     root.append(dialog);
     dialog.showModal();

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from admin_notebooks import sheets, tables
+from admin_notebooks import cases, sheets, tables
 from admin_notebooks.desk import Desk, told_of
 from admin_notebooks.ui.panel import Panel, asset
 from storage.errors import Problem
@@ -19,7 +19,7 @@ SHOWN = 500
 class CaseGroups(Panel):
     """Groups and who is in them."""
 
-    _esm = asset("desk.js", "case_groups.js")
+    _esm = asset("desk.js", "case.js", "case_groups.js")
     _css = asset("desk.css")
 
     def do_groups(self) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ class CaseGroups(Panel):
 
     def do_case(self, case_id: str) -> dict[str, Any]:
         """A case whole."""
-        return tables.describe_case(self.desk, case_id)
+        return cases.describe(self.desk, case_id)
 
     def do_create(self, short: str, name: str) -> dict[str, Any]:
         """Make a group."""

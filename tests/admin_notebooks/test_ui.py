@@ -12,6 +12,7 @@ from tests.storage.test_undoing import inside
 
 library("anywidget")
 from admin_notebooks.ui.case_groups import CaseGroups
+from admin_notebooks.ui.cases import Cases
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -123,7 +124,7 @@ def test_old_plans_are_forgotten(panel, ask):
 
 
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
-    for source in (CaseGroups._esm, CaseGroups._css):
+    for source in (CaseGroups._esm, CaseGroups._css, Cases._esm, Cases._css):
         text = str(source)
         for word in (
             "innerHTML",

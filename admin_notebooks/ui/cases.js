@@ -1,0 +1,113 @@
+const COLUMNS = [["name", "Name"], ["contact_phone_number", "Phone"], ["external_id", "External id"], ["two_way", "May reply"], ["language_code", "Language"], ["status", "Status"], ["last_reply_at", "Last reply"]];
+const MORE = new Set(["two_way", "language_code", "last_reply_at"]);
+
+function render({ model, el }) {
+  const root = h("div", { class: "jd" });
+  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
+  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const state = { rights: [], search: "", sort: "name", descending: false, first: 0, asked: 0, case: null };
+  const result = h("div"), body = h("div");
+  root.append(dead, result, body);
+  el.append(root);
+  const may = (right) => state.rights.includes(right);
+
+  function told(done, more) {
+    result.replaceChildren(says("good", done.says, done.undoable && h("button", { onclick: () => tell(async () => { told(await ask_("undo", { number: done.number })); await route(); }) }, "Undo"), more));
+  }
+  async function tell(act) {
+    try { await act(); } catch (problem) { result.replaceChildren(says("bad", problem.message)); }
+  }
+
+  // -- where we are: the address has the case, so that it can be kept, sent and gone back from
+  async function go(id) {
+    result.replaceChildren();
+    state.case = id;
+    if (SERVED) history.pushState(null, "", id ? addressOf(id) : location.pathname);
+    await tell(route);
+    root.scrollIntoView({ block: "nearest" });
+  }
+  function back() {
+    result.replaceChildren();
+    state.case = new URLSearchParams(location.search).get("case");
+    tell(route);
+  }
+  async function route() {
+    if (!may("read")) { body.replaceChildren(h("p", { class: "empty" }, "Your role adds people and does not look them up.")); return; }
+    if (state.case) await drawCase();
+    else await drawFind();
+  }
+
+  // -- find
+  const table = h("div");
+  async function drawFind() {
+    const search = h("input", { type: "search", placeholder: "Name, number, external id or case id", "aria-label": "Find a case", value: state.search });
+    let timer;
+    search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => { state.search = search.value; state.first = 0; tell(drawTable); }, 150); });
+    search.addEventListener("keydown", (event) => { if (event.key === "Enter") { clearTimeout(timer); state.search = search.value; state.first = 0; tell(async () => { const found = await drawTable(); if (found && found.count === 1) await go(found.rows[0].case_id); }); } });
+    body.replaceChildren(h("div", { class: "row", style: "max-width: 640px" }, search), table);
+    await drawTable();
+    search.focus();
+  }
+
+  async function drawTable() {
+    const asked = ++state.asked;
+    const found = await ask_("find", { search: state.search, sort: state.sort, descending: state.descending, first: state.first });
+    if (asked !== state.asked) return null; // an answer to fewer letters came late
+    result.replaceChildren();
+    const { count: n, rows } = found;
+    const more = (key) => (MORE.has(key) ? "more" : null);
+    const sorts = ([key, label]) => h("th", { class: more(key), "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
+      h("button", { onclick: () => { state.descending = state.sort === key && !state.descending; state.sort = key; state.first = 0; tell(drawTable); } }, label, state.sort === key ? (state.descending ? " ↓" : " ↑") : ""));
+    const line = (r) => h("tr", {}, h("td", {}, caseLink(r.case_id, r.name || r.external_id || r.case_id, () => go(r.case_id))), h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")),
+      h("td", {}, r.external_id || h("span", { class: "soft" }, r.case_id)), h("td", { class: "more" }, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")), h("td", { class: "more" }, r.language_code || ""), h("td", {}, statusChip(r) || "open"), h("td", { class: "more" }, when(r.last_reply_at)));
+    const last = Math.min(state.first + 100, n);
+    const pages = n > 100 ? h("div", { class: "row soft" }, `${(state.first + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${n.toLocaleString("en")}`,
+      h("button", { disabled: state.first === 0, onclick: () => { state.first -= 100; tell(drawTable); } }, "Before"), h("button", { disabled: last >= n, onclick: () => { state.first += 100; tell(drawTable); } }, "Next")) : h("p", { class: "soft" }, count(n, "case"));
+    table.replaceChildren(...(n ? [h("table", {}, h("thead", {}, h("tr", {}, COLUMNS.map(sorts))), h("tbody", {}, rows.map(line))), pages] : [nobody()]));
+    return found;
+  }
+
+  function nobody() {
+    if (state.search) return h("div", { class: "empty" }, h("h2", {}, "Nobody fits"), h("p", {}, "Try a piece of the name without accents, the last digits of the number, or the beginning of an id."));
+    return h("div", { class: "empty" }, h("h2", {}, "No cases yet"), h("p", {}, may("lead") ? "A case is a person whom the programme texts. They come by a sheet, or by an export from CommCare as it is." : "You see the people of your own groups. Ask a lead to give you a group, or to put people into it."));
+  }
+
+  // -- one case
+  async function drawCase() {
+    let c;
+    try { c = await ask_("case", { case_id: state.case }); }
+    catch (problem) { body.replaceChildren(says("bad", problem.message), h("p", {}, h("button", { onclick: () => go(null) }, "All cases"))); return; }
+    state.case = c.case_id;
+    const facts = h("div", {}, properties(c));
+    const list = h("ol", { class: "texts" }, texts(c.texts));
+    const older = h("button", { hidden: c.texts.length < 30, onclick: () => tell(async () => { const rows = await ask_("texts", { case_id: c.case_id, before: c.texts.at(-1).id }); c.texts.push(...rows); list.append(...texts(rows)); older.hidden = rows.length < 30; }) }, "Older texts");
+    const changes = h("div", {}, h("button", { onclick: () => tell(async () => changes.replaceChildren(history_(await ask_("changes", { case_id: c.case_id })))) }, "Show what was changed"));
+    body.replaceChildren(
+      h("p", {}, h("button", { class: "link", onclick: () => go(null) }, "← All cases")),
+      h("div", { class: "row top" }, h("h2", {}, c.name || c.external_id || c.case_id), h("span", { class: "soft" }, c.external_id || c.case_id), statusChip(c), c.two_way ? h("span", { class: "chip good" }, "may reply") : null, h("span", { class: "gap" })),
+      h("div", { class: "case" },
+        h("div", {}, section("Properties", facts), section("The number", number(c, go)), section("Groups", c.memberships.length ? h("ul", { class: "events" }, c.memberships.map((m) => h("li", {}, h("b", {}, m.name), h("span", { class: "soft" }, ` ${m.short}`), h("small", {}, "since ", when(m.added_at))))) : h("p", { class: "soft" }, "In no group: nobody texts this case with others.")),
+          section("Consent", consentOf(c))),
+        h("div", {}, section("Texts", c.texts.length ? [list, older] : h("p", { class: "soft" }, "No texts yet, neither to this case nor from it.")), section("History", changes))));
+  }
+  const section = (title, ...parts) => h("section", {}, h("h3", {}, title), parts);
+
+  function history_(lines) {
+    if (!lines.length) return h("p", { class: "soft" }, "Nothing was changed yet.");
+    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, h("b", {}, l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}`, l.source ? `, ${l.source}` : ""))));
+  }
+  const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
+
+  window.addEventListener("popstate", back);
+  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
+  (async () => {
+    try {
+      state.rights = (await ask_("who")).rights;
+      state.case = (SERVED && new URLSearchParams(location.search).get("case")) || model.get("case") || null;
+      await route();
+    } catch (problem) { body.replaceChildren(says("bad", problem.message)); }
+  })();
+  return () => { clearInterval(pulse); window.removeEventListener("popstate", back); };
+}
+
+export default { render };

@@ -1,0 +1,44 @@
+"""The panel of 02_cases: find somebody, and a case whole, with whose its number is, what it said of consent, its texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import traitlets
+
+from admin_notebooks import cases
+from admin_notebooks.desk import Desk
+from admin_notebooks.ui.panel import Panel, asset
+
+
+class Cases(Panel):
+    """Cases: all of them, and one."""
+
+    _esm = asset("desk.js", "case.js", "cases.js")
+    _css = asset("desk.css")
+    case = traitlets.Unicode("").tag(sync=True)
+    """What names the case that is opened first; an address with `?case=` goes before it."""
+
+    def do_find(self, **asked: Any) -> dict[str, Any]:
+        """A hundred cases, searched and sorted."""
+        count, rows = cases.find(self.desk, **asked)
+        return {"count": count, "rows": rows}
+
+    def do_case(self, case_id: str) -> dict[str, Any]:
+        """A case whole."""
+        return cases.describe(self.desk, case_id)
+
+    def do_texts(self, case_id: str, before: int | None = None) -> list[dict[str, Any]]:
+        """Older texts with a case."""
+        return cases.list_texts(self.desk, case_id, before)
+
+    def do_changes(self, case_id: str) -> list[dict[str, Any]]:
+        """What was changed of a case."""
+        return cases.list_changes(self.desk, case_id)
+
+
+def panel(desk: Desk, case: str = "") -> Cases:
+    """The panel for a notebook's cell."""
+    shown = Cases(desk)
+    shown.case = case
+    return shown
