@@ -82,15 +82,55 @@ function render({ model, el }) {
     const list = h("ol", { class: "texts" }, texts(c.texts));
     const older = h("button", { hidden: c.texts.length < 30, onclick: () => tell(async () => { const rows = await ask_("texts", { case_id: c.case_id, before: c.texts.at(-1).id }); c.texts.push(...rows); list.append(...texts(rows)); older.hidden = rows.length < 30; }) }, "Older texts");
     const changes = h("div", {}, h("button", { onclick: () => tell(async () => changes.replaceChildren(history_(await ask_("changes", { case_id: c.case_id })))) }, "Show what was changed"));
+    const change = c.may_set.length ? h("button", { onclick: () => { result.replaceChildren(); change.hidden = true; edit(c, facts, () => { change.hidden = false; facts.replaceChildren(properties(c)); change.focus(); }); } }, "Change") : null;
     body.replaceChildren(
       h("p", {}, h("button", { class: "link", onclick: () => go(null) }, "← All cases")),
-      h("div", { class: "row top" }, h("h2", {}, c.name || c.external_id || c.case_id), h("span", { class: "soft" }, c.external_id || c.case_id), statusChip(c), c.two_way ? h("span", { class: "chip good" }, "may reply") : null, h("span", { class: "gap" })),
+      h("div", { class: "row top" }, h("h2", {}, c.name || c.external_id || c.case_id), h("span", { class: "soft" }, c.external_id || c.case_id), statusChip(c), c.two_way ? h("span", { class: "chip good" }, "may reply") : null, h("span", { class: "gap" }), change),
       h("div", { class: "case" },
         h("div", {}, section("Properties", facts), section("The number", number(c, go)), section("Groups", c.memberships.length ? h("ul", { class: "events" }, c.memberships.map((m) => h("li", {}, h("b", {}, m.name), h("span", { class: "soft" }, ` ${m.short}`), h("small", {}, "since ", when(m.added_at))))) : h("p", { class: "soft" }, "In no group: nobody texts this case with others.")),
           section("Consent", consentOf(c))),
         h("div", {}, section("Texts", c.texts.length ? [list, older] : h("p", { class: "soft" }, "No texts yet, neither to this case nor from it.")), section("History", changes))));
   }
   const section = (title, ...parts) => h("section", {}, h("h3", {}, title), parts);
+
+  // -- change: what was typed, then old and new, and only then a button that does it
+  function edit(c, place, leave) {
+    const fields = new Map();
+    const text = (value) => (value === true ? "yes" : value === false ? "no" : value ?? "");
+    const field = (name, value) => {
+      const choices = { status: ["open", "closed"], contact_phone_number_is_verified: ["yes", "no"] }[name];
+      const input = choices ? h("select", { id: `f-${name}`, name }, choices.map((choice) => h("option", { value: choice, selected: choice === text(value) }, choice))) : h("input", { type: "text", id: `f-${name}`, name, value: text(value), autocomplete: "off" });
+      fields.set(name, { input, old: text(value) });
+      return [h("dt", {}, h("label", { for: `f-${name}`, title: name }, LABELS[name] || name)), h("dd", {}, input)];
+    };
+    const fresh = { name: h("input", { type: "text", "aria-label": "Name of a further property", placeholder: "a further property" }), value: h("input", { type: "text", "aria-label": "Its value", placeholder: "its value" }) };
+    const leads = Object.keys(LABELS).filter((name) => !c.may_set.includes(name));
+    const plan = h("div");
+    const look = async () => {
+      const values = Object.fromEntries([...fields].filter(([, f]) => f.input.value !== f.old).map(([name, f]) => [name, f.input.value]));
+      if (fresh.name.value.trim()) values[fresh.name.value.trim()] = fresh.value.value;
+      if (!Object.keys(values).length) { plan.replaceChildren(says("warn", "Nothing is different yet.")); return; }
+      try { ask1(await ask_("change", { case_id: c.case_id, values })); } catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
+    };
+    function ask1(proposal) {
+      const { row } = proposal;
+      if (!proposal.acts) { plan.replaceChildren(says(row.reason ? "bad" : "warn", row.reason || "Nothing is different.")); return; }
+      const doIt = h("button", { class: "main", onclick: async () => {
+        doIt.disabled = true;
+        try { told(await ask_("confirm", { mark: proposal.mark })); await drawCase(); root.scrollIntoView({ block: "start" }); }
+        catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
+      } }, proposal.says);
+      plan.replaceChildren(says("warn", "Nothing has been changed yet."), h("ul", { class: "events" }, Object.entries(row.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))),
+        proposal.goes_with.length || row.warnings.length ? h("ul", {}, [...proposal.goes_with, ...row.warnings].map((words) => h("li", {}, words))) : "", h("div", { class: "row" }, doIt, h("button", { onclick: () => plan.replaceChildren() }, "Not yet")));
+      doIt.focus();
+    }
+    const form = h("form", { onsubmit: (event) => { event.preventDefault(); look(); }, oninput: () => plan.replaceChildren() },
+      h("dl", { class: "form" }, c.may_set.map((name) => field(name, c[name])), Object.entries(c.properties).sort().map(([name, value]) => field(name, value)), h("dt", {}, fresh.name), h("dd", {}, fresh.value)),
+      leads.length ? h("p", { class: "soft" }, `${leads.map((name) => LABELS[name]).join(", ")}: a lead changes these; your texts 'move' and 'invite' ask the phone itself.`) : null,
+      h("div", { class: "row" }, h("button", { class: "main", type: "submit" }, "See what would change"), h("button", { type: "button", onclick: leave }, "Leave it")));
+    place.replaceChildren(form, plan);
+    form.querySelector("input").focus();
+  }
 
   function history_(lines) {
     if (!lines.length) return h("p", { class: "soft" }, "Nothing was changed yet.");

@@ -36,6 +36,11 @@ class Cases(Panel):
         """What was changed of a case."""
         return cases.list_changes(self.desk, case_id)
 
+    def do_change(self, case_id: str, values: dict[str, str]) -> dict[str, Any]:
+        """What setting these properties would do: old and new values, faults and warnings."""
+        proposal = self.desk.change_case(case_id, values)
+        return {**self.propose(proposal), "row": proposal.records()[0]}
+
 
 def panel(desk: Desk, case: str = "") -> Cases:
     """The panel for a notebook's cell."""

@@ -123,6 +123,25 @@ def test_old_plans_are_forgotten(panel, ask):
     assert ask("confirm", mark=marks[0]).startswith("This plan is no longer kept")
 
 
+def test_a_page_of_a_case_draws_itself_and_changes_it(db, anc):
+    panel = Cases(Desk(db, None, "02_cases"))
+
+    def ask(verb, **args):
+        answer, _ = panel.answer({"id": 1, "verb": verb, "args": args}, [])
+        return answer.get("result", answer.get("problem"))
+
+    assert ask("find", search="p-8")["count"] == 1
+    assert ask("case", case_id="p-8")["number"]["says"].startswith("This case owns the number")
+    assert "no case p-80" in ask("case", case_id="p-80")
+    assert ask("texts", case_id="p-8", before=1) == []
+    told = ask("change", case_id="p-8", values={"name": "<b>Ama</b>"})
+    assert (told["says"], told["row"]["changes"]) == ("Change the name of P-8", {"name": ["P-8", "<b>Ama</b>"]})
+    done = ask("confirm", mark=told["mark"])
+    assert done == ask("confirm", mark=told["mark"])
+    assert ask("changes", case_id="p-8")[0]["changes"] == {"name": ["P-8", "<b>Ama</b>"]}
+    assert ask("undo", number=done["number"])["says"] == "1 case is as before."
+
+
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
     for source in (CaseGroups._esm, CaseGroups._css, Cases._esm, Cases._css):
         text = str(source)
