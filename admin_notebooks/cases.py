@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 
+from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Record, fitting, plain
 from storage import consent, exports, groups, messages, phones
@@ -121,6 +123,15 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
             }
             for line in tx.execute(query.limit(TEXTS))
         ]
+
+
+def write_sheet(desk: Desk, path: Path) -> None:
+    """Every case as a workbook that loads again and then changes nothing; leads only."""
+    with desk.db.reading_long() as read:
+        with read() as tx:
+            desk.allow(tx, "lead")
+        table = exports.export(read, "cases")
+        sheets.write_table(path, "cases", table.columns, table.rows)
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------

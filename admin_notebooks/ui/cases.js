@@ -5,7 +5,7 @@ function render({ model, el }) {
   const root = h("div", { class: "jd" });
   const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
   const ask_ = asker(model, (is) => { dead.hidden = !is; });
-  const state = { rights: [], search: "", sort: "name", descending: false, first: 0, asked: 0, case: null };
+  const state = { rights: [], search: "", sort: "name", descending: false, first: 0, asked: 0, case: null, sheet: false };
   const result = h("div"), body = h("div");
   root.append(dead, result, body);
   el.append(root);
@@ -21,19 +21,20 @@ function render({ model, el }) {
   // -- where we are: the address has the case, so that it can be kept, sent and gone back from
   async function go(id) {
     result.replaceChildren();
-    state.case = id;
+    Object.assign(state, { case: id, sheet: false });
     if (SERVED) history.pushState(null, "", id ? addressOf(id) : location.pathname);
     await tell(route);
     root.scrollIntoView({ block: "nearest" });
   }
   function back() {
     result.replaceChildren();
-    state.case = new URLSearchParams(location.search).get("case");
+    Object.assign(state, { case: new URLSearchParams(location.search).get("case"), sheet: false });
     tell(route);
   }
   async function route() {
     if (!may("read")) { body.replaceChildren(h("p", { class: "empty" }, "Your role adds people and does not look them up.")); return; }
     if (state.case) await drawCase();
+    else if (state.sheet) drawSheet();
     else await drawFind();
   }
 
@@ -44,7 +45,7 @@ function render({ model, el }) {
     let timer;
     search.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => { state.search = search.value; state.first = 0; tell(drawTable); }, 150); });
     search.addEventListener("keydown", (event) => { if (event.key === "Enter") { clearTimeout(timer); state.search = search.value; state.first = 0; tell(async () => { const found = await drawTable(); if (found && found.count === 1) await go(found.rows[0].case_id); }); } });
-    body.replaceChildren(h("div", { class: "row", style: "max-width: 640px" }, search), table);
+    body.replaceChildren(h("div", { class: "row" }, h("div", { style: "flex: 1 1 280px; max-width: 640px" }, search), h("span", { class: "gap" }), may("lead") ? h("button", { onclick: () => { state.sheet = true; result.replaceChildren(); tell(route); } }, "Load a sheet") : null), table);
     await drawTable();
     search.focus();
   }
@@ -69,7 +70,22 @@ function render({ model, el }) {
 
   function nobody() {
     if (state.search) return h("div", { class: "empty" }, h("h2", {}, "Nobody fits"), h("p", {}, "Try a piece of the name without accents, the last digits of the number, or the beginning of an id."));
-    return h("div", { class: "empty" }, h("h2", {}, "No cases yet"), h("p", {}, may("lead") ? "A case is a person whom the programme texts. They come by a sheet, or by an export from CommCare as it is." : "You see the people of your own groups. Ask a lead to give you a group, or to put people into it."));
+    return h("div", { class: "empty" }, h("h2", {}, "No cases yet"), h("p", {}, may("lead") ? "A case is a person whom the programme texts. They come by a sheet, or by an export from CommCare as it is: press “Load a sheet”." : "You see the people of your own groups. Ask a lead to give you a group, or to put people into it."));
+  }
+
+  // -- a sheet of cases
+  function drawSheet() {
+    const place = h("div");
+    const oldNew = (r) => h("ul", { class: "cells" }, Object.entries(r.changes || {}).map(([name, change]) => h("li", {}, oldAndNew(name, change))));
+    const who = (r) => (r.case_id && r.verdict !== "create" ? caseLink(r.case_id, r.identifier, () => go(r.case_id)) : r.identifier || h("span", { class: "soft" }, "nobody named"));
+    const drop = dropZone(place, "Split it, or ask the operator to load it with 'jumbe cases import'.", async (chosen, data) => {
+      const proposal = await ask_("upload", { name: chosen.name }, data, 300000);
+      planOf({ ask_, tell, told, place, proposal, after: async () => {}, columns: [["Case", who], ["Verdict", verdictChip], ["Old → new", oldNew], ["Why", why]] });
+    });
+    const download = (verb, name, label) => h("button", { class: "link", onclick: () => tell(async () => save(await ask_(verb, {}, null, 300000), name)) }, label);
+    body.replaceChildren(h("p", {}, h("button", { class: "link", onclick: () => go(null) }, "← All cases")), h("h2", {}, "Load a sheet of cases"),
+      h("p", { class: "soft" }, "One case a row, told apart by ", h("b", {}, "external_id"), " or ", h("b", {}, "case_id"), ", never by phone. Who is not there is made, who is there is changed. A blank cell leaves a value as it is, ", h("b", {}, "--"), " takes it away; a case export from CommCare loads as it comes."),
+      drop, h("p", { class: "soft" }, download("template", "cases.xlsx", "Download an empty sheet"), " or ", download("everybody", "all_cases.xlsx", "all cases as a sheet"), ", to be changed and loaded again."), place);
   }
 
   // -- one case

@@ -1,20 +1,22 @@
-"""The panel of 02_cases: find somebody, and a case whole, with whose its number is, what it said of consent, its texts."""
+"""The panel of 02_cases: find somebody, a case whole, and sheets of cases."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import traitlets
 
-from admin_notebooks import cases
+from admin_notebooks import cases, sheets
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui.panel import Panel, asset
+from admin_notebooks.ui.panel import asset
+from admin_notebooks.ui.uploads import SheetPanel, bytes_of
 
 
-class Cases(Panel):
+class Cases(SheetPanel):
     """Cases: all of them, and one."""
 
-    _esm = asset("desk.js", "case.js", "cases.js")
+    _esm = asset("desk.js", "case.js", "uploads.js", "cases.js")
     _css = asset("desk.css")
     case = traitlets.Unicode("").tag(sync=True)
     """What names the case that is opened first; an address with `?case=` goes before it."""
@@ -40,6 +42,18 @@ class Cases(Panel):
         """What setting these properties would do: old and new values, faults and warnings."""
         proposal = self.desk.change_case(case_id, values)
         return {**self.propose(proposal), "row": proposal.records()[0]}
+
+    def do_upload(self, name: str, data: bytes) -> dict[str, Any]:
+        """What a sheet of cases would create and change, with old and new value of each cell."""
+        return self.propose_rows(self.desk.upload_cases(name, data))
+
+    def do_template(self) -> bytes:
+        """The sheet to fill in."""
+        return bytes_of(sheets.write_case_template)
+
+    def do_everybody(self) -> bytes:
+        """All cases as a sheet, to be changed and loaded again."""
+        return bytes_of(functools.partial(cases.write_sheet, self.desk))
 
 
 def panel(desk: Desk, case: str = "") -> Cases:
