@@ -40,6 +40,9 @@ FOR_LEADS = frozenset({"external_id", "contact_phone_number", "contact_phone_num
 """The properties of a case that a lead alone sets: who somebody is and whose phone it is, which `move` and `invite` ask of
 the phone itself."""
 
+TAKES_BACK = 20_000
+"""Cases of a sheet that are taken back at most: it takes the writer's turn, some seconds for so many, and a STOP waits."""
+
 _PROPERTY = re.compile(r"[^\W\d][\w.]{0,63}")
 _TAKEN = frozenset({"case_id", "caseid", "_id", *sheets.RESULT_COLUMNS, *sheets.RENAMED_RESULT_COLUMNS})
 """Names that mean something else in a sheet."""
@@ -340,7 +343,11 @@ class Desk:
             plan = again(tx)
         source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
-        return Proposal(desk=self, kind="cases", says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
+        large = f"More than {TAKES_BACK:,} cases are not taken back by a button: keep all cases as a sheet first."
+        return Proposal(
+            desk=self, kind="cases", says=says, goes_with=(large,) if _is_large(plan) else (),
+            plan=plan, sheet=sheet, source=source, _do=do, _again=again,
+        )  # fmt: skip
 
     def change_case(self, typed: str, values: Mapping[str, str]) -> Proposal:
         """What setting properties of one case would do, as a sheet of one row would: old and new values, and what follows.
@@ -377,12 +384,12 @@ class Desk:
 
     def _apply(
         self, tx: Transaction, read: imports.CaseSheet, plan: Plan | None, verb: str, by: Actor
-    ) -> tuple[Plan, Mapping[str, Any]]:
-        """Carry a plan for cases out; also what takes it back."""
+    ) -> tuple[Plan, Mapping[str, Any] | None]:
+        """Carry a plan for cases out; also what takes it back, unless there are too many."""
         before = audit.head(tx)
         done = imports.apply_cases(tx, read, planned=plan, verb=verb, by=by)
         lines = audit.list_since(tx, before.id if before else 0, (verb,))
-        return done, {"cases": [line.id for line in lines]}
+        return done, None if _is_large(done) else {"cases": [line.id for line in lines]}
 
     # -- doing and taking back -----------------------------------------------------------------------------------------
 
@@ -511,6 +518,10 @@ def _effect(plan: Plan, name: str, *, is_done: bool = False) -> str:
     else:
         told = [f"Add {came} to {name}" if add else "", f"Remove {left} from {name}" if remove else ""]
     return ", ".join(part for part in told if part)
+
+
+def _is_large(plan: Plan) -> bool:
+    return plan.counts.get("create", 0) + plan.counts.get("update", 0) > TAKES_BACK
 
 
 def _cases_effect(plan: Plan, *, is_done: bool = False) -> str:

@@ -52,7 +52,7 @@ function planOf({ ask_, tell, told, place, proposal, columns, after }) {
       await after();
     } catch (problem) { go.disabled = false; throw problem; }
   }) }, proposal.says);
-  place.replaceChildren(says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", h("div", { class: "row filters" }, chips),
+  place.replaceChildren(says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", ...proposal.goes_with.map((words) => says("warn", words)), h("div", { class: "row filters" }, chips),
     h("div", { class: "row", style: "margin-top: 10px" }, go, sheet(), h("button", { onclick: () => place.replaceChildren() }, "Cancel")), rows);
   list(proposal.rows);
 }

@@ -2,6 +2,7 @@
 
 import pytest
 
+from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage import audit, contacts, operations, undoing
 from storage.errors import Problem
@@ -126,6 +127,16 @@ def test_what_somebody_changed_since_stays(desk, world, ama):
     assert (world.look(ama).language_code, world.look(ama).properties) == ("fr", {"district": "Kisumu"})
     assert world.look(ama + 1).properties == {"district": "Busia"}
     assert world.look(ama + 2).status == "closed"
+
+
+def test_more_than_can_be_taken_back_in_seconds_is_said_beforehand(desk, world, ama, monkeypatch):
+    monkeypatch.setattr(desks, "TAKES_BACK", 1)
+    small = desk.upload_cases("a.csv", b"external_id,name\np-1,A\n")
+    large = desk.upload_cases("a.csv", b"external_id,name\np-1,A\np-2,B\n")
+    assert (small.goes_with, len(large.goes_with)) == ((), 1)
+    done = large.confirm()
+    assert not done.undoable
+    assert told(desk.undo, done.number) == "undo-unknown"
 
 
 def test_a_phone_does_not_take_a_change_of_cases_back(db, desk):
