@@ -161,19 +161,20 @@ def _standing(tx: Transaction, row: Row[Any], scope: Collection[int] | None) -> 
 def _whose(tx: Transaction, row: Row[Any], owner: Row[Any] | None, place: int | None, waiting: int) -> str:
     if row.status == "closed":
         return "The case is closed: nobody texts it, and it owns no number."
+    gets = "gets texts" if consent.may_text(tx, row.contact_phone_number) else "gets no texts since its STOP"
     if row.two_way:
         wait = (
             f" {waiting} other{'s' if waiting != 1 else ''} wait{'' if waiting != 1 else 's'} for it."
             if waiting
             else ""
         )
-        return f"This case owns the number since {_day(tx, row.claimed_at)}: it gets texts and may reply.{wait}"
+        return f"This case owns the number since {_day(tx, row.claimed_at)}: it {gets} and may reply.{wait}"
     if owner is None:
         return (
-            "Nobody has proved that the number is theirs, so nobody owns it: this case gets texts. "
+            f"Nobody has proved that the number is theirs, so nobody owns it: this case {gets}. "
             "A supervisor's text 'invite' asks the phone, and a yes makes this case the owner."
         )
-    owned = "Another case owns the number: this one gets texts there, and a reply counts as the owner's."
+    owned = f"Another case owns the number: this one {gets} there, and a reply counts as the owner's."
     if place is None:
         return f"{owned} It does not wait for it, because it is not verified."
     return f"{owned} It is number {place} of those who wait, and takes over by itself when its turn comes."

@@ -74,7 +74,7 @@ def test_whose_a_number_is_stands_there_in_words(desk):
         return cases.describe(desk, external_id)["number"]
 
     assert number("p-1")["says"] == "This case owns the number since 3 November 2026: it gets texts and may reply."
-    assert number("p-2")["says"].endswith("1 other waits for it.")
+    assert number("p-2")["says"].endswith("it gets no texts since its STOP and may reply. 1 other waits for it.")
     waiting = number("p-4")
     assert waiting["says"].endswith("It is number 1 of those who wait, and takes over by itself when its turn comes.")
     assert (waiting["owner"]["name"], [one["name"] for one in waiting["line"]]) == ("Kofi", ["Abena"])
