@@ -12,6 +12,7 @@ Plain objects without a widget and without a data frame, so that the command lin
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,16 +23,29 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, groups, imports, operations, people, settings, undoing
+from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
 from storage.audit import Actor
 from storage.console import count_of, sentence, sentences_of
+from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.identifiers import key
+from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
 
 PERSON = "DESK_PERSON"
 """The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""
+
+FOR_LEADS = frozenset({"external_id", "contact_phone_number", "contact_phone_number_is_verified", "contact_backend_id"})
+"""The properties of a case that a lead alone sets: who somebody is and whose phone it is, which `move` and `invite` ask of
+the phone itself."""
+
+TAKES_BACK = 20_000
+"""Cases of a sheet that are taken back at most: it takes the writer's turn, some seconds for so many, and a STOP waits."""
+
+_PROPERTY = re.compile(r"[^\W\d][\w.]{0,63}")
+_TAKEN = frozenset({"case_id", "caseid", "_id", *sheets.RESULT_COLUMNS, *sheets.RENAMED_RESULT_COLUMNS})
+"""Names that mean something else in a sheet."""
 
 TRIES = 3
 PROBLEMS = ("unreadable", "invalid", "not_found", "ambiguous", "no_phone", "closed", "duplicate")
@@ -172,6 +186,23 @@ class Desk:
         near = groups.nearest(short, [g.short for g in groups.list_all(tx, only=scope)])
         raise Problem("group-unknown", group=short, near=", ".join(near))
 
+    def case(self, tx: Transaction, typed: str) -> Row[Any]:
+        """The one case that this person may see and that a phone number, external id or case id names.
+
+        Raises Problem `case-unknown` or `case-ambiguous`; of others' cases neither says anything.
+        """
+        scope = self.scope(tx)
+        if scope is None:
+            return contacts.find_one(tx, typed)
+        (found,) = contacts.find(tx, [read_identifier(typed, country=tx.rules.country)])
+        own = groups.members_of_any(tx, scope, [row.id for row in found])
+        seen = [row for row in found if row.id in own]
+        if not seen:
+            raise Problem("case-unknown", typed=typed)
+        if len(seen) > 1:
+            raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in seen))
+        return seen[0]
+
     def describe(self) -> dict[str, Any]:
         """Who is at this desk: `name`, `role`, and the `rights` of that role."""
         with self.db.reading() as tx:
@@ -305,14 +336,60 @@ class Desk:
 
         def do(tx: Transaction, plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "lead")
-            done = imports.apply_cases(tx, read, planned=plan, by=by)
-            return _Done(f"{_cases_effect(done, is_done=True)}.", None, None)
+            done, undoes = self._apply(tx, read, plan, "cases.import", by)
+            return _Done(f"{_cases_effect(done, is_done=True)}.", undoes, None)
 
         with self.db.reading() as tx:
             plan = again(tx)
         source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
-        return Proposal(desk=self, kind="cases", says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
+        large = f"More than {TAKES_BACK:,} cases are not taken back by a button: keep all cases as a sheet first."
+        return Proposal(
+            desk=self, kind="cases", says=says, goes_with=(large,) if _is_large(plan) else (),
+            plan=plan, sheet=sheet, source=source, _do=do, _again=again,
+        )  # fmt: skip
+
+    def change_case(self, typed: str, values: Mapping[str, str]) -> Proposal:
+        """What setting properties of one case would do, as a sheet of one row would: old and new values, and what follows.
+
+        A blank takes a value away; a name that is no property of ours is one of the programme's own.  Who somebody is and
+        whose phone it is, leads set alone.  Raises Problem `property-name`, `case-unknown` or `right-missing`.
+        """
+        for name in set(values) - set(PROPERTIES):
+            if not _PROPERTY.fullmatch(name) or name in _TAKEN:
+                raise Problem("property-name", name=name)
+        with self.db.reading() as tx:
+            self.allow(tx, "change")
+            before = self.case(tx, typed)
+        cells = {"case_id": before.case_id, **{name: text if text.strip() else "--" for name, text in values.items()}}
+        row = sheets.Row(1, {name: sheets.Cell(text) for name, text in cells.items()})
+        read = imports.read_cases([row], self.db.rules, columns=["case_id", *PROPERTIES, *values])
+
+        def again(tx: Transaction) -> Plan:
+            self.allow(tx, "lead" if FOR_LEADS & set(values) else "change")
+            self.case(tx, before.case_id)
+            return imports.plan_cases(tx, read)
+
+        def do(tx: Transaction, plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "lead" if FOR_LEADS & set(values) else "change")
+            self.case(tx, before.case_id)
+            _, undoes = self._apply(tx, read, plan, "cases.change", by)
+            return _Done(f"{says.replace('Change', 'Changed', 1)}.", undoes, None)
+
+        with self.db.reading() as tx:
+            plan = again(tx)
+            follows = _follows(tx, before, plan)
+        says = _change_of(before, plan)
+        return Proposal(desk=self, kind="case", says=says, goes_with=follows, plan=plan, _do=do, _again=again)
+
+    def _apply(
+        self, tx: Transaction, read: imports.CaseSheet, plan: Plan | None, verb: str, by: Actor
+    ) -> tuple[Plan, Mapping[str, Any] | None]:
+        """Carry a plan for cases out; also what takes it back, unless there are too many."""
+        before = audit.head(tx)
+        done = imports.apply_cases(tx, read, planned=plan, verb=verb, by=by)
+        lines = audit.list_since(tx, before.id if before else 0, (verb,))
+        return done, None if _is_large(done) else {"cases": [line.id for line in lines]}
 
     # -- doing and taking back -----------------------------------------------------------------------------------------
 
@@ -321,8 +398,12 @@ class Desk:
         with self.db.transaction() as tx:
             self.allow(tx, "add")
             row = undoing.undoable(tx, number, self.person(tx))
-            done = undoing.take_back(tx, row, by=self._by(None))
-        return Result(number, _undone(done), undoable=False)
+            if row.undoes and "cases" in row.undoes:
+                self.allow(tx, "change")
+                says = _cases_undone(undoing.take_back_cases(tx, row, among=self.scope(tx), by=self._by(None)))
+            else:
+                says = _undone(undoing.take_back(tx, row, by=self._by(None)))
+        return Result(number, says, undoable=False)
 
     def last_done(self, at_most: int = 20) -> list[Row[Any]]:
         """What this person did at the desk, newest first; `undoes` is blank for what cannot be taken back."""
@@ -439,6 +520,10 @@ def _effect(plan: Plan, name: str, *, is_done: bool = False) -> str:
     return ", ".join(part for part in told if part)
 
 
+def _is_large(plan: Plan) -> bool:
+    return plan.counts.get("create", 0) + plan.counts.get("update", 0) > TAKES_BACK
+
+
 def _cases_effect(plan: Plan, *, is_done: bool = False) -> str:
     made, changed = plan.counts.get("create", 0), plan.counts.get("update", 0)
     if is_done:
@@ -453,6 +538,56 @@ def _cases_effect(plan: Plan, *, is_done: bool = False) -> str:
         ]
     joined = ", ".join(part for part in told if part)
     return joined[:1].upper() + joined[1:]
+
+
+_LABELS = {
+    "name": "name",
+    "external_id": "external id",
+    "status": "status",
+    "contact_phone_number": "phone number",
+    "contact_phone_number_is_verified": "verification",
+    "commcare_email_address": "e-mail address",
+    "time_zone": "time zone",
+    "language_code": "language",
+    "contact_backend_id": "gateway",
+}
+
+
+def _change_of(case: Row[Any], plan: Plan) -> str:
+    """`Change the language of Ama`; blank changes are nothing to do."""
+    (verdict,) = plan.verdicts
+    if not plan.acts:
+        return "Nothing to do"
+    names = [_LABELS.get(name, name) for name in verdict.changes]
+    what = f"the {names[0]}" if len(names) == 1 else f"{len(names)} properties"
+    return f"Change {what} of {case.name or case.external_id or case.case_id}"
+
+
+def _follows(tx: Transaction, case: Row[Any], plan: Plan) -> tuple[str, ...]:
+    """What comes of a change besides itself: whether the case is texted, and whose its number is then."""
+    (verdict,) = plan.verdicts
+    if not plan.acts or verdict.wanted is None:
+        return ()
+    new = {name: value for name, (_old, value) in verdict.changes.items()}
+    proved = bool(verdict.wanted.values.get("contact_phone_number_is_verified"))
+    closes, loses = new.get("status") == "closed", new.get("contact_phone_number_is_verified") is False
+    told = []
+    if "status" in new:
+        told.append("nobody texts a closed case" if closes else "the case is texted again")
+    if new.get("contact_phone_number") and not proved:
+        told.append("the new number is not verified: texts go there, and it may not reply until its phone has said yes")
+    if case.two_way and (closes or loses or "contact_phone_number" in new):
+        waits, number = contacts.standing(tx, case).waiting, case.contact_phone_number
+        told.append(f"the next in line becomes owner of {number}" if waits else f"nobody owns {number} then")
+    return tuple(told)
+
+
+def _cases_undone(done: undoing.CasesBack) -> str:
+    back = f"{count_of(done.back, 'case')} {'is' if done.back == 1 else 'are'} as before"
+    closed = f"{count_of(done.closed, 'case')} that {'was' if done.closed == 1 else 'were'} made {'is' if done.closed == 1 else 'are'} closed"
+    left = f"{count_of(done.left, 'case')} that somebody changed since {'stays' if done.left == 1 else 'stay'}"
+    told = [words for words, n in ((back, done.back), (closed, done.closed), (left, done.left)) if n]
+    return f"{', '.join(told) or 'Nothing had to be changed'}."
 
 
 def _undone(done: undoing.TakenBack) -> str:

@@ -932,31 +932,63 @@ _HOW_TO = (
 )
 
 
+_HOW_TO_CASES = (
+    ("How to fill in this workbook", ""),
+    ("", "Write one case in each row of the sheet 'cases'. Delete the columns that you do not need, and add your own."),
+    ("", "A blank cell leaves a value as it is, and -- takes it away. A CommCare case export loads as it comes."),
+    ("external_id", "Your own id. By it, or by case_id, the case is found again when the sheet is loaded again."),
+    ("name", "How the case is called in texts and on the pages."),
+    ("contact_phone_number", "With its country code: 233244123456. A changed number is no longer verified."),
+    (
+        "contact_phone_number_is_verified",
+        "1 or yes: it was proved that the phone is theirs, and they may reply. Else 0 or no.",
+    ),
+    ("language_code", "In which language the case is texted: en, sw, fr, pt-BR."),
+    ("time_zone", "Africa/Nairobi, Asia/Kolkata: nobody is texted at night by their own clock."),
+    ("commcare_email_address", "An e-mail address."),
+    ("contact_backend_id", "The gateway that carries the texts; blank: the one that the programme's rules choose."),
+    ("status", "open or closed. Nobody texts a closed case."),
+    ("any other column", "Is a property of the case and may be used in texts."),
+)
+
+
 def write_template(path: str | Path) -> None:
     """Write `cases_bulk_example.xlsx`: the sheet to fill in, its column formatted as Text, and a sheet that explains it."""
+    _write_empty(Path(path), ["case_identifier"], _HOW_TO)
+
+
+def write_case_template(path: str | Path) -> None:
+    """Write the sheet of cases to fill in: a column for each property, formatted as Text, and a sheet that explains them."""
+    columns = [term for term, sentence in _HOW_TO_CASES if sentence and term and " " not in term]
+    _write_empty(Path(path), columns, _HOW_TO_CASES)
+
+
+def _write_empty(path: Path, columns: Sequence[str], explained: Sequence[tuple[str, str]]) -> None:
     from openpyxl import Workbook
     from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
 
     workbook = Workbook()
     cases = workbook.active
     cases.title = "cases"
-    cases["A1"] = "case_identifier"
-    cases["A1"].font = Font(bold=True)
-    cases.column_dimensions["A"].width = 32
-    cases.column_dimensions["A"].number_format = "@"  # for cells below the last one that has a format of its own
-    for number in range(1, 2_002):
-        cases.cell(number, 1).number_format = "@"
+    for n, column in enumerate(columns, start=1):
+        cases.cell(1, n, column).font = Font(bold=True)
+        dimension = cases.column_dimensions[get_column_letter(n)]
+        dimension.width = max(16, len(column) + 2) if len(columns) > 1 else 32
+        dimension.number_format = "@"  # for cells below the last one that has a format of its own
+        for number in range(1, 2_002):
+            cases.cell(number, n).number_format = "@"
     cases.freeze_panes = "A2"
 
     how_to = workbook.create_sheet("how to")
-    how_to.column_dimensions["A"].width = 30
+    how_to.column_dimensions["A"].width = 34
     how_to.column_dimensions["B"].width = 95
-    for term, sentence in _HOW_TO:
+    for term, sentence in explained:
         how_to.append([term or None, sentence or None])
         is_title = not sentence
         how_to.cell(how_to.max_row, 1).font = Font(bold=True, size=13 if is_title else 11)
         how_to.cell(how_to.max_row, 2).alignment = Alignment(wrap_text=True, vertical="top")
-    _save(workbook, Path(path))
+    _save(workbook, path)
 
 
 def write_result(path: str | Path, sheet: Sheet, results: Mapping[int, tuple[str, str, str]]) -> None:

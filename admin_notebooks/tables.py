@@ -14,23 +14,24 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, consent, contacts, groups
+from storage import broadcasts, groups
 from storage import schema as s
 from storage.consent import HOLDING, said_last
 from storage.contacts import PROPERTIES
 from storage.database import Transaction
-from storage.errors import Problem
 from storage.folding import searched
 
 AT_ONCE = 100
 Record = dict[str, Any]
 
-_LAST_REPLY = (
+LAST_REPLY = (
     select(func.max(s.messages.c.created_at))
     .where(s.messages.c.case_id == s.cases.c.id, s.messages.c.direction == "in")
     .correlate(s.cases)
     .scalar_subquery()
 )
+"""When the case of a row last texted, in SQL."""
+
 SORTS: dict[str, ColumnElement[Any]] = {
     "name": s.cases.c.name_key,
     "contact_phone_number": s.cases.c.contact_phone_number,
@@ -38,7 +39,7 @@ SORTS: dict[str, ColumnElement[Any]] = {
     "language_code": s.cases.c.language_code,
     "status": s.cases.c.status,
     "two_way": s.cases.c.two_way,
-    "last_reply_at": _LAST_REPLY,
+    "last_reply_at": LAST_REPLY,
     "added_at": s.memberships.c.added_at,
 }
 """The columns by which members may be sorted."""
@@ -93,17 +94,17 @@ def list_members(
         query = (
             select(
                 s.cases.c.case_id, *(s.cases.c[name] for name in PROPERTIES), s.cases.c.two_way,
-                said_last(s.cases.c.contact_phone_number).label("consent"), _LAST_REPLY.label("last_reply_at"),
+                said_last(s.cases.c.contact_phone_number).label("consent"), LAST_REPLY.label("last_reply_at"),
                 s.memberships.c.added_at,
             )
             .join(s.memberships, s.memberships.c.case_id == s.cases.c.id)
-            .where(s.memberships.c.group_id == group.id, _there(tx, as_of), *_fitting(search))
+            .where(s.memberships.c.group_id == group.id, _there(tx, as_of), *fitting(search))
         )  # fmt: skip
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
         by = SORTS.get(sort, SORTS["name"])
         ordered = query.order_by(by.is_(None), by.desc() if descending else by, s.memberships.c.id)
         rows = tx.execute(ordered.offset(max(0, first)).limit(AT_ONCE)).mappings()
-        return count, [_plain(row) for row in rows]
+        return count, [plain(row) for row in rows]
 
 
 def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
@@ -128,38 +129,6 @@ def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
         ]
 
 
-def describe_case(desk: Desk, case_id: str) -> Record:
-    """A case whole: its properties, who owns its number and who waits, what it said of consent, its groups, its last texts.
-
-    Raises Problem `case-unknown` also for a case that is in nobody's group of this person's.
-    """
-    with desk.db.reading() as tx:
-        desk.allow(tx, "read")
-        row = contacts.find_one(tx, case_id)
-        scope = desk.scope(tx)
-        if scope is not None and row.id not in groups.members_of_any(tx, scope, [row.id]):
-            raise Problem("case-unknown", typed=case_id)
-        standing = contacts.standing(tx, row)
-        own = {g.short for g in groups.list_all(tx, only=scope)}
-        heard = consent.history(tx, row.contact_phone_number) if row.contact_phone_number else []
-        texts = select(s.messages).where(s.messages.c.case_id == row.id).order_by(s.messages.c.id.desc()).limit(20)
-        return {
-            "case_id": row.case_id,
-            **{name: row._mapping[name] for name in PROPERTIES},
-            "two_way": row.two_way,
-            "warning": desks.sentence_of(row.number_warning, row.contact_phone_number) if row.number_warning else None,
-            "properties": row.properties,
-            "owner": standing.owner,
-            "waiting": list(standing.waiting),
-            "groups": [short for short in contacts.groups_of(tx, row.id) if short in own],
-            "consent": [_plain({"at": e.at, "kind": e.kind, "words": e.words}) for e in heard],
-            "texts": [
-                _plain({n: t._mapping[n] for n in ("created_at", "direction", "body", "state", "reason")})
-                for t in tx.execute(texts)
-            ],
-        }
-
-
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 
@@ -172,7 +141,7 @@ def _there(tx: Transaction, as_of: str) -> ColumnElement[bool]:
     return and_(s.memberships.c.added_at <= at, gone)
 
 
-def _fitting(search: str) -> Sequence[ColumnElement[bool]]:
+def fitting(search: str) -> Sequence[ColumnElement[bool]]:
     """Each word stands in the name, begins an id, or is a piece of the number."""
     return [
         or_(
@@ -186,5 +155,6 @@ def _fitting(search: str) -> Sequence[ColumnElement[bool]]:
     ]
 
 
-def _plain(row: Any) -> Record:
+def plain(row: Any) -> Record:
+    """A row as a page gets it: a moment is text."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in dict(row).items()}

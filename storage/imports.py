@@ -430,11 +430,16 @@ def plan_cases(tx: Transaction, rows: Sequence[SheetRow] | CaseSheet) -> Plan:
 
 
 def apply_cases(
-    tx: Transaction, rows: Sequence[SheetRow] | CaseSheet, *, planned: Plan | None = None, by: Actor
+    tx: Transaction,
+    rows: Sequence[SheetRow] | CaseSheet,
+    *,
+    planned: Plan | None = None,
+    verb: str = "cases.import",
+    by: Actor,
 ) -> Plan:
     """Carry out a plan for cases, all good rows or nothing; returns what was done, with the case ids.
 
-    Raises Problem `plan-stale` if a case changed since `planned`.
+    `verb` is how the audit log calls it.  Raises Problem `plan-stale` if a case changed since `planned`.
     """
     plan = planned
     if plan is None or not _unchanged(tx, plan, (rows,)):
@@ -445,7 +450,7 @@ def apply_cases(
     if plan.ready is None:
         return plan
     ready, done = plan.ready
-    contacts.write(tx, ready, verb="cases.import", by=by)
+    contacts.write(tx, ready, verb=verb, by=by)
     return replace(plan, verdicts=done, ready=None)
 
 

@@ -1,25 +1,28 @@
-"""Taking back what a person did to a group, through whichever door it was done.
+"""Taking back what a person did to a group, through whichever door it was done, and to cases at the desk.
 
 One's own for 24 hours, and a lead anybody's.  What somebody may not take back and what does not exist look the same.
 
 What an operation keeps in `undoes` says how: `made` and `deleted` a group, `name` the one it had, `add` and `drop` the
 cases of a text, and `lines` the lines of the audit log by which a sheet put cases in and took them out: a sheet of a
 million rows is taken back by two numbers.
+`cases` are the lines by which cases were made and changed.  These are taken back at the desk alone, where it can be told
+what somebody changed since and therefore stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Row, select
 
-from storage import groups, operations, people
+from storage import contacts, groups, operations, people, phones
 from storage.audit import Actor
+from storage.contacts import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.schema import memberships
+from storage.schema import audit_changes, cases, memberships
 
 What = Literal["name", "made", "deleted", "members"]
 
@@ -34,6 +37,15 @@ class TakenBack:
     back: int = 0
     total: int = 0
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CasesBack:
+    """How many cases are as they were before, how many that were made are closed, and how many stay as somebody made them since."""
+
+    back: int
+    closed: int
+    left: int
 
 
 def undoable(tx: Transaction, number: int | None, person: Row[Any] | None) -> Row[Any]:
@@ -55,6 +67,8 @@ def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
     """
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
+    if "cases" in row.undoes:
+        raise Problem("undo-unknown", number=row.id)
     if "deleted" in row.undoes:
         group = groups.restore(tx, row.undoes["deleted"], by=by)
         done = TakenBack("deleted", group.short, total=groups.count_members(tx, group.id))
@@ -62,6 +76,54 @@ def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
         done = _in_group(tx, row, by=by)
     operations.decide(tx, row.id, "undone", by=by)
     return done
+
+
+def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | None = None, by: Actor) -> CasesBack:
+    """Give cases the values back that they had before an operation, and close those that it made.
+
+    A value that somebody changed since stays.  A case waits anew in the line of a number that it gets back.  `among` are
+    the groups that the person may see: raises Problem `undo-unknown` where a case is in none of them, and `undone-before`.
+    """
+    if row.state == "undone":
+        raise Problem("undone-before", number=row.id)
+    found = tx.execute(
+        select(audit_changes.c.before, audit_changes.c.after, cases)
+        .join(cases, cases.c.id == audit_changes.c.subject_id)
+        .where(audit_changes.c.entry_id.in_(row.undoes["cases"]), audit_changes.c.subject == "case")
+        .order_by(audit_changes.c.entry_id, audit_changes.c.position)
+    ).all()
+    if among is not None and len(groups.members_of_any(tx, among, [case.id for case in found])) < len(found):
+        raise Problem("undo-unknown", number=row.id)
+    made = [case for case in found if "case_id" in case.after]
+    changed = [(case, _as_before(tx, case)) for case in found if "case_id" not in case.after]
+    wanted = [Wanted(case.id, {"status": "closed"}) for case in made if case.status == "open"]
+    wanted += [told for _case, told in changed if told.values or told.properties]
+    contacts.save(tx, wanted, verb="cases.undo", by=by)
+    operations.decide(tx, row.id, "undone", by=by)
+    back = sum(bool(told.values or told.properties) for _case, told in changed)
+    return CasesBack(back, len(made), len(changed) - back)
+
+
+_EMPTY: Mapping[str, Any] = {"name": "", "status": "open", "contact_phone_number_is_verified": False}
+
+
+def _as_before(tx: Transaction, case: Row[Any]) -> Wanted:
+    """What a case has to become to be as it was before a change, of what nobody changed since."""
+    values = {
+        name: case.before.get(name, _EMPTY.get(name))
+        for name in PROPERTIES
+        if (name in case.before or name in case.after)
+        and (case._mapping[name] or None) == (case.after.get(name) or None)
+    }
+    if "contact_phone_number" in values:
+        phone = values["contact_phone_number"]
+        read = phones.find(f"+{phone}", country=None) if phone else None
+        values["number_warning"] = read.warnings[0] if read is not None and read.warnings else None
+        values.setdefault("contact_phone_number_is_verified", case.contact_phone_number_is_verified)
+    old, new = case.before.get("properties", {}), case.after.get("properties", {})
+    differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    untouched = [name for name in differing if case.properties.get(name) == new.get(name)]
+    return Wanted(case.id, values, {name: old.get(name) for name in untouched})
 
 
 def _may(tx: Transaction, row: Row[Any], person: Row[Any] | None) -> bool:
@@ -72,7 +134,9 @@ def _may(tx: Transaction, row: Row[Any], person: Row[Any] | None) -> bool:
     # A deletion is taken back by a lead only.
     is_own = row.person_id == person.id and "deleted" not in row.undoes
     is_over = row.state == "undone"  # and what is over is only told of
-    return is_own and (is_over or any(group.id == row.group_id for group in people.groups_of(tx, person)))
+    return is_own and (
+        is_over or "cases" in row.undoes or any(group.id == row.group_id for group in people.groups_of(tx, person))
+    )
 
 
 def _in_group(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:

@@ -1,9 +1,3 @@
-const VERDICTS = {
-  add: ["will be added", "good"], remove: ["will be removed", "good"], already_in: ["already in", ""], not_member: ["not a member", ""],
-  duplicate: ["twice in the sheet", "warn"], not_found: ["not found", "bad"], ambiguous: ["several cases fit", "bad"],
-  no_phone: ["no phone number", "bad"], closed: ["closed", "bad"], unreadable: ["cannot be read", "bad"],
-};
-const LIMIT = 8 * 2 ** 20;
 const COLUMNS = [["name", "Name"], ["contact_phone_number", "Phone"], ["external_id", "External id"], ["two_way", "Two-way"], ["language_code", "Language"], ["status", "Status"], ["last_reply_at", "Last reply"]];
 
 function render({ model, el }) {
@@ -96,7 +90,7 @@ function render({ model, el }) {
     const line = (r) => {
       const tick = h("input", { type: "checkbox", "aria-label": `Tick ${r.name || r.case_id}`, onchange: () => { tick.checked ? state.ticked.add(r.case_id) : state.ticked.delete(r.case_id); bar(); } });
       tick.checked = state.ticked.has(r.case_id);
-      return h("tr", {}, canTick && h("td", { class: "tick" }, tick), h("td", {}, h("button", { class: "link", onclick: () => tell(() => card(r.case_id)) }, r.name || r.case_id)),
+      return h("tr", {}, canTick && h("td", { class: "tick" }, tick), h("td", {}, caseLink(r.case_id, r.name || r.case_id, () => tell(() => card(r.case_id)))),
         h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")), h("td", {}, r.external_id || ""), h("td", {}, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")),
         h("td", {}, r.language_code || ""), h("td", {}, r.status === "closed" ? h("span", { class: "chip bad" }, "closed") : r.consent === "stop" ? h("span", { class: "chip warn" }, "said STOP") : r.consent === "doubt" ? h("span", { class: "chip warn" }, "asked") : "open"),
         h("td", {}, when(r.last_reply_at)));
@@ -136,53 +130,18 @@ function render({ model, el }) {
     } catch (problem) { adding.replaceChildren(says("bad", problem.message)); box.focus(); }
   }
 
-  // -- a plan: chips as filters, problems first, a button that names its effect
-  function plan(place, proposal, after) {
-    let only = "";
-    const rows = h("div");
-    const chips = Object.entries(proposal.counts).map(([verdict, n]) => {
-      const [label, kind] = VERDICTS[verdict] || [verdict, ""];
-      const chip = h("button", { "aria-pressed": "false", onclick: () => tell(async () => { only = only === verdict ? "" : verdict; chips.forEach((c) => c.setAttribute("aria-pressed", String(c === chip && !!only))); list(await ask_("rows", { mark: proposal.mark, verdict: only })); }) }, h("span", { class: `chip ${kind}` }, label), ` ${n.toLocaleString("en")}`);
-      return chip;
-    });
-    function list(shown) {
-      rows.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "Row"), h("th", {}, "Identifier"), h("th", {}, "Verdict"), h("th", {}, "Why"), h("th", {}, "Suggestion"))),
-        h("tbody", {}, shown.map((r) => { const [label, kind] = VERDICTS[r.verdict] || [r.verdict, ""]; return h("tr", {}, h("td", { class: "n" }, r.row ?? ""), h("td", {}, r.identifier), h("td", {}, h("span", { class: `chip ${kind}` }, label)), h("td", { class: "why" }, [r.reason, ...r.warnings].filter(Boolean).join(" ")), h("td", {}, r.suggestion || "")); }))));
-    }
-    const go = h("button", { class: "main", disabled: !proposal.acts, onclick: () => tell(async () => {
-      go.disabled = true;
-      try {
-        const done = await ask_("confirm", { mark: proposal.mark }, null, 300000);
-        told(done, sheet());
-        after();
-        place.replaceChildren();
-        await refresh();
-      } catch (problem) { go.disabled = false; throw problem; }
-    }) }, proposal.says);
-    const sheet = () => h("button", { onclick: () => tell(async () => save(await ask_("result", { mark: proposal.mark }, null, 300000), "checked.xlsx")) }, "Download the checked sheet");
-    place.replaceChildren(says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", h("div", { class: "row filters" }, chips),
-      h("div", { class: "row", style: "margin-top: 10px" }, go, sheet(), h("button", { onclick: () => place.replaceChildren() }, "Cancel")), rows);
-    list(proposal.rows);
-  }
+  // -- a plan
+  const plan = (place, proposal, after) => planOf({ ask_, tell, told, place, proposal, after: async () => { after(); await refresh(); }, columns: [
+    ["Identifier", (r) => r.identifier], ["Verdict", verdictChip], ["Why", why], ["Suggestion", (r) => r.suggestion || ""]] });
 
   // -- upload
   async function drawUpload() {
     const modes = [["add", "Add the cases in the sheet"], ["remove", "Remove the cases in the sheet"], ["replace", "Make the sheet the whole group"]].filter(([mode]) => mode === "add" || may("change"));
     let mode = "add";
-    const place = h("div"), file = h("input", { type: "file", accept: ".xlsx,.csv", class: "sr", "aria-label": "Choose a sheet", onchange: () => { read(file.files[0]); file.value = ""; } });
-    const drop = h("div", { class: "drop", tabindex: 0, role: "button", onclick: () => file.click(), onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); file.click(); } },
-      ondragover: (event) => { event.preventDefault(); drop.classList.add("over"); }, ondragleave: () => drop.classList.remove("over"), ondrop: (event) => { event.preventDefault(); drop.classList.remove("over"); read(event.dataTransfer.files[0]); } },
-      "Drop a sheet here, or click to choose one (.xlsx or .csv)");
-    async function read(chosen) {
-      if (!chosen) return;
-      place.replaceChildren(h("p", { class: "soft", role: "status" }, `Reading ${chosen.name} ...`));
-      try {
-        if (chosen.size > LIMIT) throw new Error(`${chosen.name} has ${(chosen.size / 2 ** 20).toFixed(1)} MB, and a page takes 8 MB. Keep only the column case_identifier, or ask the operator to load it with 'jumbe groups import'.`);
-        plan(place, await ask_("upload", { short: state.short, name: chosen.name, mode }, await chosen.arrayBuffer(), 300000), () => {});
-      } catch (problem) { place.replaceChildren(says("bad", problem.message)); }
-    }
+    const place = h("div");
+    const drop = dropZone(place, "Keep only the column case_identifier, or ask the operator to load it with 'jumbe groups import'.", async (chosen, data) => plan(place, await ask_("upload", { short: state.short, name: chosen.name, mode }, data, 300000), () => {}));
     body.replaceChildren(h("div", { class: "row" }, modes.map(([key, label]) => { const radio = h("input", { type: "radio", name: "mode", value: key, onchange: () => { mode = key; place.replaceChildren(); } }); radio.checked = key === mode; return h("label", { class: "row", style: "display: flex; margin-right: 12px" }, radio, label); })),
-      drop, file, h("p", { class: "soft" }, "One column, ", h("b", {}, "case_identifier"), ": phone numbers, external ids or case ids, mixed as you like. ", h("button", { class: "link", onclick: () => tell(async () => save(await ask_("template"), "cases_bulk_example.xlsx")) }, "Download an empty sheet")), place);
+      drop, h("p", { class: "soft" }, "One column, ", h("b", {}, "case_identifier"), ": phone numbers, external ids or case ids, mixed as you like. ", h("button", { class: "link", onclick: () => tell(async () => save(await ask_("template"), "cases_bulk_example.xlsx")) }, "Download an empty sheet")), place);
   }
 
   // -- history
@@ -196,13 +155,9 @@ function render({ model, el }) {
   // -- a case
   async function card(id) {
     const c = await ask_("case", { case_id: id });
-    const pair = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, value)]);
-    const owns = c.two_way ? "this case owns it and may reply" : c.owner ? `owned by ${c.owner}; this case gets texts` : c.contact_phone_number ? "nobody verified owns it" : "";
-    const dialog = h("dialog", { class: "wide" }, h("h2", {}, c.name || c.case_id), c.warning && says("warn", c.warning),
-      h("dl", {}, pair("Case id", c.case_id), pair("External id", c.external_id), pair("Phone", c.contact_phone_number), pair("Number", owns), pair("Waiting for it", c.waiting.join(", ")), pair("Status", c.status), pair("Language", c.language_code), pair("Time zone", c.time_zone), pair("Gateway", c.contact_backend_id), pair("E-mail", c.commcare_email_address), pair("Groups", c.groups.join(", ")), Object.entries(c.properties).map(([k, v]) => pair(k, v))),
-      h("h3", {}, "Consent"), c.consent.length ? h("table", {}, h("tbody", {}, c.consent.map((e) => h("tr", {}, h("td", {}, when(e.at)), h("td", {}, e.kind), h("td", {}, e.words || ""))))) : h("p", { class: "soft" }, "Never said STOP."),
-      h("h3", {}, "Last texts"), c.texts.length ? h("table", {}, h("tbody", {}, c.texts.map((t) => h("tr", {}, h("td", {}, when(t.created_at)), h("td", {}, t.direction === "in" ? "from them" : "to them"), h("td", { class: "why" }, t.body), h("td", {}, t.state))))) : h("p", { class: "soft" }, "No texts yet."),
-      h("div", { class: "row" }, h("button", { onclick: () => dialog.close() }, "Close")));
+    const dialog = h("dialog", { class: "wide" }, h("div", { class: "row top", style: "justify-content: flex-start; margin-top: 0" }, h("h2", {}, c.name || c.case_id), statusChip(c)), properties(c), h("h3", {}, "The number"), number(c),
+      h("h3", {}, "Groups"), h("p", {}, c.groups.join(", ")), h("h3", {}, "Consent"), consentOf(c), h("h3", {}, "Last texts"), c.texts.length ? h("ol", { class: "texts" }, texts(c.texts.slice(0, 5))) : h("p", { class: "soft" }, "No texts yet."),
+      h("div", { class: "row" }, SERVED ? h("a", { href: addressOf(c.case_id) }, "Open the whole case") : null, h("button", { onclick: () => dialog.close() }, "Close")));
     dialog.addEventListener("close", () => dialog.remove());
     root.append(dialog);
     dialog.showModal();

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from admin_notebooks import sheets, tables
-from admin_notebooks.desk import Desk, told_of
-from admin_notebooks.ui.panel import Panel, asset
-from storage.errors import Problem
+from admin_notebooks import cases, sheets, tables
+from admin_notebooks.desk import Desk
+from admin_notebooks.ui.panel import asset
+from admin_notebooks.ui.uploads import SheetPanel, bytes_of
 from storage.imports import Mode
 
-SHOWN = 500
-"""Rows of a sheet that the page lists; the workbook of the result has every one."""
 
-
-class CaseGroups(Panel):
+class CaseGroups(SheetPanel):
     """Groups and who is in them."""
 
-    _esm = asset("desk.js", "case_groups.js")
+    _esm = asset("desk.js", "case.js", "uploads.js", "case_groups.js")
     _css = asset("desk.css")
 
     def do_groups(self) -> list[dict[str, Any]]:
@@ -41,7 +36,7 @@ class CaseGroups(Panel):
 
     def do_case(self, case_id: str) -> dict[str, Any]:
         """A case whole."""
-        return tables.describe_case(self.desk, case_id)
+        return cases.describe(self.desk, case_id)
 
     def do_create(self, short: str, name: str) -> dict[str, Any]:
         """Make a group."""
@@ -57,7 +52,7 @@ class CaseGroups(Panel):
 
     def do_add(self, short: str, typed: str) -> dict[str, Any]:
         """What adding these would do, row by row."""
-        return self._with_rows(self.propose(proposal := self.desk.add(short, typed)), proposal)
+        return self.propose_rows(self.desk.add(short, typed))
 
     def do_remove(self, short: str, case_ids: list[str]) -> dict[str, Any]:
         """What taking these out would do."""
@@ -65,30 +60,11 @@ class CaseGroups(Panel):
 
     def do_upload(self, short: str, name: str, mode: Mode, data: bytes) -> dict[str, Any]:
         """What a sheet would do, row by row."""
-        return self._with_rows(self.propose(proposal := self.desk.upload(short, name, data, mode)), proposal)
-
-    def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
-        """The rows of a sheet that have one verdict, or the first of all, problems first."""
-        rows = self.proposed(mark).records()
-        return [row for row in rows if not verdict or row["verdict"] == verdict][:SHOWN]
+        return self.propose_rows(self.desk.upload(short, name, data, mode))
 
     def do_template(self) -> bytes:
         """The sheet to fill in."""
-        with tempfile.TemporaryDirectory() as room:
-            sheets.write_template(path := Path(room) / "cases_bulk_example.xlsx")
-            return path.read_bytes()
-
-    def do_result(self, mark: str) -> bytes:
-        """The sheet again with a verdict, a reason and a suggestion beside each row."""
-        proposal = self.proposed(mark)
-        if proposal.sheet is None or proposal.plan is None:
-            raise Problem("proposal-gone")
-        with tempfile.TemporaryDirectory() as room:
-            sheets.write_result(path := Path(room) / "result.xlsx", proposal.sheet, told_of(proposal.plan))
-            return path.read_bytes()
-
-    def _with_rows(self, shown: dict[str, Any], proposal: Any) -> dict[str, Any]:
-        return {**shown, "rows": proposal.records()[:SHOWN]}
+        return bytes_of(sheets.write_template)
 
 
 def panel(desk: Desk) -> CaseGroups:

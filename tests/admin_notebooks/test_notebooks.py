@@ -183,6 +183,17 @@ def test_the_cookbook_runs_from_top_to_bottom(programme, tmp_path):
     assert "233244120101" in shown[4]["text/html"]  # the shared phone
 
 
+@pytest.mark.processes
+def test_the_page_of_cases_opens_and_changes_nothing(programme, tmp_path):
+    path, head = programme
+    shown = run(FOLDER / "02_cases.ipynb", tmp_path / "out.ipynb", f"sqlite:///{path}")
+    assert [sorted(data) for data in shown] == [["application/vnd.jupyter.widget-view+json", "text/plain"]]
+    db = Database(f"sqlite:///{path}")
+    with db.reading() as tx:
+        assert audit.head(tx) == head
+    db.close()
+
+
 def test_every_question_of_the_cookbook_runs_on_postgresql_too(postgres):
     library("pandas")
     from admin_notebooks import frames

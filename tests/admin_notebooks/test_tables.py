@@ -86,13 +86,6 @@ def test_a_large_group_is_looked_at_by_the_hundred(db, desk):
     assert [row["external_id"] for row in tables.list_members(desk, "anc", first=100)[1]][-1] == "m-149"
 
 
-def test_a_case_is_told_whole(desk):
-    told = tables.describe_case(desk, "p-2")
-    assert (told["name"], told["two_way"], told["groups"]) == ("Kofi", True, ["anc"])
-    assert [(event["kind"], event["words"]) for event in told["consent"]] == [("stop", "STOP")]
-    assert [text["body"] for text in tables.describe_case(desk, "p-1")["texts"]] == ["I come"]
-
-
 def test_history_says_what_was_done(desk):
     assert [(line["did"], line["cases"]) for line in tables.list_history(desk, "anc")] == [
         ("remove", 1),
@@ -104,11 +97,6 @@ def test_history_says_what_was_done(desk):
 def test_another_s_people_do_not_exist(db, world, desk):
     mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
     assert [g["short"] for g in tables.list_groups(mine)] == ["tb"]
-    assert tables.describe_case(mine, "else")["groups"] == ["tb"]
-    for act in (lambda: tables.describe_case(mine, "p-1"), lambda: tables.describe_case(mine, "nobody")):
-        with pytest.raises(Problem) as told:
-            act()
-        assert told.value.key == "case-unknown"
     for act in (tables.describe_group, tables.list_members, tables.list_history):
         with pytest.raises(Problem) as told:
             act(mine, "anc")
@@ -118,7 +106,6 @@ def test_another_s_people_do_not_exist(db, world, desk):
 def test_a_helper_learns_how_many_and_not_who(db, world, desk):
     helper = Desk(db, world.person("Abena", "233241110003", "helper", "anc").id)
     assert tables.describe_group(helper, "anc") == {"short": "anc", "name": "Antenatal care", "members": 2}
-    for act in (lambda: tables.list_members(helper, "anc"), lambda: tables.describe_case(helper, "p-1")):
-        with pytest.raises(Problem) as told:
-            act()
-        assert told.value.key == "right-missing"
+    with pytest.raises(Problem) as told:
+        tables.list_members(helper, "anc")
+    assert told.value.key == "right-missing"

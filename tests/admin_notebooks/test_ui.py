@@ -12,6 +12,7 @@ from tests.storage.test_undoing import inside
 
 library("anywidget")
 from admin_notebooks.ui.case_groups import CaseGroups
+from admin_notebooks.ui.cases import Cases
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -122,8 +123,61 @@ def test_old_plans_are_forgotten(panel, ask):
     assert ask("confirm", mark=marks[0]).startswith("This plan is no longer kept")
 
 
+def test_a_page_of_a_case_draws_itself_and_changes_it(db, anc):
+    panel = Cases(Desk(db, None, "02_cases"))
+
+    def ask(verb, **args):
+        answer, _ = panel.answer({"id": 1, "verb": verb, "args": args}, [])
+        return answer.get("result", answer.get("problem"))
+
+    assert ask("find", search="p-8")["count"] == 1
+    assert ask("case", case_id="p-8")["number"]["says"].startswith("This case owns the number")
+    assert "no case p-80" in ask("case", case_id="p-80")
+    assert ask("texts", case_id="p-8", before=1) == []
+    told = ask("change", case_id="p-8", values={"name": "<b>Ama</b>"})
+    assert (told["says"], told["row"]["changes"]) == ("Change the name of P-8", {"name": ["P-8", "<b>Ama</b>"]})
+    done = ask("confirm", mark=told["mark"])
+    assert done == ask("confirm", mark=told["mark"])
+    assert ask("changes", case_id="p-8")[0]["changes"] == {"name": ["P-8", "<b>Ama</b>"]}
+    assert ask("undo", number=done["number"])["says"] == "1 case is as before."
+
+
+def test_a_sheet_of_cases_is_planned_done_once_and_comes_back_checked(db, anc):
+    panel = Cases(Desk(db, None, "02_cases"))
+
+    def ask(verb, data=None, **args):
+        answer, buffers = panel.answer({"id": 1, "verb": verb, "args": args}, [data] if data else [])
+        return buffers[0] if buffers else answer.get("result", answer.get("problem"))
+
+    data = b"external_id,name,time_zone,owner_name\np-8,Ama,,Esi\nnew,=1+1,Africa/Accra,\np-0,,Africa/Acra,\np-1,--,,\n"
+    told = ask("upload", data, name="export.csv")
+    assert (told["says"], told["counts"]) == ("Create 1 case, change 2 cases", {"invalid": 1, "update": 2, "create": 1})
+    assert [row["row"] for row in told["rows"]] == [4, 2, 3, 5]
+    assert told["rows"][1]["changes"] == {"name": ["P-8", "Ama"], "owner_name": [None, "Esi"]}
+    assert [row["identifier"] for row in ask("rows", mark=told["mark"], verdict="create")] == ["new"]
+    done = ask("confirm", mark=told["mark"])
+    assert done == ask("confirm", mark=told["mark"])
+    assert ask("case", case_id="new")["name"] == "=1+1"
+    checked = load_workbook(io.BytesIO(ask("result", mark=told["mark"]))).active
+    assert [cell.value for cell in checked[4]][-3:-1][0] == "invalid"
+    assert "Africa/Accra" in checked[4][-2].value
+    assert checked[3][1].data_type == "s"
+    everybody = ask("everybody")
+    assert ask("upload", everybody, name="all.xlsx")["says"] == "Nothing to do"
+    assert [cell.value for cell in load_workbook(io.BytesIO(ask("template"))).active[1]][:2] == ["external_id", "name"]
+    assert ask("undo", number=done["number"])["says"] == "2 cases are as before, 1 case that was made is closed."
+
+
+def test_all_cases_leave_for_leads_alone(db, world, anc):
+    panel = Cases(Desk(db, world.person("Yaw", "233241110002", "supervisor", "anc").id))
+    for verb in ("everybody", "upload"):
+        args, data = ({"name": "a.csv"}, [b"external_id\np-8\n"]) if verb == "upload" else ({}, [])
+        answer, buffers = panel.answer({"id": 1, "verb": verb, "args": args}, data)
+        assert ("ask a lead" in answer["problem"], buffers) == (True, [])
+
+
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
-    for source in (CaseGroups._esm, CaseGroups._css):
+    for source in (CaseGroups._esm, CaseGroups._css, Cases._esm, Cases._css):
         text = str(source)
         for word in (
             "innerHTML",

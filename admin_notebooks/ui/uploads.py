@@ -1,0 +1,44 @@
+"""What the panels share that take a sheet: its plan row by row, and the sheet again with a verdict beside each row."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from admin_notebooks import sheets
+from admin_notebooks.desk import Proposal, told_of
+from admin_notebooks.ui.panel import Panel
+from storage.errors import Problem
+
+SHOWN = 500
+"""Rows of a sheet that the page lists; the workbook of the result has every one."""
+
+
+class SheetPanel(Panel):
+    """A panel whose proposals have rows."""
+
+    def propose_rows(self, proposal: Proposal) -> dict[str, Any]:
+        """A proposal as the page shows it, with its first rows, problems first."""
+        return {**self.propose(proposal), "rows": proposal.records()[:SHOWN]}
+
+    def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
+        """The rows of a sheet that have one verdict, or the first of all, problems first."""
+        rows = self.proposed(mark).records()
+        return [row for row in rows if not verdict or row["verdict"] == verdict][:SHOWN]
+
+    def do_result(self, mark: str) -> bytes:
+        """The sheet again with a verdict, a reason and a suggestion beside each row."""
+        proposal = self.proposed(mark)
+        if proposal.sheet is None or proposal.plan is None:
+            raise Problem("proposal-gone")
+        return bytes_of(functools.partial(sheets.write_result, sheet=proposal.sheet, results=told_of(proposal.plan)))
+
+
+def bytes_of(write: Callable[[Path], None]) -> bytes:
+    """The workbook that something writes to a path."""
+    with tempfile.TemporaryDirectory() as room:
+        write(path := Path(room) / "sheet.xlsx")
+        return path.read_bytes()

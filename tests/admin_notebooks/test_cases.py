@@ -1,0 +1,158 @@
+"""The page of a case: found by whatever somebody remembers, told whole and in words, and nothing of others."""
+
+import tomllib
+
+import pytest
+
+from admin_notebooks import cases
+from admin_notebooks.desk import Desk
+from storage import consent, contacts, groups, messages
+from storage.console import reason
+from storage.errors import Problem
+from tests.pages import ROOT
+from tests.world import TEST
+
+
+def pytest_generate_tests(metafunc):
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ("sqlite", "postgresql"))
+
+
+AMA, SHARED = "233241234567", "233209876543"
+
+
+@pytest.fixture
+def ama(world):
+    return world.case("p-1", AMA, name="Ama Śliwa", language_code="en", time_zone="Africa/Accra")
+
+
+@pytest.fixture
+def desk(db, world, clock, ama):
+    kofi = world.case("p-2", SHARED, name="Kofi")
+    world.group("anc", kofi, ama, world.case("q-3", name="yaw"), name="Antenatal care")
+    clock.advance(hours=1)
+    waiting = world.case("p-4", SHARED, name="Abena")
+    world.group("tb", world.case("else", "233205550000", name="Esi"), waiting)
+    world.case("p-5", SHARED, name="Efua", verified=False)
+    with db.transaction() as tx:
+        consent.hear(tx, SHARED, "stop", words="Stop. Thank you", message_id=None, by=TEST)
+        got = messages.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
+        messages.handled(tx, got.id, "inbox", case_id=ama, person_id=None)
+    return Desk(db)
+
+
+@pytest.fixture
+def yaw_s(db, world, desk):
+    return Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("", ["p-4", "p-1", "p-5", "else", "p-2", "q-3"]),
+        ("sliwa", ["p-1"]),
+        ("P-2", ["p-2"]),
+        ("+233 24 123 4567", ["p-1"]),
+        ("024-123-4567", ["p-1"]),
+        ("9876", ["p-4", "p-5", "p-2"]),
+        ("ama kofi", []),
+        ("%", []),
+    ],
+)
+def test_a_case_is_found_by_name_id_or_number_as_anybody_writes_it(desk, search, found):
+    count, rows = cases.find(desk, search)
+    assert ([row["external_id"] for row in rows], count) == (found, len(found))
+
+
+def test_found_cases_are_sorted_by_what_is_there(desk):
+    for column in (*cases.SORTS, "; drop table cases"):
+        assert cases.find(desk, sort=column, descending=True)[0] == 6
+
+
+def test_whose_a_number_is_stands_there_in_words(desk):
+    def number(external_id):
+        return cases.describe(desk, external_id)["number"]
+
+    assert number("p-1")["says"] == "This case owns the number since 3 November 2026: it gets texts and may reply."
+    assert number("p-2")["says"].endswith("it gets no texts since its STOP and may reply. 1 other waits for it.")
+    waiting = number("p-4")
+    assert waiting["says"].endswith("It is number 1 of those who wait, and takes over by itself when its turn comes.")
+    assert (waiting["owner"]["name"], [one["name"] for one in waiting["line"]]) == ("Kofi", ["Abena"])
+    assert "not verified" in number("p-5")["says"]
+    assert [one["name"] for one in number("p-2")["others"]] == ["Efua"]
+    assert number("q-3")["says"] == "It has no phone number, so it gets no texts."
+
+
+def test_a_closed_case_and_a_number_that_nobody_proved_say_so(desk, world, ama):
+    world.change(ama, contact_phone_number_is_verified=False)
+    assert cases.describe(desk, "p-1")["number"]["says"].startswith("Nobody has proved that the number is theirs")
+    world.change(ama, status="closed")
+    assert cases.describe(desk, "p-1")["number"]["says"].startswith("The case is closed")
+
+
+def test_a_case_is_told_with_its_consent_its_groups_and_its_texts_both_ways(db, desk, ama, clock):
+    clock.advance(hours=1)
+    with db.transaction() as tx:
+        messages.queue(tx, AMA, "Come on Friday", "text", case_id=ama)
+    told = cases.describe(desk, AMA)
+    assert [(m["short"], m["name"]) for m in told["memberships"]] == [("anc", "Antenatal care")]
+    assert [(t["direction"], t["body"], t["says"]) for t in told["texts"]] == [
+        ("out", "Come on Friday", "waits for its time or its turn"),
+        ("in", "I come", "a reply, passed on to the staff"),
+    ]
+    assert (told["stopped"], told["consent"]) == (False, [])
+    (event,) = cases.describe(desk, "p-4")["consent"]  # of the number, whoever on it said so
+    assert (event["kind"], event["words"], event["says"]) == ("stop", "Stop. Thank you", "no more texts")
+
+
+def test_texts_are_turned_over_by_the_page(db, desk, ama):
+    with db.transaction() as tx:
+        for n in range(40):
+            messages.queue(tx, AMA, f"Text {n}", "text", case_id=ama)
+    first = cases.describe(desk, "p-1")["texts"]
+    older = cases.list_texts(desk, "p-1", first[-1]["id"])
+    assert [t["body"] for t in (*first, *older)] == [*(f"Text {n}" for n in reversed(range(40))), "I come"]
+
+
+def test_what_was_changed_is_told_with_old_and_new(desk, world, ama):
+    world.change(ama, name="Ama Mensah")
+    changed, made = cases.list_changes(desk, "p-1")
+    assert (changed["did"], changed["changes"]) == ("changed", {"name": ["Ama Śliwa", "Ama Mensah"]})
+    assert (made["did"], made["changes"]["contact_phone_number"]) == ("made", [None, AMA])
+
+
+def test_another_s_people_do_not_exist(yaw_s):
+    assert [row["name"] for row in cases.find(yaw_s)[1]] == ["Abena", "Esi"]
+    for typed in ("p-1", "p-2", AMA, "nobody", "else-1"):
+        for act in (cases.describe, cases.list_texts, cases.list_changes):
+            with pytest.raises(Problem) as told:
+                act(yaw_s, typed)
+            assert (told.value.key, told.value.values) == ("case-unknown", {"typed": typed})
+    number = cases.describe(yaw_s, "p-4")["number"]
+    assert number["owner"] == {"case_id": None, "name": "a case of another group", "since": "3 November 2026"}
+    assert cases.describe(yaw_s, SHARED)["name"] == "Abena", "of three on the phone she is the one he knows"
+
+
+def test_several_of_one_s_own_on_a_phone_are_named(db, yaw_s):
+    with db.transaction() as tx:
+        kofi = contacts.find_one(tx, "p-2")
+        groups.add(tx, groups.group(tx, "tb").id, [kofi.id], by=TEST)
+    with pytest.raises(Problem) as told:
+        cases.describe(yaw_s, SHARED)
+    assert told.value.key == "case-ambiguous"
+    assert len(told.value.values["candidates"].split(", ")) == 2
+
+
+def test_a_helper_looks_nobody_up(db, world, desk):
+    helper = Desk(db, world.person("Abena", "233241110003", "helper", "anc").id)
+    for act in (lambda: cases.find(helper), lambda: cases.describe(helper, "p-1")):
+        with pytest.raises(Problem) as told:
+            act()
+        assert told.value.key == "right-missing"
+
+
+def test_the_desk_gives_the_reasons_that_a_text_gives():
+    reasons = tomllib.loads((ROOT / "bot" / "locales" / "en.toml").read_text(encoding="utf-8"))["reasons"]
+    assert {key: reason(key) for key in reasons} == reasons
+    assert reason("gateway-code", "30003") == "the phone was off or out of reach (gateway 30003)"
+    assert reason("never heard of") == "never heard of"
