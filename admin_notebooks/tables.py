@@ -97,7 +97,7 @@ def list_members(
                 s.memberships.c.added_at,
             )
             .join(s.memberships, s.memberships.c.case_id == s.cases.c.id)
-            .where(s.memberships.c.group_id == group.id, _there(tx, as_of), *_fitting(search))
+            .where(s.memberships.c.group_id == group.id, _there(tx, as_of), *fitting(search))
         )  # fmt: skip
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
         by = SORTS.get(sort, SORTS["name"])
@@ -160,6 +160,19 @@ def describe_case(desk: Desk, case_id: str) -> Record:
         }
 
 
+def told_of(desk: Desk, tx: Transaction) -> list[ColumnElement[bool]]:
+    """A condition on broadcasts joined with their operations: it is this person's own, or all of its groups are."""
+    scope = desk.scope(tx)
+    if scope is None:
+        return []
+    whom = s.broadcast_audience
+    of_it = whom.c.broadcast_id == s.broadcasts.c.id
+    some = select(whom.c.id).where(of_it, whom.c.group_id.is_not(None)).exists()
+    foreign = or_(whom.c.group_id.is_(None), whom.c.group_id.not_in(sorted(scope)))
+    others = select(whom.c.id).where(of_it, foreign).exists()
+    return [or_(s.operations.c.person_id == desk.person_id, and_(some, ~others))]
+
+
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 
@@ -172,7 +185,7 @@ def _there(tx: Transaction, as_of: str) -> ColumnElement[bool]:
     return and_(s.memberships.c.added_at <= at, gone)
 
 
-def _fitting(search: str) -> Sequence[ColumnElement[bool]]:
+def fitting(search: str) -> Sequence[ColumnElement[bool]]:
     """Each word stands in the name, begins an id, or is a piece of the number."""
     return [
         or_(

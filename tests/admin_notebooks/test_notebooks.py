@@ -180,6 +180,18 @@ def test_the_cookbook_runs_from_top_to_bottom(programme, tmp_path):
     assert "233244120101" in shown[4]["text/html"]  # the shared phone
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["04_delivery"])
+def test_a_page_with_a_panel_runs_from_top_to_bottom_and_changes_nothing(programme, tmp_path, name):
+    path, head = programme
+    shown = run(FOLDER / f"{name}.ipynb", tmp_path / "out.ipynb", f"sqlite:///{path}")
+    assert [data for data in shown if "application/vnd.jupyter.widget-view+json" in data]
+    db = Database(f"sqlite:///{path}")
+    with db.reading() as tx:
+        assert audit.head(tx) == head
+    db.close()
+
+
 def test_every_question_of_the_cookbook_runs_on_postgresql_too(postgres):
     library("pandas")
     from admin_notebooks import frames
