@@ -7,7 +7,7 @@ a page at a time; whoever is no lead sees their own broadcasts and those to thei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, type_coerce
@@ -48,26 +48,26 @@ def list_broadcasts(desk: Desk, *, first: int = 0) -> tuple[int, list[Record]]:
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.broadcasts.c.id).subquery())))
         rows = tx.execute(query.order_by(s.broadcasts.c.id.desc()).offset(max(0, first)).limit(50)).all()
         counted = _counted(tx, [row.id for row in rows])
-        return count, [_line(tx, row, counted.get(row.id, {})) for row in rows]
+        return count, [line(tx, row, counted.get(row.id, {})) for row in rows]
 
 
 def describe(desk: Desk, number: int) -> Record:
     """One broadcast whole: its words by language, its funnel, and every reason in words.  Raises `broadcast-unknown`."""
     with desk.db.reading() as tx:
-        row = _one(desk, tx, number)
+        row = one(desk, tx, number)
         states = broadcasts.progress(tx, number).states
         said_of_it = select(s.broadcast_texts).where(s.broadcast_texts.c.broadcast_id == number)
         texts = {text.language: text.text for text in tx.execute(said_of_it.order_by(s.broadcast_texts.c.language))}
-        line = _line(tx, row, states)
-        replied = line["arrived"] - _count(tx, number, NO_REPLY) if line["arrived"] else 0
+        told = line(tx, row, states)
+        replied = told["arrived"] - _count(tx, number, NO_REPLY) if told["arrived"] else 0
         return {
-            **line,
+            **told,
             "texts": texts,
             "reasons": _reasons(tx, number),
             "replied": replied,
-            "adds_up": sum(line["parts"].values()) == line["recipients"],
+            "adds_up": sum(told["parts"].values()) == told["recipients"],
             "may_halt": desk.may(tx, "tell") and row.state in ("previewed", "expanding", "sending"),
-            "may_fix": desk.may(tx, "tell") and line["arrived"] > 0,
+            "may_fix": desk.may(tx, "tell") and told["arrived"] > 0,
         }
 
 
@@ -76,7 +76,7 @@ def list_recipients(
 ) -> tuple[int, list[Record]]:
     """How many recipients fit, and a hundred of them: who, where it is, and why, in words."""
     with desk.db.reading() as tx:
-        _one(desk, tx, number)
+        one(desk, tx, number)
         query = _recipients(number, part, reason).where(*fitting(search))
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.messages.c.id).subquery())))
         rows = tx.execute(query.order_by(s.messages.c.id).offset(max(0, first)).limit(AT_ONCE))
@@ -101,7 +101,7 @@ COLUMNS = (
 def export(desk: Desk, number: int, part: str = "") -> Iterator[list[Any]]:
     """Every recipient as a row of `COLUMNS`; moments are ISO 8601 in UTC."""
     with desk.db.reading() as tx:
-        _one(desk, tx, number)
+        one(desk, tx, number)
         rows = tx.execute(_recipients(number, part, "").order_by(s.messages.c.id)).all()
     for row in rows:
         told = _recipient(row)
@@ -114,7 +114,7 @@ def over_time(desk: Desk, number: int) -> list[Record]:
     Counted in the database; `at` is a moment in UTC.
     """
     with desk.db.reading() as tx:
-        _one(desk, tx, number)
+        one(desk, tx, number)
         m, of_it = s.messages, s.messages.c.broadcast_id == number
         # What was withheld has no hand-over; what failed at once has one, and was sent as far as we can know.
         span = tx.execute(
@@ -139,7 +139,7 @@ def why(desk: Desk, number: int, typed: str) -> Record:
     Raises Problem `case-unknown` also for a case that is in nobody's group of this person's.
     """
     with desk.db.reading() as tx:
-        row = _one(desk, tx, number)
+        row = one(desk, tx, number)
         found = contacts.find_one(tx, typed)
         message = broadcasts.message_to(tx, number, found.id)
         scope = desk.scope(tx)
@@ -161,7 +161,7 @@ def gather(desk: Desk, number: int, part: str, short: str, name: str = "", *, re
     """A group of those who stand in a part of the funnel, or in all of it; open cases only."""
 
     def whom(tx: Transaction) -> list[int]:
-        _one(desk, tx, number)
+        one(desk, tx, number)
         query = _recipients(number, part, reason).with_only_columns(s.cases.c.id)
         open_ones = query.where(s.cases.c.status == "open").order_by(s.cases.c.id)
         return list(dict.fromkeys(tx.execute(open_ones).scalars()))
@@ -189,13 +189,18 @@ def _seen(desk: Desk, tx: Transaction) -> Select[Any]:
     )  # fmt: skip
 
 
-def _one(desk: Desk, tx: Transaction, number: int) -> Row[Any]:
-    """A broadcast that this person may see; another and one that does not exist look the same."""
+def one(desk: Desk, tx: Transaction, number: int) -> Row[Any]:
+    """A broadcast that this person may see; another and one that does not exist look the same: `broadcast-unknown`."""
     desk.allow(tx, "read")
-    row = tx.execute(_seen(desk, tx).where(s.broadcasts.c.id == number)).first()
+    row = find(desk, tx, number)
     if row is None:
         raise Problem("broadcast-unknown", number=number)
     return row
+
+
+def find(desk: Desk, tx: Transaction, number: int) -> Row[Any] | None:
+    """A broadcast that this person may see, or None."""
+    return tx.execute(_seen(desk, tx).where(s.broadcasts.c.id == number)).first()
 
 
 def _counted(tx: Transaction, numbers: list[int]) -> dict[int, dict[str, int]]:
@@ -207,11 +212,14 @@ def _counted(tx: Transaction, numbers: list[int]) -> dict[int, dict[str, int]]:
     return counts
 
 
-def _line(tx: Transaction, row: Row[Any], states: dict[str, int] | Any) -> Record:
+def line(tx: Transaction, row: Row[Any], states: Mapping[str, int]) -> Record:
+    """A broadcast in a list: whom it is for, where it is, and its recipients by part."""
     parts = {part: sum(states.get(state, 0) for state in held) for part, (_, held) in PARTS.items()}
-    # Before everybody has a row in the outbox, the others are still to go, or were halted before they had one.
-    unwritten = row.recipients - sum(parts.values())
-    parts["halted" if row.state == "halted" else "to_go"] += max(0, unwritten)
+    if row.state == "expanding" and not states:
+        # Nobody has a row in the outbox yet: as it was counted when they were frozen.
+        parts |= {"to_go": row.sendable, "skipped": row.recipients - row.sendable}
+    # Those who have no row yet are still to go, or were halted before they had one.
+    parts["halted" if row.state == "halted" else "to_go"] += max(0, row.recipients - sum(parts.values()))
     return {
         "number": row.id,
         "whom": _whom(tx, row),

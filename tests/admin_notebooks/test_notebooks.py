@@ -181,7 +181,7 @@ def test_the_cookbook_runs_from_top_to_bottom(programme, tmp_path):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["04_delivery"])
+@pytest.mark.parametrize("name", ["03_broadcasts", "04_delivery"])
 def test_a_page_with_a_panel_runs_from_top_to_bottom_and_changes_nothing(programme, tmp_path, name):
     path, head = programme
     shown = run(FOLDER / f"{name}.ipynb", tmp_path / "out.ipynb", f"sqlite:///{path}")
