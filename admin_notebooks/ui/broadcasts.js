@@ -52,7 +52,7 @@ function render({ model, el }) {
     }
     const insert = (field) => { box.setRangeText(`{${field}}`, box.selectionStart, box.selectionEnd, "end"); box.dispatchEvent(new Event("input")); box.focus(); };
     const group = (g) => { const tick = h("input", { type: "checkbox", onchange: () => { tick.checked ? state.shorts.add(g.short) : state.shorts.delete(g.short); } }); tick.checked = state.shorts.has(g.short); return h("label", {}, tick, g.name, h("span", {}, g.members.toLocaleString("en"))); };
-    const singles = h("textarea", { rows: 1, "aria-label": "Single cases", placeholder: "And single cases: phone number, external id or case id", oninput: () => { state.typed = singles.value; } });
+    const singles = h("textarea", { rows: 1, "aria-label": "Single cases", placeholder: "And single cases: a phone or an id", oninput: () => { state.typed = singles.value; } });
     singles.value = state.typed;
     const at = h("input", { type: "datetime-local", "aria-label": "At a time", style: "width: auto; font: inherit; border: 1px solid var(--pale); border-radius: 6px; padding: 4px 8px; min-height: 32px", onchange: () => { state.at = at.value; } });
     at.value = state.at;
