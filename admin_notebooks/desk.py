@@ -231,6 +231,21 @@ class Desk:
 
         return Proposal(desk=self, kind="new", says=f"Make the group {short.strip() or '...'}", _do=do)
 
+    def gather(self, short: str, name: str, whom: Callable[[Transaction], list[int]], many: int) -> Proposal:
+        """Make a group of the cases that `whom` finds when it is confirmed; `many` is how many it found now."""
+
+        def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "change")
+            own = self.person_id if self.scope(tx) is not None else None
+            try:
+                row = groups.create(tx, short, name, for_person=own, by=by)
+            except Problem as problem:
+                raise self._discreet(tx, problem) from None
+            came = groups.add(tx, row.id, whom(tx), by=by)
+            return _Done(f"{row.name} ({row.short}) is made, with {count_of(len(came), 'case')}.", None, row.id)
+
+        return Proposal(desk=self, kind="new", says=f"Make a group of {count_of(many, 'case')}", _do=do)
+
     def rename(self, short: str, name: str) -> Proposal:
         """Give a group another long name."""
 

@@ -21,6 +21,7 @@ from sqlalchemy import JSON, Boolean, ColumnElement, Integer, Select, Text, and_
 from sqlalchemy.exc import DBAPIError
 
 from admin_notebooks.desk import Desk
+from admin_notebooks.tables import told_of
 from storage import exports
 from storage import schema as s
 from storage.consent import said_last
@@ -178,7 +179,7 @@ def broadcasts(desk: Desk) -> Frame:
             )
             .outerjoin(shorts, shorts.c.broadcast_id == s.broadcasts.c.id)
             .outerjoin(s.people, s.people.c.id == s.operations.c.person_id)
-            .where(*_told_of(desk, tx))
+            .where(*told_of(desk, tx))
             .order_by(s.broadcasts.c.id)
         )
         found = frame(tx, query)
@@ -297,20 +298,6 @@ def _people(column: ColumnElement[Any], scope: Collection[int] | None) -> list[C
         s.memberships.c.removed_at.is_(None), s.memberships.c.group_id.in_(sorted(scope))
     )
     return [column.in_(inside)]
-
-
-def _told_of(desk: Desk, tx: Transaction) -> list[ColumnElement[bool]]:
-    """A condition: the broadcast is one's own, or all of its groups are."""
-    scope = desk.scope(tx)
-    if scope is None:
-        return []
-    whom = s.broadcast_audience
-    of_it = whom.c.broadcast_id == s.broadcasts.c.id
-    some = select(whom.c.id).where(of_it, whom.c.group_id.is_not(None)).exists()
-    others = (
-        select(whom.c.id).where(of_it, or_(whom.c.group_id.is_(None), whom.c.group_id.not_in(sorted(scope)))).exists()
-    )
-    return [or_(s.operations.c.person_id == desk.person_id, and_(some, ~others))]
 
 
 @contextlib.contextmanager

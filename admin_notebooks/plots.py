@@ -12,12 +12,14 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from admin_notebooks.frames import Frame
+from storage.console import count_of
 
 DEEP, MIDDLE, PALE = "#1f4e5f", "#6f98a8", "#c9d8de"
 INK, SOFT, LINE = "#22282b", "#5b666b", "#dfe5e8"
@@ -180,6 +182,39 @@ def findings(table: Frame, title: str = "What was found") -> Picture:
     return Picture(
         figure, f"{title}: " + "; ".join(f"{n:,} {f}" for n, f in zip(numbers, some["found"], strict=True)) + "."
     )
+
+
+@_styled
+def delivered(moments: Frame, recipients: int, title: str = "Over time") -> Picture:
+    """How many had left and how many had arrived, as two lines against all recipients; `moments` has `sent` and `delivered`
+    for each moment at which there were any."""
+    if moments.empty:
+        return _nothing(title)
+    spare = max((moments.index[-1] - moments.index[0]) * 0.04, pd.Timedelta(seconds=1))
+    before = pd.DataFrame({"sent": [0], "delivered": [0]}, index=[moments.index[0] - spare])
+    lines = pd.concat([before, moments]).cumsum()
+    figure, (axes,) = _figure(title, 2.2)
+    for name, colour, style in (("sent", MIDDLE, "--"), ("delivered", DEEP, "-")):
+        axes.step(lines.index, lines[name], where="post", color=colour, linewidth=1.7, linestyle=style)
+    axes.axhline(recipients, color=LINE, linewidth=1)
+    axes.set_ylim(0, max(1, recipients) * 1.12)
+    axes.set_xlim(date2num(lines.index[0]), date2num(lines.index[-1]))
+    sent, arrived = int(lines["sent"].iloc[-1]), int(lines["delivered"].iloc[-1])
+    both = sent == arrived
+    ends = [(arrived, f"sent and delivered {arrived:,}", "center")] if both else [
+        (sent, f"sent {sent:,}", "bottom"), (arrived, f"delivered {arrived:,}", "top")
+    ]  # fmt: skip
+    for count, words, side in ends:
+        axes.annotate(words, (lines.index[-1], count), xytext=(6, 0), textcoords="offset points", va=side,
+                      fontweight="bold", annotation_clip=False)  # fmt: skip
+    axes.annotate(f"{count_of(recipients, 'recipient')}", (lines.index[0], recipients), xytext=(2, 3), color=SOFT,
+                  textcoords="offset points")  # fmt: skip
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    locator = AutoDateLocator(minticks=2, maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=lines.index.tz))
+    says = f"{title}: of {count_of(recipients, 'recipient')} {sent:,} were sent and {arrived:,} delivered by {lines.index[-1]:%Y-%m-%d %H:%M}."
+    return Picture(figure, says)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

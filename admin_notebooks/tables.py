@@ -129,6 +129,19 @@ def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
         ]
 
 
+def told_of(desk: Desk, tx: Transaction) -> list[ColumnElement[bool]]:
+    """A condition on broadcasts joined with their operations: it is this person's own, or all of its groups are."""
+    scope = desk.scope(tx)
+    if scope is None:
+        return []
+    whom = s.broadcast_audience
+    of_it = whom.c.broadcast_id == s.broadcasts.c.id
+    some = select(whom.c.id).where(of_it, whom.c.group_id.is_not(None)).exists()
+    foreign = or_(whom.c.group_id.is_(None), whom.c.group_id.not_in(sorted(scope)))
+    others = select(whom.c.id).where(of_it, foreign).exists()
+    return [or_(s.operations.c.person_id == desk.person_id, and_(some, ~others))]
+
+
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 

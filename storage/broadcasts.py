@@ -178,7 +178,7 @@ def draft(
     broadcast that this one corrects.  Raises Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
     """
     for body in texts.values():
-        _check_text(body)
+        check_text(body)
     language = tx.rules.language if tx.rules.language in texts else next(iter(texts))
     kind = "text" if case_ids and not group_ids and len(case_ids) == 1 else "broadcast"
     request: dict[str, Any] = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
@@ -231,7 +231,7 @@ def amend(
     request = dict(operation.request)
     if text is not None:
         language, body = text
-        _check_text(body)
+        check_text(body)
         request["texts"] = {**request["texts"], language: body}
         tx.execute(
             delete(broadcast_texts).where(
@@ -611,10 +611,31 @@ def text_of(tx: Transaction, number: int) -> str:
     return _texts(tx, number)[broadcast(tx, number).language]
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
+def texts_of(tx: Transaction, number: int) -> dict[str, str]:
+    """The words of a broadcast by language."""
+    return _texts(tx, number)
 
 
-def _check_text(body: str) -> None:
+def dearest(tx: Transaction, number: int, language: str) -> segments.Segments:
+    """What the dearest rendering of one language costs: among the longest, and those with letters that force Unicode."""
+    query = _recipients(tx.rules, _content(tx, number))
+    column = query.selected_columns
+    mine = query.where(column.reason.is_(None), column.language == language)
+    longest = mine.order_by(None).order_by(func.length(column.body).desc()).limit(5)
+    foreign = longest.where(func.octet_length(column.body) > func.length(column.body))
+    bodies = [row.body for each in (longest, foreign) for row in tx.execute(each)] or [_texts(tx, number)[language]]
+    return max((segments.count(body) for body in bodies), key=lambda s: (s.parts, s.forced_by or ""))
+
+
+def list_skipped(tx: Transaction, number: int, at_most: int) -> list[Row[Any]]:
+    """The first recipients of a preview who would not get it: `case_id` (a row id) and `reason`, a key."""
+    query = _recipients(tx.rules, _content(tx, number))
+    reason = query.selected_columns.reason
+    return list(tx.execute(query.where(reason.is_not(None)).limit(at_most)))
+
+
+def check_text(body: str) -> None:
+    """Refuse words that cannot be sent: Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`."""
     if not body.strip():
         raise Problem("text-blank")
     if len(body) > TOO_LONG:
@@ -623,6 +644,9 @@ def _check_text(body: str) -> None:
         # A text that is a gateway word alone is acted on by the network, at our end or at theirs.
         raise Problem("text-reserved", word=body.strip()[:20], kind=word)
     templates.parse(body)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
 
 
 def _texts(tx: Transaction, number: int) -> dict[str, str]:

@@ -114,7 +114,7 @@ def seconding(tx: Transaction, person: int | None) -> list[Row[Any]]:
     return list(tx.execute(query if person is None else query.where(operations.c.person_id == person)))
 
 
-def with_same_words(tx: Transaction, person: int, words: str, *, kind: str | None = None) -> Row[Any] | None:
+def with_same_words(tx: Transaction, person: int | None, words: str, *, kind: str | None = None) -> Row[Any] | None:
     """The newest operation, of one kind if given, that this person asked for in these very words within ten minutes."""
     query = select(operations).where(
         operations.c.person_id == person, operations.c.words == words, operations.c.asked_at > tx.now - SAME_WORDS

@@ -194,6 +194,18 @@ def test_the_page_of_cases_opens_and_changes_nothing(programme, tmp_path):
     db.close()
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["03_broadcasts", "04_delivery"])
+def test_a_page_with_a_panel_runs_from_top_to_bottom_and_changes_nothing(programme, tmp_path, name):
+    path, head = programme
+    shown = run(FOLDER / f"{name}.ipynb", tmp_path / "out.ipynb", f"sqlite:///{path}")
+    assert [data for data in shown if "application/vnd.jupyter.widget-view+json" in data]
+    db = Database(f"sqlite:///{path}")
+    with db.reading() as tx:
+        assert audit.head(tx) == head
+    db.close()
+
+
 def test_every_question_of_the_cookbook_runs_on_postgresql_too(postgres):
     library("pandas")
     from admin_notebooks import frames

@@ -54,10 +54,14 @@ def place(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def desk(folder, *words):
+def desk(folder, *words, **settings):
     """`jumbe desk` as a process; its address."""
     port = free_port()
-    env = bare_environment() | {"DATABASE_URL": "sqlite:///jumbe.db", "JUMBE_SIMULATOR": "1", "PYTHONPATH": str(ROOT)}
+    env = (
+        bare_environment()
+        | {"DATABASE_URL": "sqlite:///jumbe.db", "JUMBE_SIMULATOR": "1", "PYTHONPATH": str(ROOT)}
+        | settings
+    )
     command = [sys.executable, "-W", "ignore", "-m", "bot", "desk", "--port", str(port), *words]
     with (folder / "desk.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)

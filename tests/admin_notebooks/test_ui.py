@@ -13,6 +13,9 @@ from tests.storage.test_undoing import inside
 library("anywidget")
 from admin_notebooks.ui.case_groups import CaseGroups
 from admin_notebooks.ui.cases import Cases
+from tests.pages import ROOT
+
+UI = ROOT / "admin_notebooks" / "ui"
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -179,6 +182,8 @@ def test_all_cases_leave_for_leads_alone(db, world, anc):
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
     for source in (CaseGroups._esm, CaseGroups._css, Cases._esm, Cases._css):
         text = str(source)
+    for file in (*UI.glob("*.js"), *UI.glob("*.css")):
+        text = file.read_text(encoding="utf-8")
         for word in (
             "innerHTML",
             "outerHTML",

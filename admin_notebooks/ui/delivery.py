@@ -1,0 +1,67 @@
+"""The panel of 04_delivery: the list of broadcasts, the funnel of one, its recipients, and why somebody did not get it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from admin_notebooks import delivery, plots, sheets
+from admin_notebooks.desk import Desk
+from admin_notebooks.ui.panel import Panel, asset
+
+
+class Delivery(Panel):
+    """What became of broadcasts."""
+
+    _esm = asset("desk.js", "sending.js", "delivery.js")
+    _css = asset("desk.css", "sending.css")
+
+    def do_list(self, first: int = 0) -> dict[str, Any]:
+        """Fifty broadcasts, newest first."""
+        count, rows = delivery.list_broadcasts(self.desk, first=first)
+        return {"count": count, "rows": rows}
+
+    def do_broadcast(self, number: int) -> dict[str, Any]:
+        """One broadcast with its funnel."""
+        return delivery.describe(self.desk, number)
+
+    def do_recipients(self, number: int, **asked: Any) -> dict[str, Any]:
+        """A hundred recipients of a part."""
+        count, rows = delivery.list_recipients(self.desk, number, **asked)
+        return {"count": count, "rows": rows}
+
+    def do_why(self, number: int, typed: str) -> dict[str, Any]:
+        """Why somebody got it or not."""
+        return delivery.why(self.desk, number, typed)
+
+    def do_picture(self, number: int) -> bytes:
+        """Sent and delivered over time, as SVG."""
+        told = delivery.describe(self.desk, number)
+        return over_time(self.desk, number, told["recipients"]).svg().encode()
+
+    def do_export(self, number: int, part: str = "") -> bytes:
+        """Every recipient as a workbook."""
+        with tempfile.TemporaryDirectory() as room:
+            path = Path(room) / "delivery.xlsx"
+            rows = delivery.export(self.desk, number, part)
+            sheets.write_table(path, f"broadcast {number}", delivery.COLUMNS, rows)
+            return path.read_bytes()
+
+    def do_gather(self, number: int, part: str, short: str, name: str = "", reason: str = "") -> dict[str, Any]:
+        """A group of those in a part."""
+        return self.propose(delivery.gather(self.desk, number, part, short, name, reason=reason))
+
+
+def over_time(desk: Desk, number: int, recipients: int) -> plots.Picture:
+    """Sent and delivered over time, by the programme's clock."""
+    moments = pd.DataFrame(delivery.over_time(desk, number), columns=["at", "sent", "delivered"])
+    moments["at"] = pd.to_datetime(moments["at"], utc=True).dt.tz_convert(desk.db.rules.time_zone)
+    return plots.delivered(moments.set_index("at"), recipients)
+
+
+def panel(desk: Desk) -> Delivery:
+    """The panel for a notebook's cell."""
+    return Delivery(desk)

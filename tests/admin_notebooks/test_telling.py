@@ -1,0 +1,234 @@
+"""Writing to many from a page: what it shows before it goes, whose it is, and that a click counts once."""
+
+from dataclasses import replace
+
+import pytest
+
+from admin_notebooks import telling
+from admin_notebooks.desk import Desk
+from storage import audit, broadcasts, consent, messages
+from storage.errors import Problem
+from tests.parts import library
+from tests.storage.test_broadcasts import expand
+from tests.storage.test_messages import claim, hand_over, settle
+from tests.world import TEST
+
+library("anywidget")
+from admin_notebooks.ui.broadcasts import Broadcasts
+
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def anc(world):
+    """Six: two read English, two Swahili (one by its base), one said STOP, one has no number."""
+    ids = [
+        world.case("p-1", "233244123451", name=HOSTILE, language_code="en"),
+        world.case("p-2", "233244123452", name="Kofi"),
+        world.case("p-3", "233244123453", name="Asha", language_code="sw"),
+        world.case("p-4", "233244123454", name="Juma", language_code="sw-KE"),
+        world.case("p-5", "233244123455", name="Esi"),
+        world.case("p-6", name="Yaw"),
+    ]
+    with world.db.transaction() as tx:
+        consent.hear(tx, "233244123455", "stop", words="STOP", message_id=None, by=TEST)
+    world.group("tb", world.case("p-9", "233244123459", name="Abla"))
+    return world.group("anc", *ids, name="Antenatal care")
+
+
+@pytest.fixture
+def esi(world, anc):
+    return world.person("Esi", "233241110001")
+
+
+@pytest.fixture
+def desk(db, esi):
+    return Desk(db, esi.id, "03_broadcasts")
+
+
+@pytest.fixture
+def ask(desk):
+    panel = Broadcasts(desk)
+
+    def asked(verb, **args):
+        answer, _ = panel.answer({"id": 1, "verb": verb, "args": args}, [])
+        return answer.get("result", answer.get("problem"))
+
+    return asked
+
+
+TEXTS = {"en": "Hello {name|friend}, come at 10", "sw": "Habari {name}, njoo saa nne"}
+
+
+def test_a_page_offers_what_there_is_to_choose(ask):
+    told = ask("choices")
+    assert [g["short"] for g in told["groups"]] == ["anc", "tb"]
+    assert (told["fields"], told["language"], told["may_try"]) == (["name", "external_id", "case_id"], "en", True)
+    assert "sw" in told["languages"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "room", "forced", "problem"),
+    [
+        ("Hello", 1, 160, None, None),
+        ("x" * 161, 2, 306, None, None),
+        ("Ten o’clock", 1, 70, ("’", "right single quotation mark"), None),
+        ("x" * 150 + "{name|you}", 1, 160, None, None),
+        ("Hello {nam}", 1, 160, None, "There is no field"),
+        ("Hello {name", 1, 160, None, "stray curly bracket"),
+        ("STOP", 1, 160, None, "acted on by the phone network"),
+        ("", 0, 160, None, None),
+    ],
+)
+def test_a_text_is_counted_as_it_is_written_and_the_dear_character_named(ask, text, parts, room, forced, problem):
+    told = ask("measure", text=text)
+    assert (told["parts"], told["room"]) == (parts, room)
+    assert (told["forced_by"], told["forced_name"]) == (forced or (None, None))
+    assert problem in told["problem"] if problem else told["problem"] is None
+
+
+def test_what_would_go_is_shown_whole_before_it_goes(ask):
+    told = ask("look", texts=TEXTS, shorts=["anc"], typed="p-9")
+    assert (told["recipients"], told["parts"], told["total_parts"]) == (5, 1, 5)
+    assert {r["why"]: r["count"] for r in told["left_out"]} == {
+        "the number said STOP": 1, "the case has no phone number": 1,
+    }  # fmt: skip
+    english, swahili = told["languages"]
+    assert (english["language"], english["readers"]) == ("en", 3)
+    assert english["samples"] == [f"Hello {HOSTILE}, come at 10", "Hello Kofi, come at 10", "Hello Abla, come at 10"]
+    assert (swahili["readers"], swahili["samples"]) == (2, ["Habari Asha, njoo saa nne", "Habari Juma, njoo saa nne"])
+    assert told["takes"] == "about 5 seconds"
+    assert told["begins"] == "It is held for 60 seconds first, and can be halted."
+    assert [row["name"] for row in ask("left_out", number=told["number"])] == ["Esi", "Yaw"]
+    assert telling._minutes(3600) == "about 60 minutes" and telling._minutes(36_000) == "about 10.0 hours"
+
+
+def test_a_double_click_and_a_second_page_send_once(db, world, desk, ask, clock):
+    first, second = ask("look", texts=TEXTS, shorts=["anc"]), ask("look", texts=TEXTS, shorts=["anc"])
+    assert first["number"] == second["number"]
+    assert ask("send", number=first["number"], typed="3").startswith("Type 4, the number of people")
+    done = ask("send", number=first["number"], typed=" 4 ")
+    assert done["says"].startswith(f"{first['number']} is going to 4 people. It is held for 60 seconds first")
+    assert ask("send", number=first["number"], typed="4") == done
+    assert "went within the last ten minutes" in ask("look", texts=TEXTS, shorts=["anc"])
+    clock.advance(minutes=2)
+    expand(world)
+    with db.reading() as tx:
+        assert sorted(row.body for row in messages.list_all(tx) if row.state == "queued") == sorted(
+            [f"Hello {HOSTILE}, come at 10", "Hello Kofi, come at 10", "Habari Asha, njoo saa nne", "Habari Juma, njoo saa nne"]
+        )  # fmt: skip
+
+
+def test_what_was_changed_after_a_look_is_another_and_the_first_is_put_away(db, ask):
+    first = ask("look", texts={"en": "One"}, shorts=["anc"])["number"]
+    second = ask("look", texts={"en": "Two"}, shorts=["anc"], instead_of=first)["number"]
+    assert "does not wait for an ok any more" in ask("send", number=first, typed="4")
+    assert ask("drop", number=second) is True
+    assert "does not wait" in ask("send", number=second, typed="4")
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ({"texts": {"en": " "}, "shorts": ["anc"]}, "Write the text first."),
+        ({"texts": {"en": "x"}}, "Choose a group"),
+        ({"texts": {"en": "x"}, "shorts": ["nothere"]}, "There is no group nothere."),
+        ({"texts": {"en": "x"}, "typed": "nobody"}, "There is no case nobody"),
+        ({"texts": {"en": "x"}, "typed": "\n".join(map(str, range(60)))}, "At most 50 single cases"),
+        ({"texts": {"e n": "x"}, "shorts": ["anc"]}, "is no language code"),
+        ({"texts": {"en": "x {who}"}, "shorts": ["anc"]}, "There is no field"),
+        ({"texts": {"en": "x"}, "shorts": ["anc"], "send_at": "soon"}, "is no time"),
+        ({"texts": {"en": "x"}, "shorts": ["anc"], "send_at": "2026-11-01T10:00"}, "is over already"),
+        ({"texts": {"en": "x"}, "fixes": 99}, "There is no broadcast 99"),
+    ],
+)
+def test_what_cannot_be_sent_is_a_sentence_and_leaves_nothing_behind(db, ask, wish, says):
+    assert says in ask("look", **wish)
+    with db.reading() as tx:
+        assert broadcasts.list_all(tx) == []
+
+
+def test_one_s_own_phone_gets_the_first_rendering(db, desk, ask, esi):
+    number = ask("look", texts=TEXTS, shorts=["anc"])["number"]
+    assert ask("try", number=number, language="sw") == f"It is on its way to your own phone, {esi.phone}."
+    with db.reading() as tx:
+        (row,) = messages.list_all(tx)
+    assert (row.phone, row.body, row.broadcast_id) == (esi.phone, "Habari Asha, njoo saa nne", None)
+    assert "is no language code" in ask("try", number=number, language="fr")
+    nobody = Broadcasts(Desk(db)).answer({"id": 1, "verb": "try", "args": {"number": number, "language": "en"}}, [])[0]
+    assert "no phone" in nobody["problem"]
+
+
+def test_what_runs_is_halted_and_those_it_reached_are_corrected(db, world, ask, clock):
+    number = ask("look", texts={"en": "At 10"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    assert [line["number"] for line in ask("running")] == [number]
+    assert "Nobody has got" in ask("look", texts={"en": "At 11"}, fixes=number)
+    clock.advance(minutes=2)
+    expand(world)
+    going, _ = hand_over(db, claim(db, at_most=2))
+    for handed in going:
+        settle(db, handed.id, handed.attempt_id, "accepted", gateway_id=f"SM{handed.id}")
+    assert ask("halt", number=number) == f"{number} is halted: 2 people got it, and nobody else will."
+    assert ask("halt", number=number) == f"{number} was over already: 2 people got it."
+    told = ask("broadcast", number=number)
+    assert (told["parts"]["on_its_way"], told["parts"]["halted"], told["parts"]["skipped"]) == (2, 2, 2)
+    assert (told["may_halt"], told["may_fix"]) == (False, True)
+    fix = ask("look", texts={"en": "At 11"}, fixes=number)
+    assert fix["recipients"] == 2
+    assert ask("send", number=fix["number"], typed="2")["went"] == "going"
+    assert ask("recent")[0]["whom"] == f"those whom {number} reached"
+
+
+def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
+    db.rules = replace(db.rules, second_person_above=3)
+    ato = world.person("Ato", "233241110002")
+    told = ask("look", texts={"en": "Big"}, shorts=["anc"])
+    assert told["needs_second"]
+    done = ask("send", number=told["number"], typed="4")
+    assert done["went"] == "seconding" and "another lead" in done["says"]
+    assert ask("running")[0]["for_me"] is False
+    other = Desk(db, ato.id, "03_broadcasts")
+    (line,) = telling.list_running(other)
+    assert (line["for_me"], line["state"]) == (True, "waits for a second person")
+    assert telling.look_again(other, told["number"])["asked_by"] == "Esi"
+    assert telling.confirm(other, told["number"], "4")["went"] == "going"
+
+
+def test_whoever_is_no_lead_writes_to_their_own_groups_and_the_people_in_them(db, world, esi, ask):
+    own = Desk(db, world.person("Ama", "233241110003", "supervisor", "tb").id)
+    assert [g["short"] for g in telling.choices(own)["groups"]] == ["tb"]
+    with pytest.raises(Problem, match="group-unknown"):
+        telling.look(own, {"en": "x"}, shorts=["anc"])
+    with pytest.raises(Problem, match="case-unknown"):
+        telling.look(own, {"en": "x"}, typed="p-1")
+    theirs = ask("look", texts={"en": "x"}, shorts=["anc"])["number"]
+    for act in (
+        lambda: telling.confirm(own, theirs, "4"),
+        lambda: telling.halt(own, theirs),
+        lambda: telling.list_left_out(own, theirs),
+        lambda: telling.try_on_me(own, theirs, "en"),
+        lambda: telling.look(own, {"en": "x"}, fixes=theirs),
+    ):
+        with pytest.raises(Problem, match="broadcast-unknown"):
+            act()
+    with pytest.raises(Problem, match="right-missing"):
+        telling.look_again(own, theirs)
+    assert telling.list_running(own) == []
+    number = telling.look(own, {"en": "x"}, shorts=["tb"], typed="p-9")["number"]
+    assert telling.confirm(own, number, "1")["went"] == "going"
+    for n, role in enumerate(("viewer", "helper")):
+        weak = Desk(db, world.person(role, f"23324111001{n}", role, "anc").id)
+        for act in (lambda d=weak: telling.choices(d), lambda d=weak: telling.look(d, {"en": "x"}, shorts=["anc"]),
+                    lambda d=weak: telling.confirm(d, theirs, "4"), lambda d=weak: telling.halt(d, theirs)):  # fmt: skip
+            with pytest.raises(Problem, match="right-missing"):
+                act()
+
+
+def test_the_log_says_who_did_it_and_through_which_page(db, ask, esi):
+    number = ask("look", texts={"en": "x"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    with db.reading() as tx:
+        lines = [line for line in audit.list_last(tx, 10) if line.verb in ("operations.done", "broadcasts.launch")]
+    assert {(line.person_id, line.door, line.source) for line in lines} == {(esi.id, "desk", "03_broadcasts")}
