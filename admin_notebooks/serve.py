@@ -31,7 +31,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from sqlalchemy import Row
-from tornado import web
+from tornado.web import HTTPError, RequestHandler, authenticated
 from traitlets.config import Config
 from voila.app import Voila
 from voila.paths import collect_template_paths
@@ -101,11 +101,11 @@ class Doorkeeper(IdentityProvider):
         """Always."""
         return True
 
-    def is_token_authenticated(self, handler: web.RequestHandler) -> bool:
+    def is_token_authenticated(self, handler: RequestHandler) -> bool:
         """Never: nobody comes in by an address."""
         return False
 
-    async def get_user(self, handler: web.RequestHandler) -> User | None:
+    async def get_user(self, handler: RequestHandler) -> User | None:
         """Who the cookie of a request is of, if they still may come in."""
         told = handler.get_secure_cookie(self.get_cookie_name(handler), **self.get_secure_cookie_kwargs)
         person_id, _, stamp = (told or b"").decode().partition(":")
@@ -123,7 +123,7 @@ class Doorkeeper(IdentityProvider):
             kept = store.hash_of(tx, int(user.username))
         return f"{user.username}:{passwords.stamp(kept or '')}"
 
-    def process_login_form(self, handler: web.RequestHandler) -> User:
+    def process_login_form(self, handler: RequestHandler) -> User:
         """The person of a filled-in form; raises Problem."""
         name, password = handler.get_body_argument("name", ""), handler.get_body_argument("password", "", strip=False)
         person = passwords.sign_in(self.db, self.tries, name, password, handler.request.remote_ip or "")
@@ -174,7 +174,7 @@ class SignIn(LoginFormHandler):
 class SignOut(JupyterHandler):
     """Sign out; only a form asks for it, so that no picture on a page can."""
 
-    @web.authenticated
+    @authenticated
     def post(self) -> None:
         """Forget who it was."""
         self.identity_provider.clear_login_cookie(self)
@@ -184,7 +184,7 @@ class SignOut(JupyterHandler):
 class First(JupyterHandler):
     """The address without a page leads to the first one."""
 
-    @web.authenticated
+    @authenticated
     def get(self) -> None:
         """Go there."""
         self.redirect(url_path_join(self.base_url, "voila/render", f"{HOME}.ipynb"))
@@ -193,11 +193,11 @@ class First(JupyterHandler):
 class Page(TornadoVoilaHandler):
     """A notebook as a page; what is none of ours is not found."""
 
-    @web.authenticated
+    @authenticated
     async def get(self, path: str | None = None) -> None:
         """Show it."""
         if path not in self.settings["pages"]:
-            raise web.HTTPError(404)
+            raise HTTPError(404)
         await super().get(path)
 
 
