@@ -312,7 +312,7 @@ def _choose(tables: Iterable[_Table], wanted: Collection[str], name: str) -> tup
         raise Problem("sheet-empty", path=name)
     table, top = first
     if wanted:
-        raise Problem("sheet-no-column", wanted=", ".join(wanted), found=_found(top, next(iter(wanted))))
+        raise Problem("sheet-no-column", wanted=" or ".join(wanted), found=_found(top, next(iter(wanted))))
     return table, *top[0]
 
 

@@ -85,6 +85,12 @@ def count_members(tx: Transaction, group_id: int) -> int:
     return int(tx.scalar(select(func.count()).select_from(memberships).where(live)))
 
 
+def count_cases(tx: Transaction, group_ids: Iterable[int]) -> int:
+    """How many cases are in any of these groups now; who is in two counts once."""
+    live = and_(memberships.c.group_id.in_(list(group_ids)), memberships.c.removed_at.is_(None))
+    return int(tx.scalar(select(func.count(memberships.c.case_id.distinct())).where(live)))
+
+
 def members(
     tx: Transaction, group_id: int, *, as_of: datetime | None = None, at_most: int | None = None
 ) -> list[Row[Any]]:

@@ -78,7 +78,8 @@ def _rate(text: str) -> float:
 
 def _zone(text: str) -> str:
     if not valid_zone(text):
-        raise ValueError(f"no such time zone; near: {', '.join(nearest_zones(text))}")
+        close = ", ".join(nearest_zones(text))
+        raise ValueError(f"no such time zone; {f'near: {close}' if close else 'say one such as Africa/Accra'}")
     return text
 
 

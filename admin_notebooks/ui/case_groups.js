@@ -58,7 +58,7 @@ function render({ model, el }) {
       h("div", { class: "row top" }, h("h2", {}, group.name), h("span", { class: "soft" }, group.short), h("span", { class: "gap" }),
         may("change") && h("button", { onclick: () => rename(group) }, "Rename"), may("change") && h("button", { class: "bad", onclick: () => remove(group) }, "Delete")),
       h("div", { class: "figures" }, h("span", {}, h("b", {}, group.members.toLocaleString("en")), group.members === 1 ? " case" : " cases"), figure(group.two_way, "may reply"), figure(group.unverified, "not verified"),
-        figure(group.no_number, "without a number"), figure(group.stopped, "said STOP"), figure(group.closed, "closed"), group.running?.length ? h("span", {}, `running: ${group.running.join(", ")}`) : null),
+        figure(group.no_number, "without a number"), figure(group.stopped, "said STOP"), figure(group.closed, "closed"), group.running?.length ? h("span", {}, `waiting or running: ${group.running.join(", ")}`) : null),
       h("div", { class: "tabs", role: "tablist" }, tab("members", "Members"), may("add") && tab("upload", "Upload a sheet"), may("read") && tab("history", "History")),
       result, body);
     await tell({ members: drawMembers, upload: drawUpload, history: drawHistory }[state.tab]);

@@ -7,6 +7,7 @@ from typing import Any
 from admin_notebooks import lab
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import HERE, Panel, asset
+from storage.groups import count_cases
 
 TEXTS = 10
 """Lines of the box that are tried at once."""
@@ -21,14 +22,15 @@ class StartHere(Panel):
     def do_start(self) -> dict[str, Any]:
         """Who is here with `phone`, their `groups`, the `pages` there are, and for leads every line of the examination."""
         told = self.desk.describe()
+        groups = self.desk.list_groups()
         with self.desk.db.reading() as tx:
             person = self.desk.person(tx)
-        groups = self.desk.list_groups()
+            cases = count_cases(tx, [group.id for group in groups])
         return {
             **told,
             "phone": person.phone if person is not None else "",
             "groups": len(groups),
-            "cases": sum(group.members for group in groups),
+            "cases": cases,
             "pages": [page.stem for page in sorted(HERE.parent.glob("0*.ipynb"))],
             "lines": lab.examine(self.desk) if "lead" in told["rights"] else None,
         }

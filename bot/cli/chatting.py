@@ -134,7 +134,7 @@ class Talk:
             raw = answer.read()
         except (OSError, http.client.HTTPException):
             raise Misconfigured(
-                [f"nothing answers at port {self._port}: start 'jumbe demo' first, or name its port by PORT"]
+                [f"nothing answers at port {self._port}: start 'jumbe demo' first, or name its port by --port"]
             ) from None
         finally:
             connection.close()

@@ -87,7 +87,7 @@ def _tell(name: str, says: str, *, well: bool) -> None:
 @as_json
 def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
     """By which gateway a number, or a case, would be texted, and why."""
-    if number is None and identifier is None:
+    if not number and identifier is None:
         raise click.UsageError("say a number, or a case by --case")
     db = open_database()
     own = None
@@ -95,10 +95,10 @@ def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
         with db.reading() as tx:
             case = contacts.find_one(tx, identifier)
         own, number = case.contact_backend_id, number or case.contact_phone_number or ""
-    read = phones.find(number or "", country=db.rules.country)
-    digits = read.digits if read else "".join(c for c in number or "" if c.isdigit())
+    digits = phones.read(number, country=db.rules.country).digits if number else ""
     choice = routes.choose(db.rules, digits, own)
-    show_one({"gateway": choice.gateway, "because": _because(choice)}, json_=json_)
+    without = "" if number else ", once the case has a number"
+    show_one({"gateway": choice.gateway, "because": _because(choice) + without}, json_=json_)
 
 
 def _because(choice: routes.Choice) -> str:

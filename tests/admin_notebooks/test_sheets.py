@@ -335,7 +335,7 @@ def test_a_missing_column_names_what_was_wanted_and_what_is_there(tmp_path: Path
     )
     assert problem(raw(tmp_path / "x.csv", "Phone;Name\n1;A\n"), wanted={"name_x", "case_id"}) == (
         "sheet-no-column",
-        {"wanted": "case_id, name_x", "found": "Phone, Name"},
+        {"wanted": "case_id or name_x", "found": "Phone, Name"},
     )
 
 

@@ -37,6 +37,14 @@ def test_a_lead_sees_whether_everything_is_well_and_others_who_they_are(desks):
         lab.examine(desks["viewer"])
 
 
+def test_who_is_in_two_groups_counts_once(desks, world):
+    ama = world.case("Abena", "233244120105")
+    world.group("tb", ama)
+    world.group("mothers", ama)
+    told = asked(desks["lead"], "start")["result"]
+    assert (told["groups"], told["cases"]) == (3, 2)
+
+
 def test_the_bot_is_tried_from_ones_own_phone_and_by_a_lead_from_every(desks):
     assert asked(desks["viewer"], "converse", phone="+" + VIEWER, texts="menu\n\n")["result"][0]["out"]
     assert asked(desks["lead"], "converse", phone=VIEWER, texts="menu")["result"][0]["taken_for"] == "command"

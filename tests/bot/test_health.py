@@ -199,3 +199,17 @@ def test_what_is_set_and_does_nothing_is_said(
     assert main(["settings"]) == 0
     shown = capsys.readouterr().err
     assert f"jumbe: {told}" in shown if told else shown == ""
+
+
+def test_a_route_is_told_for_a_number_and_not_for_what_is_none(
+    db: Database, world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{db.file}")
+    world.case("p-104")
+    db.close()
+    assert main(["route", "abc"]) == 2
+    assert '"abc" has letters in it' in capsys.readouterr().err
+    assert main(["route", "--case", "p-104", "--json"]) == 0
+    assert "once the case has a number" in capsys.readouterr().out
+    assert main(["route", "233244123456", "--json"]) == 0
+    assert "once" not in capsys.readouterr().out

@@ -39,6 +39,7 @@ def test_a_misspelt_name_is_a_fault_and_other_programs_names_are_not():
 
 def test_a_time_zone_that_does_not_exist_suggests_the_nearest():
     assert "Africa/Accra" in faults(JUMBE_TIME_ZONE="Africa/Acra")[0]
+    assert faults(JUMBE_TIME_ZONE="Mars")[0].endswith("no such time zone; say one such as Africa/Accra")
 
 
 @pytest.mark.parametrize(
