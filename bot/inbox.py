@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -37,11 +38,12 @@ SAME_REFUSALS, ANSWERS = 5, 60
 
 
 class _Failed(Exception):
-    """Our own code failed at a text; `reference` stands in the log beside where."""
+    """Our own code failed at a text; `reference` stands in the log beside where, `at` is when it had come."""
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, at: datetime) -> None:
         super().__init__(reference)
         self.reference = reference
+        self.at = at
 
 
 def take(db: Database, gateway: str, text: Inbound) -> bool:
@@ -54,8 +56,9 @@ def take(db: Database, gateway: str, text: Inbound) -> bool:
             return kept is not None
     except _Failed as failed:
         # All of it was taken back, so that a text costs one transaction and no savepoint: keep it once more, to be tried again.
+        # What its phone said in between came later, and holds.
         with db.transaction() as tx:
-            kept = _keep(tx, gateway, text)
+            kept = _keep(tx, gateway, replace(text, sent_at=text.sent_at or failed.at))
             if kept is not None:
                 _put_off(tx, kept[0].id, failed.reference)
             return kept is not None
@@ -134,7 +137,7 @@ def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, heard: conse
         if tx.is_gone:
             # No fault of ours, and another text may be waiting for the same disk: all come again in their order.
             raise Lost("the inbound text is not in the database") from None
-        raise _Failed(reference) from None
+        raise _Failed(reference, tx.now) from None
 
 
 def _put_off(tx: Transaction, message: int, reference: str) -> None:

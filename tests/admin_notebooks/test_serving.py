@@ -143,6 +143,14 @@ def test_what_is_no_page_is_not_there_for_anybody(served):
     assert {path: inside.get(path)[0] for path in NOT_THERE if inside.get(path)[0] not in (403, 404)} == {}
 
 
+def test_a_page_that_is_not_there_says_so_and_leads_back(served):
+    inside = Browser(served)
+    inside.sign_in("Kofi", PASSWORD)
+    status, _, page = inside.get("/voila/render/05_membership_audit.ipynb")
+    assert status == 404 and "There is no such page" in page and 'href="/"' in page
+    assert "//cdn" not in page
+
+
 def test_a_token_in_the_address_or_a_header_opens_nothing(served):
     browser = Browser(served)
     assert browser.get("/voila/render/00_start_here.ipynb?token=")[0] == 302

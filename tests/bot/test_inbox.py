@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from bot import inbox
 from bot.app import create_app
-from bot.gateways.base import Request
+from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
 from storage import consent, groups, messages, people, schema
@@ -483,3 +484,31 @@ def test_whatever_a_signed_text_says_is_kept_or_refused(
         content_type="application/x-www-form-urlencoded",
     )
     assert answer.status_code in ((200, 400, 403) if odd else (200,))
+
+
+def test_what_a_phone_says_while_a_faulty_text_is_kept_once_more_came_later_and_holds(
+    db: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.group("anc", world.case("Ama", AMA))
+    inbox.take(db, "twilio", Inbound("SM0", AMA, "", "stop"))
+    handle, open_one, opened = inbox._handle, db.transaction, []
+
+    def fails_once(*told: Any) -> None:
+        monkeypatch.setattr(inbox, "_handle", handle)
+        raise RuntimeError("our own")
+
+    def another_between(**how: Any) -> Any:
+        opened.append(how)
+        if len(opened) == 2:
+            monkeypatch.setattr(db, "transaction", open_one)
+            db.clock.advance(seconds=1)  # type: ignore[attr-defined]
+            inbox.take(db, "twilio", Inbound("SM2", AMA, "", "stop"))
+        return open_one(**how)
+
+    monkeypatch.setattr(inbox, "_handle", fails_once)
+    monkeypatch.setattr(db, "transaction", another_between)
+    db.clock.advance(seconds=60)  # type: ignore[attr-defined]
+    assert inbox.take(db, "twilio", Inbound("SM1", AMA, "", "start"))
+    with db.reading() as tx:
+        assert messages.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
+        assert not consent.may_text(tx, AMA), "it said stop after that start"

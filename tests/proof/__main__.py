@@ -307,6 +307,9 @@ def _tell(tally: Tally, took_s: float) -> int:
         print(f"Steps at which nothing died, so nothing was proved: {', '.join(tally.missed)}")
     broken_ones = [promise for promise, _, broken in rows if broken]
     said = f"BROKEN: {'; '.join(broken_ones)}" if broken_ones else "No promise was broken"
+    for name, found in tally.counts.items():
+        if not found.texts and not found.kills:
+            print(f"Not tried in these minutes: {name}")
     print(f"{said}, in {took_s:.0f} s")
     return 1 if broken_ones or tally.missed else 0
 
