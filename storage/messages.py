@@ -296,7 +296,7 @@ _EXPIRE = (
         messages.c.id.in_(
             select(messages.c.id)
             .where(messages.c.state == "queued", messages.c.expires_at <= bindparam("now", type_=Moment))
-            .limit(EXPIRE_AT_ONCE)
+            .limit(bindparam("many", type_=Integer))
             .with_for_update(skip_locked=True)
         )
     )
@@ -644,7 +644,7 @@ def expire(tx: Transaction) -> int:
 
     The gate does so too, but a text that waits behind another, or for a paused gateway, never comes to the gate.
     """
-    return tx.execute(_EXPIRE, {"now": tx.now}).rowcount
+    return tx.execute(_EXPIRE, {"now": tx.now, "many": EXPIRE_AT_ONCE}).rowcount
 
 
 def end_leases(tx: Transaction, *, of_others_than: str | None = None) -> tuple[int, int]:

@@ -71,16 +71,17 @@ def problems(folder: str, *only: str) -> dict[str, set[str]]:
 
 
 IN_CONVERSATION = {
-    **problems("storage", "groups", "contacts", "broadcasts", "operations", "templates", "codes"),
+    **problems("storage", "groups", "contacts", "broadcasts", "operations", "templates", "codes", "undoing"),
     **problems("bot/commands"),
 }
-NEVER_IN_CONVERSATION = {"broadcast-unknown"}
-"""The commands ask `_sees` first."""
+NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before"}
+"""The commands ask `_sees`, and what became of an operation, first."""
 
 MADE_UP = {
     "stop-confirmed",
     "start-confirmed",
     *(f"phone-{said}" for said in ("yes", "no", "asked-move", "asked-invite")),
+    *(f"undone-{what}" for what in ("made", "deleted")),
     *(f"digest-{kind}" for kind in ("tell", "delete")),
     *(f"state-{state}" for state in (*schema.BROADCAST_STATES, *schema.OPERATION_STATES)),
 }

@@ -136,9 +136,10 @@ def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]
 
 def _hurry() -> None:
     """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
-    from bot import reconciler, worker
+    from bot import reconciler, wakeups, worker
     from storage import evidence, messages
 
+    wakeups.HEARTBEAT_S, wakeups.STALLED_S = 1.0, 3.0
     worker.CALL_S = 2.0
     messages.LEASE = timedelta(seconds=10)
     evidence.GRACE = timedelta(seconds=3)

@@ -163,7 +163,7 @@ class Programme(Jumbe):
             if n % 2 == 0:
                 self.tell(message)
 
-    def dies(self, name: str, within_s: float = 20) -> bool:
+    def dies(self, name: str, within_s: float = 45) -> bool:
         """Whether a process that was told where to die has done so."""
         process = self.running[name]
         try:
