@@ -43,12 +43,19 @@ EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Reconciler:
-    """The questions of one worker; `in_thread` runs database work in the worker's own thread."""
+    """The questions of one worker; `in_thread` runs database work in its own thread, `wake` lets it look at an answer."""
 
-    def __init__(self, db: Database, gateways: Mapping[str, Gateway], in_thread: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        gateways: Mapping[str, Gateway],
+        in_thread: Callable[..., Awaitable[Any]],
+        wake: Callable[[], None],
+    ) -> None:
         self.db = db
         self.gateways = gateways
         self._in_thread = in_thread
+        self._wake = wake
         self._asking: dict[str, dict[int, asyncio.Task[None]]] = {name: {} for name in gateways}
         self._answers: list[tuple[Question, FindResult]] = []
         self._sweeping: dict[str, asyncio.Task[None]] = {}
@@ -56,6 +63,8 @@ class Reconciler:
         self._swept_last: dict[str, tuple[datetime, timedelta]] = {}
         """When a list was asked for last, and how long it is not asked for again."""
         self._unread: set[str] = set()
+        self._more: set[str] = set()
+        """Gateways of which more may be due than could be asked at once."""
         self._looked = EVER
         self._minute = EVER
 
@@ -76,6 +85,9 @@ class Reconciler:
         again.
         """
         worked = bool(await self._in_thread(self._record)) if self._answers else False
+        if worked:
+            for name in self._more.copy():
+                await self._begin_asking(name, self.gateways[name])
         worked = bool(await self._in_thread(self._take_swept)) or worked if self._swept else worked
         now = self.db.clock()
         if not is_within(now, self._looked, LOOK):
@@ -91,7 +103,10 @@ class Reconciler:
         return worked
 
     async def ask(self) -> None:
-        """Ask each gateway what became of some that are in doubt; no other worker asks about the same meanwhile."""
+        """Ask each gateway what became of some that are in doubt, and go on in later turns while more are due.
+
+        No other worker asks about the same meanwhile.
+        """
         for name, gateway in self.gateways.items():
             await self._begin_asking(name, gateway)
 
@@ -110,10 +125,13 @@ class Reconciler:
 
     async def _begin_asking(self, name: str, gateway: Gateway) -> None:
         asking = self._asking[name]
-        if len(asking) >= AT_ONCE:
+        room = AT_ONCE - len(asking)
+        if room <= 0:
             return
         waiting = {question.id for question, _ in self._answers}
-        for question in await self._in_thread(self._questions, name, AT_ONCE - len(asking)):
+        questions = await self._in_thread(self._questions, name, room)
+        (self._more.add if len(questions) == room else self._more.discard)(name)
+        for question in questions:
             if question.id not in asking and question.id not in waiting:
                 task = asyncio.create_task(self._ask(gateway, question))
                 asking[question.id] = task
@@ -129,6 +147,7 @@ class Reconciler:
     async def _ask(self, gateway: Gateway, question: Question) -> None:
         answer = await _find(gateway, question)
         self._answers.append((question, answer))
+        self._wake()
 
     def _record(self) -> int:
         answers = list(self._answers)

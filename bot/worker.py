@@ -96,13 +96,13 @@ class Worker:
         self.owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._thread = ThreadPoolExecutor(1, "database")
         self._spool = spool_of(db, spool)
-        self._reconciler = Reconciler(db, gateways, self._in_thread)
+        self._called = asyncio.Event()
+        self._reconciler = Reconciler(db, gateways, self._in_thread, self._called.set)
         self._watch = Watch(db, gateways, public_url, self.owner, self._in_thread) if watches else None
         self._breakers = {name: Breaker() for name in gateways}
         self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, dict[asyncio.Task[None], float]] = {name: {} for name in gateways}
         self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
-        self._called = asyncio.Event()
         self._turning = asyncio.Lock()
         self._stopping = False
         self._trials: dict[str, datetime] = {}

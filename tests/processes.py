@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
@@ -37,6 +37,21 @@ TOKEN: Final = "t0ken-that-must-never-be-shown"
 OURS: Final = ("JUMBE_", "TWILIO_", "DATABASE_URL", "PUBLIC_URL", "PORT", "SMTP_", "MAIL_")
 
 T = TypeVar("T")
+
+
+class Process(Protocol):
+    """A process that was started, as `subprocess.Popen` has it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sign: int, /) -> None: ...
 
 
 class SlowTwilio(StubTwilio):
@@ -85,7 +100,7 @@ class Jumbe:
             "JUMBE_QUIET_HOURS": "off",
             **settings,
         }
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, Process] = {}
         self.canaries: set[str] = {TOKEN}
 
     def __enter__(self) -> Self:
@@ -108,7 +123,7 @@ class Jumbe:
         for name in names:
             self.until(lambda name=name: self.is_up(name), 20, f"{name} is up")
 
-    def spawn(self, name: str, *, as_name: str | None = None) -> subprocess.Popen[bytes]:
+    def spawn(self, name: str, *, as_name: str | None = None) -> Process:
         """Start one and do not wait."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(

@@ -46,15 +46,18 @@ def _long_ago(db: Database, clock: Any) -> None:
         tx.execute(update(schema.programme).values(created_at=clock() - timedelta(days=9)))
 
 
-def work(db: Database, stub: StubTwilio) -> None:
-    """A worker starts, does all there is to do, and ends."""
-    gateway = Twilio(
+def twilio(stub: StubTwilio) -> Twilio:
+    return Twilio(
         name="twilio", account_sid=ACCOUNT, auth_token=TOKEN, sender=stub.number, messaging_service_sid=None,
         api_url=stub.url, rate_per_s=100, timeout_s=1,
     )  # fmt: skip
 
+
+def work(db: Database, stub: StubTwilio) -> None:
+    """A worker starts, does all there is to do, and ends."""
+
     async def whole() -> None:
-        worker = Worker(db, {"twilio": gateway}, "https://sms.example.org")
+        worker = Worker(db, {"twilio": twilio(stub)}, "https://sms.example.org")
         worker.start()
         await worker.drain()
         await worker.drain()
@@ -124,6 +127,34 @@ def test_a_text_that_twilio_books_late_is_found_and_not_sent_again(db: Database,
     work(db, stub)
     assert look(db, number).state == "sent"
     assert len(stub.book) == 1
+
+
+def test_once_told_to_ask_a_worker_goes_on_until_nothing_more_is_due(
+    db: Database, stub: StubTwilio, clock: Any
+) -> None:
+    stub.mode = "cut"
+    many = 3 * reconciler.AT_ONCE
+    for n in range(many):
+        queue(db, f"2332440002{n:02}")
+    work(db, stub)
+    assert len(texts(db, state="unknown")) == many
+    clock.advance(minutes=2)
+
+    async def asked_once() -> None:
+        gateway = twilio(stub)
+
+        async def at_once(work: Any, *args: Any) -> Any:
+            return work(*args)
+
+        asking = reconciler.Reconciler(db, {"twilio": gateway}, at_once, lambda: None)
+        await asking.ask()
+        while asking.under_way or asking.has_answers:
+            await asyncio.sleep(0.01)
+            await asking.turn(looks=False)
+        await gateway.close()
+
+    asyncio.run(asked_once())
+    assert [text.state for text in texts(db)] == ["sent"] * many
 
 
 def test_while_twilio_cannot_be_asked_nothing_is_concluded(db: Database, stub: StubTwilio, clock: Any) -> None:

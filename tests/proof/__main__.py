@@ -9,94 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import random
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
-import pytest
 import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
-from storage.database import Database
-from storage.database import server as server_of
-from tests.postgres import running as postgres
 from tests.processes import ROOT
-from tests.proof import faults, scenes
-from tests.proof.counting import Count, log_is_broken
+from tests.proof import faults
+from tests.proof.counting import Count
 from tests.proof.days import Report
-from tests.proof.disk import Found
-from tests.proof.faults import Restored, Uploads
-from tests.proof.scenes import IMPORT, SPOOL, WEB, WORKER, Moody, Programme
-
-SETTLING_S: Final = 12
-"""Set aside for what follows deaths at random: until all is settled and counted."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is done at most; what is done at random shares the minutes that the rest leaves."""
-
-    minutes: float
-    kills: int
-    uploads: int
-    full: int
-    since_backup: int
-    people: int
-    steps: bool
-    """Whether the steps are gone through again and again, and on PostgreSQL too."""
-
-
-SIZES: Final = {
-    "quick": Size(4.2, kills=200, uploads=20, full=8, since_backup=200, people=150, steps=False),
-    "night": Size(600, kills=10_000, uploads=500, full=400, since_backup=1000, people=400, steps=True),
-}
-
-
-class Budget:
-    """The time that is left, shared out by weight."""
-
-    def __init__(self, minutes: float, *weights: float) -> None:
-        self.end = time.monotonic() + 60 * minutes
-        self.weights = sum(weights)
-
-    def share(self, weight: float) -> float:
-        """The seconds of the next part."""
-        left = max(0.0, self.end - time.monotonic()) * weight / self.weights
-        self.weights -= weight
-        return left
-
-
-@dataclass
-class Tally:
-    """All that was found."""
-
-    counts: dict[str, Count] = field(default_factory=dict)
-    modes: Counter[str] = field(default_factory=Counter)
-    missed: list[str] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)
-    writes: Found = field(default_factory=Found)
-    uploads: Uploads = field(default_factory=Uploads)
-    restored: Restored = field(default_factory=Restored)
-    days: Report = field(default_factory=lambda: Report(0, 0))
-    steps: int = 0
-    full: int = 0
-    turned_away: int = 0
-    refused: int = 0
-
-    def add(self, name: str, found: Count) -> None:
-        """Keep what one part came to, and say it at once."""
-        self.counts[name] = found
-        print(f"{name}: {found.kills} kills, {found.texts} texts, breaches {found.breaches or 'none'}", flush=True)
+from tests.proof.parts import SETTLING_S, SIZES, Size, Tally, prove_on_postgres, prove_on_sqlite
 
 
 def main() -> int:
@@ -117,40 +47,15 @@ def main() -> int:
 
 
 def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> None:
-    """Each part gets dice of its own, so that how long one takes changes nothing in the next."""
-    weights = {"steps": 2.0, "disk": 1.0, "uploads": 1.5, "sqlite": 5.0, "postgres 1": 3.0, "postgres 3": 4.0}
-    if size.steps:
-        weights["steps on postgres"] = 2.0
-    budget = Budget(minutes, *weights.values())
+    """All that goes by in real time: on SQLite here, and beside it on PostgreSQL in a process of its own.
 
-    def part() -> random.Random:
-        return random.Random(dice.random())
-
-    tally.writes = faults.every_write()
-    _restore(part(), size, tally)
-    _refuse(part(), tally)
-    tally.add("SQLite, a death at each step", _labelled(part(), budget.share(weights["steps"]), size, tally))
-    _fill(part(), size, budget.share(weights["disk"]), tally)
-    _upload(part(), size, budget.share(weights["uploads"]), tally)
-    found = _at_random(part(), size, budget.share(weights["sqlite"]), tally, ("worker",))
-    tally.add("SQLite, deaths at random, 1 worker", found)
-    with _server() as server:
-        if server is None:
-            tally.absent.append("PostgreSQL")
-            return
-        with server.database() as address:
-            print(f"PostgreSQL {_version(address)}", flush=True)
-            tally.add("PostgreSQL, the spool", _spool(part(), address, size, tally))
-        if size.steps:
-            within_s = budget.share(weights["steps on postgres"])
-            with server.database() as address:
-                tally.add("PostgreSQL, a death at each step", _labelled(part(), within_s, size, tally, address))
-        for workers in (("worker",), ("worker1", "worker2", "worker3")):
-            many = len(workers)
-            within_s = budget.share(weights[f"postgres {many}"])
-            with server.database() as address:
-                found = _at_random(part(), size, within_s, tally, workers, address)
-            tally.add(f"PostgreSQL, deaths at random, {many} worker{'s' if many > 1 else ''}", found)
+    Each part gets dice of its own, so that how long one takes changes nothing in the next.
+    """
+    theirs = dice.random()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        there = beside.submit(prove_on_postgres, size, minutes, random.Random(theirs))
+        prove_on_sqlite(size, minutes, dice, tally)
+        tally.take(there.result())
 
 
 @contextlib.contextmanager
@@ -165,113 +70,6 @@ def _virtual_days(seed: int, within_s: float, tally: Tally) -> Iterator[None]:
     finally:
         child.kill()
         child.wait()
-
-
-def _labelled(dice: random.Random, within_s: float, size: Size, tally: Tally, address: str | None = None) -> Count:
-    """Every step in turn, on one programme, and again while there is time."""
-    kinds: list[tuple[tuple[str, ...], Callable[[Programme, str], bool]]] = [
-        (WORKER, scenes.worker_dies_at), (WEB, scenes.web_dies_at),
-        (SPOOL, scenes.spool_dies_at), (IMPORT, scenes.import_dies_at),
-    ]  # fmt: skip
-    steps = [(label, act) for labels, act in kinds for label in labels]
-    end, first = time.monotonic() + within_s, True
-    with _programme(dice, address) as jumbe:
-        jumbe.gather(8)
-        while first or (size.steps and time.monotonic() < end):
-            for label, act in steps:
-                if not first and time.monotonic() > end:
-                    break
-                tally.steps += 1
-                if not act(jumbe, label):
-                    tally.missed.append(label)
-            first = False
-        return jumbe.settle()
-
-
-def _at_random(
-    dice: random.Random, size: Size, within_s: float, tally: Tally, workers: tuple[str, ...], address: str | None = None
-) -> Count:
-    with _programme(dice, address, one_in=12) as jumbe:
-        jumbe.gather(size.people)
-        scenes.kill_at_random(jumbe, size.kills, within_s - SETTLING_S, workers)
-        found = jumbe.settle(*workers)
-        tally.modes.update(jumbe.moody.met)
-    return found
-
-
-def _spool(dice: random.Random, address: str, size: Size, tally: Tally) -> Count:
-    """Somebody keeps every writer waiting for longer than a gateway waits."""
-    with _programme(dice, address) as jumbe:
-        jumbe.gather(8)
-        for label in SPOOL if size.steps else SPOOL[-1:]:
-            tally.steps += 1
-            if not scenes.spool_dies_at(jumbe, label):
-                tally.missed.append(label)
-        return jumbe.settle()
-
-
-def _fill(dice: random.Random, size: Size, within_s: float, tally: Tally) -> None:
-    with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder, faults.small_disk(Path(folder)) as disk:
-        if disk is None:
-            tally.absent.append("a full disk under running processes (this user may mount no small disk)")
-            return
-        with _programme(dice, f"sqlite:///{disk / 'jumbe.db'}") as jumbe:
-            jumbe.gather(30)
-            tally.full, tally.turned_away = faults.fill_the_disk(jumbe, disk, size.full, within_s)
-            tally.add("SQLite, a full disk", jumbe.settle())
-
-
-def _refuse(dice: random.Random, tally: Tally) -> None:
-    with _programme(dice) as jumbe:
-        jumbe.gather(20)
-        tally.refused = faults.refuse_the_port(jumbe)
-        tally.add("SQLite, a port that refuses", jumbe.settle())
-
-
-def _upload(dice: random.Random, size: Size, within_s: float, tally: Tally) -> None:
-    with _programme(dice) as jumbe:
-        tally.uploads = faults.kill_uploads(jumbe, size.uploads, within_s)
-        tally.add("SQLite, uploads", Count(partial=tally.uploads.partial, chain=log_is_broken(jumbe)))
-
-
-def _restore(dice: random.Random, size: Size, tally: Tally) -> None:
-    with _programme(dice) as jumbe:
-        jumbe.env["TWILIO_RATE"] = "300"
-        jumbe.gather(150)
-        tally.restored = faults.restore_an_old_backup(jumbe, size.since_backup)
-
-
-@contextlib.contextmanager
-def _programme(dice: random.Random, address: str | None = None, one_in: int = 0) -> Iterator[Programme]:
-    with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder, Moody(dice, one_in) as stub:
-        settings = {} if address is None else {"DATABASE_URL": address}
-        if address is not None and not address.startswith("sqlite"):
-            settings["JUMBE_SPOOL"] = str(Path(folder) / "spool")
-        with Programme(Path(folder), stub, dice, **settings) as jumbe:
-            yield jumbe
-
-
-@contextlib.contextmanager
-def _server() -> Iterator[object]:
-    """A PostgreSQL of our own, or a sentence that says that there is none."""
-    with contextlib.ExitStack() as stack:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                server = stack.enter_context(postgres())
-        except pytest.skip.Exception as missing:
-            print(f"PostgreSQL: not proved. {missing}", flush=True)
-            server = None
-        yield server
-
-
-def _version(address: str) -> str:
-    db = Database(address)
-    try:
-        with db.reading() as tx:
-            return server_of(tx)[0]
-    finally:
-        db.close()
 
 
 def _sqlite() -> str:

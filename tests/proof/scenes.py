@@ -6,7 +6,6 @@ import contextlib
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -14,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.processes import ACCOUNT, ROOT, TOKEN, Jumbe, SlowTwilio
+from tests.processes import ACCOUNT, TOKEN, Jumbe, Process, SlowTwilio
 from tests.proof.counting import Count, count
+from tests.proof.nursery import Child
 from tests.stub_twilio import Received, new_sid
 
 FAULTS: Final = ("cut", "half", "stall", "late", "refuse", "503", "429")
@@ -109,15 +109,15 @@ class Programme(Jumbe):
         super().__enter__()
         return self
 
-    def spawn(self, name: str, *, as_name: str | None = None, **told: str) -> subprocess.Popen[bytes]:
+    def spawn(self, name: str, *, as_name: str | None = None, **told: str) -> Process:
         """Start one behind the hook, and do not wait."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.proof.crash", name],
-                env=self.env | told, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        process = Child([name], self.env | told, self.folder / f"{name}.log")
         self.running[as_name or name] = process
         return process
+
+    def ends(self, *arguments: str, **told: str) -> int:
+        """One command behind the hook, until it ends or is killed; returns its status, or the signal below 0."""
+        return Child(arguments, self.env | told, self.folder / "commands.log").wait(60)
 
     def slay(self, name: str) -> None:
         """kill -9, counted."""
@@ -274,17 +274,12 @@ def import_dies_at(jumbe: Programme, label: str, rows: int = 500) -> bool:
     prefix = f"i{jumbe.kills}"
     sheet = jumbe.folder / f"{prefix}.csv"
     sheet.write_text("external_id,name\n" + "".join(f"{prefix}-{n},Case {n}\n" for n in range(rows)), "utf-8")
-    command = [sys.executable, "-m", "tests.proof.crash", "cases", "import", str(sheet)]
-    env = jumbe.env | {"PROOF_DIE": f"{label}:1"}
-    done = subprocess.run(
-        command, env=env, cwd=ROOT, capture_output=True, start_new_session=True, timeout=60, check=False
-    )
+    died = jumbe.ends("cases", "import", str(sheet), PROOF_DIE=f"{label}:1") == -signal.SIGKILL
     there = "SELECT count(*) FROM cases WHERE external_id LIKE :p"
     jumbe.partial += jumbe.one(there, p=f"{prefix}-%") not in (0, rows)
     for _ in range(2):
         jumbe.quickly("cases", "import", str(sheet))
         jumbe.partial += jumbe.one(there, p=f"{prefix}-%") != rows
-    died = done.returncode == -signal.SIGKILL
     jumbe.kills += died
     return died
 
