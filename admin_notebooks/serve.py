@@ -47,8 +47,11 @@ from storage.database import Database
 from storage.errors import Misconfigured, Problem
 
 HOME: Final = "00_start_here"
-PAGES: Final = "0[0-4]_*.ipynb"
+PAGES: Final = "0[0-5]_*.ipynb"
 """The notebooks that are pages; the others are for whoever reads code."""
+
+ANALYST: Final = "analyst"
+"""The tag of a cell that is for whoever reads code: a page neither runs nor shows it."""
 
 LOOPBACK: Final = "127.0.0.1"
 SIGNED_IN_DAYS: Final = 0.5
@@ -256,6 +259,7 @@ class Kernels(AsyncMappingKernelManager):
 def _announce(handler: JupyterHandler, notebook: nbformat.NotebookNode, cwd: str) -> nbformat.NotebookNode:
     """Tell a notebook, before it runs, as whom it acts, and its page who that is and where else there is to go."""
     user = handler.current_user
+    notebook.cells = [cell for cell in notebook.cells if ANALYST not in cell.metadata.get("tags", ())]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import os; os.environ['{PERSON}'] = '{int(user.username)}'"))
     notebook.metadata["jumbe"] = {
         "person": user.name,

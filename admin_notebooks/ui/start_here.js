@@ -3,15 +3,15 @@ const PAGES = [
   ["02_cases", "Cases", "Find somebody, see everything that is known of them, change it, or upload many."],
   ["03_broadcasts", "Broadcasts", "Write a text, see who gets it and who not, and let it go."],
   ["04_delivery", "Delivery", "What became of every text, in words."],
+  ["05_membership_audit", "Membership audit", "Who should be looked at and what mends it, who came and went."],
 ];
 const NAMES = { sqlite: "Database", postgresql: "Database", database: "Database", stamp: "Kind", worker: "Sending", gateways: "Gateways", queue: "Queue", unknown: "In doubt", inbox: "Inbox", audit: "Log", disk: "Disk", backup: "Backup", jobs: "Jobs", fence: "Restore", speed: "Speed" };
 
 function render({ model, el }) {
   const root = h("div", { class: "jd" });
-  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const { ask_, end } = living(model, root);
   const well = h("section"), links = h("section"), attempt = h("section");
-  root.append(dead, well, links, attempt);
+  root.append(well, links, attempt);
   el.append(root);
 
   function drawWell(start) {
@@ -53,6 +53,7 @@ function render({ model, el }) {
   }
 
   ask_("start").then((start) => { drawWell(start); drawLinks(start.pages); drawAttempt(start); }).catch((problem) => root.append(says("bad", problem.message)));
+  return end;
 }
 
 export default { render };

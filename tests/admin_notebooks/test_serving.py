@@ -129,7 +129,7 @@ def test_whoever_did_not_sign_in_is_asked_to(served, path):
 NOT_THERE = [
     "/api/contents", "/api/contents/serve.py", "/api/kernels", "/api/sessions", "/api/terminals", "/api/status",
     "/voila/tree", "/voila/files/serve.py", "/voila/files/00_start_here.ipynb", "/voila/files/../../jumbe.db",
-    "/voila/api/contents", "/voila/render/05_membership_audit.ipynb", "/voila/render/../serve.py",
+    "/voila/api/contents", "/voila/render/06_sms_lab.ipynb", "/voila/render/../serve.py",
     "/voila/render/%2e%2e%2fjumbe.db", "/lab", "/tree", "/nbconvert/html/00_start_here.ipynb", "/jumbe.db",
 ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_what_is_no_page_is_not_there_for_anybody(served):
 def test_a_page_that_is_not_there_says_so_and_leads_back(served):
     inside = Browser(served)
     inside.sign_in("Kofi", PASSWORD)
-    status, _, page = inside.get("/voila/render/05_membership_audit.ipynb")
+    status, _, page = inside.get("/voila/render/07_sql_cookbook.ipynb")
     assert status == 404 and "There is no such page" in page and 'href="/"' in page
     assert "//cdn" not in page
 
