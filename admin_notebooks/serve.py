@@ -58,6 +58,9 @@ SIGNED_IN_DAYS: Final = 0.5
 LEFT_S: Final = 1800
 """Seconds after which the kernel of a page that was left ends."""
 
+LOOK_S: Final = 60
+"""Seconds between two looks for such kernels."""
+
 _NEWS: Final = "@jupyterlab/apputils-extension:announcements"
 LARGEST: Final = 16 * 2**20
 """Bytes of what a page sends at once: a sheet of 8 MiB as text, and more."""
@@ -204,6 +207,15 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
+class Nowhere(JupyterHandler):
+    """Any other address: our own page says that it is not there, with the same headers."""
+
+    @authenticated
+    def get(self) -> None:
+        """Say so."""
+        raise HTTPError(404)
+
+
 class Desk(Voila):
     """Voila with our doors: sign-in, our pages, and nothing else that it would serve."""
 
@@ -237,6 +249,7 @@ class Desk(Voila):
             (url_path_join(self.server_url, "/sign-out"), SignOut),
             (url_path_join(self.server_url, r"/voila/render/([^/]+)"), Page, told),
             *kept,
+            (r".*", Nowhere),
         ]
 
     def listen(self) -> None:
@@ -294,7 +307,7 @@ def serve(db: Database, port: int) -> None:
                 "theme": "light", "allow_template_override": "NO", "allow_theme_override": "NO",
             },
             "KernelManager": {"transport": "ipc"},
-            "MappingKernelManager": {"cull_interval": 60, "cull_idle_timeout": LEFT_S, "cull_connected": False},
+            "MappingKernelManager": {"cull_interval": LOOK_S, "cull_idle_timeout": LEFT_S, "cull_connected": False},
         })  # fmt: skip
         Desk.launch_instance(argv=[], config=config)
 

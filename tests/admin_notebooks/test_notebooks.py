@@ -242,7 +242,7 @@ def test_an_analysts_cell_shows_a_table_or_a_picture_where_there_is_nothing_yet_
         exec(compile(ast.Module(before, []), name, "exec"), known)
         if isinstance(last, ast.Expr):
             told = eval(compile(ast.Expression(last.value), name, "eval"), known)
-            assert hasattr(told, "_repr_html_") or hasattr(told, "_repr_svg_") and told._repr_svg_(), source
+            assert hasattr(told, "_repr_html_") or (hasattr(told, "_repr_svg_") and told._repr_svg_()), source
             shown += 1
         else:
             exec(compile(ast.Module([last], []), name, "exec"), known)
