@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -187,6 +187,14 @@ def kernels_of(address: str) -> list[int]:
     return found
 
 
+def until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until something is true; fails with `what` was waited for."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+
+
 def kill(process: int) -> None:
     """kill -9."""
     os.kill(process, signal.SIGKILL)
@@ -202,11 +210,12 @@ class Watched:
         self.page = page
         self.hosts: set[str] = set()
         self.faults: list[str] = []
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(30_000)
         page.on("request", lambda r: self.hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
         page.on("pageerror", lambda fault: self.faults.append(str(fault)))
 
     def sign_in(self, address: str, name: str) -> None:
+        """Come to an address, and through the door before it."""
         self.page.goto(address)
         self.page.fill("[name=name]", name)
         self.page.fill("[name=password]", PASSWORD)

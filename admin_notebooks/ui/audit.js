@@ -6,7 +6,8 @@ function render({ model, el }) {
   const { ask_, end } = living(model, root);
   const state = { group: new URLSearchParams(location.search).get("group") || model.get("group") || "", since: model.get("since") || "" };
   const bar = h("div", { class: "row asked" }), found = h("section"), pictures = h("section"), whom = h("section"), result = h("div");
-  root.append(bar, result, h("div", { class: "audit" }, found, pictures), whom);
+  const all = h("div", { class: "audit" }, found, pictures, whom);
+  root.append(bar, result, all);
   el.append(root);
   const tell = async (act) => { try { result.replaceChildren(); await act(); } catch (problem) { result.replaceChildren(says("bad", problem.message)); } };
 
@@ -55,9 +56,12 @@ function render({ model, el }) {
   let asked = 0;
   async function draw() {
     const mine = (asked += 1);
+    all.setAttribute("aria-busy", "true"); // until then what stands there is of another question
     const told = await ask_("audit", state);
     if (mine !== asked) return;
     drawFound(told);
+    pictures.replaceChildren();
+    all.setAttribute("aria-busy", "false");
     const drawn = [];
     for (const [name, words] of [["over_time", "Members by day, with who joined and who left"], ["overlaps", "How many members each two groups share"], ...MIXES.map((by) => [by, `Members by ${by.replace("_code", "").replace("_", " ")}`])]) {
       drawn.push(await picture(name, words));

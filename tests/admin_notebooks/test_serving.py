@@ -226,13 +226,6 @@ def test_the_lab_is_for_leads_alone_and_on_this_machine(place):
 SHORT = "from admin_notebooks import serve\nserve.LEFT_S, serve.LOOK_S = 2, 1"
 
 
-def until(true, seconds, what):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 @pytest.mark.processes
 def test_on_postgresql_a_page_comes_up_and_acts_and_when_it_is_left_its_kernel_and_its_connection_end(
     postgres, tmp_path
@@ -259,8 +252,8 @@ def test_on_postgresql_a_page_comes_up_and_acts_and_when_it_is_left_its_kernel_a
                 assert postgres.count(connections) > before
                 time.sleep(4)
                 assert desks.kernels_of(address) == [kernel], "a page that is open keeps its kernel"
-            until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that was left")
-            until(lambda: postgres.count(connections) == before, 10, "its connection")
+            desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that was left")
+            desks.until(lambda: postgres.count(connections) == before, 10, "its connection")
         with contextlib.closing(Database(there)) as db, db.reading() as tx:
             done = [line for line in audit.list_last(tx, 9) if line.id > head.id]
             assert ("groups.add", person, "desk") in [(line.verb, line.person_id, line.door) for line in done]
@@ -277,4 +270,4 @@ def test_a_page_that_never_came_up_leaves_no_kernel(place):
         inside.sign_in("Kofi")
         assert inside.get("/voila/render/00_start_here.ipynb")[0] == 200
         assert len(desks.kernels_of(address)) == 1
-        until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that nobody opened")
+        desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that nobody opened")
