@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.cookiejar
+import io
 import json
 import os
 import re
@@ -23,14 +24,15 @@ from urllib.parse import urlencode
 
 import pytest
 import websocket
+from openpyxl import Workbook
 
 from admin_notebooks.passwords import hashed
 from bot.demo import LEAD, make
-from storage import consent, contacts, groups, migrate, people
+from storage import consent, contacts, groups, people
 from storage import passwords as store
 from storage.audit import Actor
 from storage.contacts import Wanted
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.rules import Rules
 from tests.parts import library
 from tests.processes import ROOT, bare_environment, free_port
@@ -243,6 +245,16 @@ def chromium(**options: Any) -> Iterator[Watched]:
         browser.close()
 
 
+def workbook(*identifiers: str | None) -> bytes:
+    """A sheet of members; None is an empty row."""
+    book = Workbook()
+    for cell in ("case_identifier", *identifiers):
+        book.active.append([cell])
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
 # -- a programme that lived --------------------------------------------------------------------------------------------
 
 
@@ -250,34 +262,31 @@ _CAME = ((84, 0, 9), (77, 9, 14), (63, 14, 23), (49, 23, 31), (35, 31, 40), (21,
 """Days ago, and which of the sixty came into the group of everybody then."""
 
 
-def lived(address: str) -> None:
-    """Fill a database with the demo's programme and a quarter of a year of coming, going, answers and a STOP.
+def lived(db: Database) -> None:
+    """Fill a database that has nothing in it with the demo's programme, and a quarter of a year of coming and going.
 
-    Its people have the password of the tests.
+    Somebody said STOP, a case was closed, a number is not verified any more; Lena signs in by the tests' password.
     """
     now = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
+    address = db.engine.url.render_as_string(hide_password=False)
 
-    def at(days: float, act: Any) -> None:
-        db = Database(address, RULES, lambda: now - timedelta(days=days))
-        try:
-            with db.transaction() as tx:
-                act(tx)
-        finally:
-            db.close()
+    def at(days: float, act: Callable[[Transaction], object]) -> None:
+        with (
+            contextlib.closing(Database(address, RULES, lambda: now - timedelta(days=days))) as then,
+            then.transaction() as tx,
+        ):
+            act(tx)
 
-    db = Database(address, RULES)
-    migrate.upgrade(db, rehearsal=True)
-    db.close()
-    at_the_beginning = Database(address, RULES, lambda: now - timedelta(days=90))
-    make(at_the_beginning)
-    at_the_beginning.close()
+    with contextlib.closing(Database(address, RULES, lambda: now - timedelta(days=90))) as beginning:
+        make(beginning)
+    with_password(db, LEAD)
     ids: list[int] = []
 
-    def begin(tx: Any) -> None:
+    def begin(tx: Transaction) -> None:
         ids.extend(contacts.find_one(tx, f"p-{100 + n}").id for n in range(1, 61))
         groups.create(tx, "visits", "Home visits", by=_lena(tx))
 
-    def come(first: int, last: int) -> Any:
+    def come(first: int, last: int) -> Callable[[Transaction], object]:
         return lambda tx: groups.add(tx, groups.group(tx, "visits").id, ids[first:last], by=_lena(tx))
 
     at(89, begin)
@@ -290,5 +299,5 @@ def lived(address: str) -> None:
     at(8, lambda tx: contacts.save(tx, [Wanted(ids[20], {"contact_phone_number_is_verified": False})], by=_lena(tx)))
 
 
-def _lena(tx: Any) -> Actor:
+def _lena(tx: Transaction) -> Actor:
     return Actor("desk", people.person(tx, LEAD).id, "01_case_groups")

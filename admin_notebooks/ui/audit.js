@@ -71,7 +71,14 @@ function render({ model, el }) {
   }
 
   found.replaceChildren(h("p", { class: "soft", role: "status" }, "Looking …"));
-  ask_("groups").then(async (groups) => { drawBar(groups); await tell(draw); }).catch((problem) => found.replaceChildren(says("bad", problem.message)));
+  ask_("groups").then(async (groups) => {
+    if (!groups.length) {
+      all.replaceChildren(h("div", { class: "empty" }, h("h2", {}, "No groups yet"), h("p", {}, "An audit looks at who is in your groups: who cannot be reached, who shares a phone, who came and went."), SERVED ? h("p", {}, h("a", { href: "01_case_groups.ipynb" }, "Make the first group")) : null));
+      return;
+    }
+    drawBar(groups);
+    await tell(draw);
+  }).catch((problem) => found.replaceChildren(says("bad", problem.message)));
   return end;
 }
 

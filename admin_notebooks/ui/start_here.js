@@ -27,11 +27,19 @@ function render({ model, el }) {
     );
   }
 
-  function drawLinks(pages) {
-    // As pages the names stand in the address; in the lab they are files beside this one.
-    const asPages = location.pathname.includes("/voila/render/");
-    links.replaceChildren(h("h3", {}, "Where to go"), h("div", { class: "places" }, ...PAGES.filter(([file]) => pages.includes(file)).map(([file, name, what]) =>
-      h("a", { class: "place", href: asPages ? `${file}.ipynb` : `/lab/tree/${file}.ipynb` }, h("b", {}, name), h("span", { class: "soft" }, what)))));
+  // As pages the names stand in the address; in the lab they are files beside this one.
+  const addressOf = (file) => (location.pathname.includes("/voila/render/") ? `${file}.ipynb` : `/lab/tree/${file}.ipynb`);
+
+  function drawLinks({ pages, groups, cases, rights }) {
+    const step = (file, words, why) => h("li", {}, h("a", { href: addressOf(file) }, words), h("span", { class: "soft" }, ` ${why}`));
+    links.replaceChildren(
+      cases || !rights.includes("lead") ? "" : h("div", { class: "sheet" }, h("h3", {}, "The first day"), h("ol", {},
+        step("02_cases", "Load your cases", "from a sheet: a name, a phone number and an id of your own for each."),
+        groups ? null : step("01_case_groups", "Make a group", "of those whom you text together, such as everybody of one clinic."),
+        step("01_case_groups", "Put cases into it", "by a sheet, or one at a time."),
+        step("03_broadcasts", "Write to them", "and send it to your own phone first."))),
+      h("h3", {}, "Where to go"), h("div", { class: "places" }, ...PAGES.filter(([file]) => pages.includes(file)).map(([file, name, what]) =>
+        h("a", { class: "place", href: addressOf(file) }, h("b", {}, name), h("span", { class: "soft" }, what)))));
   }
 
   function drawAttempt(start) {
@@ -52,7 +60,7 @@ function render({ model, el }) {
     attempt.replaceChildren(h("h3", {}, "Try the bot"), h("p", { class: "soft" }, "What it would answer to a text. Nothing is sent."), form, out);
   }
 
-  ask_("start").then((start) => { drawWell(start); drawLinks(start.pages); drawAttempt(start); }).catch((problem) => root.append(says("bad", problem.message)));
+  ask_("start").then((start) => { drawWell(start); drawLinks(start); drawAttempt(start); }).catch((problem) => root.append(says("bad", problem.message)));
   return end;
 }
 

@@ -4,10 +4,9 @@ import contextlib
 import io
 import json
 import re
-import time
 
 import pytest
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
 
 from tests.parts import library
 
@@ -50,15 +49,6 @@ def rehearsal(tmp_path):
     """A rehearsal with its worker and the virtual phones."""
     with running(tmp_path, RULES, populate) as runs:
         yield runs
-
-
-def workbook(*identifiers):
-    book = Workbook()
-    for cell in ("case_identifier", *identifiers):
-        book.active.append([cell])
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
 
 
 def downloaded(page, label):
@@ -128,7 +118,9 @@ def upload(page):
     page.click("text=Upload a sheet")
     assert downloaded(page, "Download an empty sheet").active["A1"].value == "case_identifier"
     rows = ["p-142", "p-999", None, "p-143", "p-142", "p-105", "233244120101", "no-phone", "gone", "1.55512E+10"]
-    page.set_input_files("input[type=file]", files=[{"name": "june.xlsx", "mimeType": "x", "buffer": workbook(*rows)}])
+    page.set_input_files(
+        "input[type=file]", files=[{"name": "june.xlsx", "mimeType": "x", "buffer": desks.workbook(*rows)}]
+    )
     page.wait_for_selector("text=Nothing has been changed yet.")
     shown = dict(
         zip(
