@@ -36,6 +36,7 @@ from traitlets.config import Config
 from voila.app import Voila
 from voila.paths import collect_template_paths
 from voila.tornado.handler import TornadoVoilaHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
@@ -207,6 +208,17 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
+class Line(VoilaKernelWebsocketHandler):
+    """The line between an open page and its kernel: it ends with the session, also while the page stays open."""
+
+    async def on_message(self, ws_message: str | bytes) -> None:
+        """Pass it on, if whoever opened the page may still come in."""
+        if await self.identity_provider.get_user(self) is None:
+            self.close(1008, "signed out")
+            return
+        super().on_message(ws_message)
+
+
 class Nowhere(JupyterHandler):
     """Any other address: our own page says that it is not there, with the same headers."""
 
@@ -236,7 +248,7 @@ class Desk(Voila):
         """Voila's without the tree, the files and the contents of a folder, which are nobody's business."""
         closed = ("/voila/tree", "/voila/files", "/voila/api/contents", "/voila/render")
         kept = [
-            one for one in super().init_handlers()
+            (one[0], Line, *one[2:]) if one[1] is VoilaKernelWebsocketHandler else one for one in super().init_handlers()
             if one[0] != self.server_url and not any(word in one[0] for word in closed)
         ]  # fmt: skip
         told = {

@@ -139,14 +139,17 @@ class Panel:
 
     def __exit__(self, *_told: object) -> None:
         self.line.close()
+        self.line.shutdown()
 
     def ask(self, verb: str, **args: Any) -> Any:
-        """What the panel answers: the result, or the sentence why not."""
+        """What the panel answers: the result, or the sentence why not; ConnectionError where the server hung up."""
         told = self.send(
             "comm_msg", comm_id=self.model, data={"method": "custom", "content": {"id": 1, "verb": verb, "args": args}}
         )
         while True:
-            heard = json.loads(self.line.recv())
+            if not (said := self.line.recv()):
+                raise ConnectionError("the server closed the line")
+            heard = json.loads(said)
             content = heard["content"].get("data", {}).get("content", {})
             if (
                 heard["msg_type"] == "comm_msg"

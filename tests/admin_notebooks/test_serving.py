@@ -16,7 +16,7 @@ import websocket
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
 from bot.demo import make
-from storage import audit, migrate, people
+from storage import audit, groups, migrate, people
 from storage import passwords as store
 from storage.database import Database
 from storage.errors import Misconfigured
@@ -186,19 +186,25 @@ def test_a_page_presses_the_buttons_of_its_panel_and_runs_nothing(served, tmp_pa
             websocket.create_connection(address, cookie=cookie, origin=origin, timeout=20)
 
 
-def test_a_page_that_is_open_does_nothing_more_for_whose_access_ended(served, place):
+@pytest.mark.parametrize("ends", ["access", "password"])
+def test_a_page_that_is_open_does_nothing_more_for_whose_session_ended(served, place, ends):
     with contextlib.closing(Database(f"sqlite:///{place}/jumbe.db")) as db:
         with db.transaction() as tx:
-            row = people.add(tx, "Efua", "233244000008", "lead", by=CLI)
+            row = people.add(tx, "Efua", f"23324400001{len(ends)}", "lead", by=CLI)
             store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
         inside = Browser(served)
-        inside.sign_in("Efua")
+        inside.sign_in(row.phone)
         with Panel(inside, "01_case_groups") as page:
-            assert page.ask("groups") == []
+            mark = page.ask("create", short="mine", name="Mine")["mark"]
             with db.transaction() as tx:
-                people.remove(tx, people.by_id(tx, row.id), by=CLI)
-            assert isinstance(page.ask("groups"), str)
-            assert isinstance(page.ask("confirm", mark=page.ask("create", short="mine", name="Mine")["mark"]), str)
+                if ends == "access":
+                    people.remove(tx, people.by_id(tx, row.id), by=CLI)
+                else:
+                    store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
+            with pytest.raises(ConnectionError):
+                page.ask("confirm", mark=mark)
+        with db.reading() as tx:
+            assert groups.find(tx, "mine") is None
 
 
 def test_with_nobody_who_could_sign_in_it_does_not_start(tmp_path, db):
