@@ -28,6 +28,7 @@ from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.auth.login import LoginFormHandler
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from sqlalchemy import Row
@@ -36,7 +37,6 @@ from traitlets.config import Config
 from voila.app import Voila
 from voila.paths import collect_template_paths
 from voila.tornado.handler import TornadoVoilaHandler
-from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
@@ -58,6 +58,9 @@ LOOPBACK: Final = "127.0.0.1"
 SIGNED_IN_DAYS: Final = 0.5
 LEFT_S: Final = 1800
 """Seconds after which the kernel of a page that was left ends."""
+
+LAB_LEFT_S: Final = 12 * 3600
+"""The same for a notebook in the lab, whose kernel holds what an analyst worked out: as long as a session."""
 
 LOOK_S: Final = 60
 """Seconds between two looks for such kernels."""
@@ -113,6 +116,10 @@ class Doorkeeper(IdentityProvider):
         return False
 
     async def get_user(self, handler: RequestHandler) -> User | None:
+        """Who it is, as Jupyter asks."""
+        return self.who(handler)
+
+    def who(self, handler: RequestHandler) -> User | None:
         """Who the cookie of a request is of, if they still may come in."""
         told = handler.get_secure_cookie(self.get_cookie_name(handler), **self.get_secure_cookie_kwargs)
         person_id, _, stamp = (told or b"").decode().partition(":")
@@ -208,15 +215,16 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
-class Line(VoilaKernelWebsocketHandler):
+class Line(ZMQChannelsWebsocketConnection):
     """The line between an open page and its kernel: it ends with the session, also while the page stays open."""
 
-    async def on_message(self, ws_message: str | bytes) -> None:
+    def handle_incoming_message(self, incoming_msg: str) -> None:
         """Pass it on, if whoever opened the page may still come in."""
-        if await self.identity_provider.get_user(self) is None:
-            self.close(1008, "signed out")
-            return
-        super().on_message(ws_message)
+        page = self.websocket_handler
+        if page.identity_provider.who(page) is None:
+            page.close(1008, "signed out")
+        else:
+            super().handle_incoming_message(incoming_msg)
 
 
 class Nowhere(JupyterHandler):
@@ -248,7 +256,7 @@ class Desk(Voila):
         """Voila's without the tree, the files and the contents of a folder, which are nobody's business."""
         closed = ("/voila/tree", "/voila/files", "/voila/api/contents", "/voila/render")
         kept = [
-            (one[0], Line, *one[2:]) if one[1] is VoilaKernelWebsocketHandler else one for one in super().init_handlers()
+            one for one in super().init_handlers()
             if one[0] != self.server_url and not any(word in one[0] for word in closed)
         ]  # fmt: skip
         told = {
@@ -311,7 +319,7 @@ def serve(db: Database, port: int) -> None:
         config = Config({
             "Voila": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(pages),
-                "identity_provider_class": Doorkeeper, "connection_dir_root": str(folder), "config_file_paths": [],
+                "identity_provider_class": Doorkeeper, "kernel_websocket_connection_class": Line, "connection_dir_root": str(folder), "config_file_paths": [],
                 "tornado_settings": {"headers": _HEADERS, "websocket_max_message_size": LARGEST}, "log_level": "WARN",
             },
             "VoilaConfiguration": {
@@ -336,12 +344,13 @@ def serve_lab(db: Database, port: int) -> None:
         config = Config({
             "ServerApp": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(_copies()),
-                "identity_provider_class": Doorkeeper, "terminals_enabled": False, "allow_root": True,
+                "identity_provider_class": Doorkeeper, "kernel_websocket_connection_class": Line, "terminals_enabled": False, "allow_root": True,
                 "tornado_settings": {"headers": _HEADERS}, "trust_xheaders": True, "log_level": "WARN",
                 "default_url": "/lab", "kernel_manager_class": Kernels,
                 "jpserver_extensions": {"jupyterlab": True, "voila.server_extension": False, "notebook": False},
             },
             "KernelManager": {"transport": "ipc"},
+            "MappingKernelManager": {"cull_interval": LOOK_S, "cull_idle_timeout": LAB_LEFT_S, "cull_connected": False},
             "LabApp": {
                 "news_url": None, "check_for_updates_class": NeverCheckForUpdate, "extension_manager": "readonly",
             },

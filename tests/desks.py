@@ -99,6 +99,11 @@ class Browser:
     def post(self, path: str, **fields: str) -> tuple[int, Any, str]:
         return self._open(urllib.request.Request(self.address + path, urlencode(fields).encode()))
 
+    def send(self, path: str, data: bytes) -> tuple[int, Any, str]:
+        """Send what a script of our own page would."""
+        (token,) = {one.value for one in self.jar if one.name == "_xsrf"}
+        return self._open(urllib.request.Request(self.address + path, data, {"X-XSRFToken": token}))
+
     def sign_in(self, name: str, password: str = PASSWORD) -> tuple[int, Any, str]:
         form = self.get("/login")[2]
         return self.post("/login", name=name, password=password, _xsrf=re.search(r'_xsrf" value="([^"]+)', form)[1])
@@ -160,22 +165,19 @@ class Panel:
 
     def send(self, kind: str, **content: Any) -> str:
         """Send anything that a page could; the message's id."""
-        number = uuid.uuid4().hex
-        header = {"msg_id": number, "msg_type": kind, "session": number, "username": "", "version": "5.3",
-                  "date": datetime.now(UTC).isoformat()}  # fmt: skip
-        self.line.send(
-            json.dumps(
-                {
-                    "header": header,
-                    "parent_header": {},
-                    "metadata": {},
-                    "content": content,
-                    "channel": "shell",
-                    "buffers": [],
-                }
-            )
-        )
-        return number
+        asked = message(kind, **content)
+        self.line.send(asked)
+        return str(json.loads(asked)["header"]["msg_id"])
+
+
+def message(kind: str, **content: Any) -> str:
+    """A message to a kernel, as a page writes it."""
+    number = uuid.uuid4().hex
+    header = {"msg_id": number, "msg_type": kind, "session": number, "username": "", "version": "5.3",
+              "date": datetime.now(UTC).isoformat()}  # fmt: skip
+    return json.dumps(
+        {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell", "buffers": []}
+    )
 
 
 def kernels_of(address: str) -> list[int]:

@@ -207,6 +207,34 @@ def test_a_page_that_is_open_does_nothing_more_for_whose_session_ended(served, p
             assert groups.find(tx, "mine") is None
 
 
+def test_an_open_notebook_of_the_lab_ends_with_the_session_too(place, tmp_path):
+    with desk(place, "--lab") as address, contextlib.closing(Database(f"sqlite:///{place}/jumbe.db")) as db:
+        with db.transaction() as tx:
+            row = people.add(tx, "Abla", "233244000021", "lead", by=CLI)
+            store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
+        lead = Browser(address)
+        lead.sign_in("Abla")
+        lead.get("/lab")
+        kernel = json.loads(lead.send("/api/kernels", b"{}")[2])["id"]
+        line = websocket.create_connection(
+            f"{address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels",
+            cookie=lead.cookie,
+            origin=address,
+            timeout=30,
+        )
+        with contextlib.closing(line):
+            run = {"silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+            line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'first')!r}, 'w')", **run))
+            desks.until((tmp_path / "first").exists, 30, "the lab runs code")
+            with db.transaction() as tx:
+                store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
+            line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'second')!r}, 'w')", **run))
+            while line.recv():
+                pass
+            line.shutdown()
+        assert not (tmp_path / "second").exists()
+
+
 def test_with_nobody_who_could_sign_in_it_does_not_start(tmp_path, db):
     for leads_only in (False, True):
         with pytest.raises(Misconfigured, match="jumbe desk password"):
