@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ import pandas as pd
 from sqlalchemy import JSON, Boolean, ColumnElement, Integer, Select, Text, and_, case, func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 
+from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
 from admin_notebooks.tables import told_of
 from storage import exports
@@ -62,18 +63,23 @@ def groups(desk: Desk) -> Frame:
         return frame(tx, query)
 
 
-def members(desk: Desk, short: str, *, as_of: datetime | str | None = None) -> Frame:
-    """Who is in a group, now or as of a moment, in the order in which they came in.
+def members(desk: Desk, short: str | None = None, *, as_of: datetime | str | None = None) -> Frame:
+    """Who is in a group, or in each of one's live groups, now or as of a moment, in the order in which they came in.
 
-    With the properties of each case as they are now, `consent` (stop, start, doubt or missing), `last_reply_at`, and when
-    and by whom they were added.
+    `group` is its short name; with the properties of each case as they are now, `consent` (stop, start, doubt or
+    missing), `last_reply_at`, and when and by whom they were added.
     """
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
-        group = desk.group(tx, short)
+        of = (
+            [s.groups.c.id == desk.group(tx, short).id]
+            if short is not None
+            else [s.groups.c.deleted_at.is_(None), *_within(s.groups.c.id, desk.scope(tx))]
+        )
         adder, added = s.people.alias("adder"), s.audit.alias("added")
         query = (
             select(
+                s.groups.c.short.label("group"),
                 *_of_a_case(),
                 said_last(s.cases.c.contact_phone_number).label("consent"),
                 last_reply(s.cases.c.id).label("last_reply_at"),
@@ -83,9 +89,10 @@ def members(desk: Desk, short: str, *, as_of: datetime | str | None = None) -> F
                 added.c.source.label("added_source"),
             )
             .join_from(s.memberships, s.cases, s.cases.c.id == s.memberships.c.case_id)
+            .join(s.groups, s.groups.c.id == s.memberships.c.group_id)
             .join(added, added.c.id == s.memberships.c.added_entry)
             .outerjoin(adder, adder.c.id == added.c.person_id)
-            .where(s.memberships.c.group_id == group.id, there(tx, as_of))
+            .where(*of, there(tx, as_of))
             .order_by(s.memberships.c.id)
         )
         return frame(tx, query)
@@ -192,6 +199,34 @@ def broadcasts(desk: Desk) -> Frame:
         return found
     wide = counts.pivot(index="broadcast_id", columns="state", values="n").fillna(0).astype("int64")
     return found.join(wide, on="id").fillna(dict.fromkeys(wide.columns, 0))
+
+
+def funnels(desk: Desk, at_most: int = 200) -> Frame:
+    """The newest broadcasts by the parts of their funnel, which add up to `recipients`: a row each, newest first."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < at_most:
+        count, more = delivery.list_broadcasts(desk, first=len(rows))
+        rows += more
+        if not more or len(rows) >= count:
+            break
+    told = ("number", "whom", "text", "state", "asked_by", "asked_at", "recipients")
+    found = pd.DataFrame.from_records([{name: row[name] for name in told} | row["parts"] for row in rows[:at_most]],
+                                      columns=[*told, *delivery.PARTS])  # fmt: skip
+    found["asked_at"] = _moments(found["asked_at"], desk.db.rules.time_zone)
+    return found
+
+
+def recipients(desk: Desk, number: int | None = None) -> Frame:
+    """Each recipient of a broadcast, or of the newest: who, in which `part` of the funnel, and why; the text they got."""
+    if number is None:
+        _, newest = delivery.list_broadcasts(desk)
+        if not newest:
+            return pd.DataFrame(columns=list(delivery.COLUMNS), dtype="str")
+        number = newest[0]["number"]
+    found = pd.DataFrame.from_records(list(delivery.export(desk, number)), columns=list(delivery.COLUMNS))
+    for name in ("handed_over_at", "settled_at"):
+        found[name] = _moments(found[name], desk.db.rules.time_zone)
+    return found
 
 
 def consent(desk: Desk) -> Frame:
@@ -325,7 +360,7 @@ def _framed(tx: Transaction, query: Select[Any], rows: Sequence[Any]) -> Frame:
 
 def _column(kind: Any, values: Sequence[Any], zone: str) -> Any:
     if isinstance(kind, s.Moment):
-        return pd.Series(pd.to_datetime(list(values), utc=True), dtype="datetime64[us, UTC]").dt.tz_convert(zone)
+        return _moments(values, zone)
     if isinstance(kind, JSON):
         return pd.Series(values, dtype="object")
     if isinstance(kind, Boolean):
@@ -333,6 +368,10 @@ def _column(kind: Any, values: Sequence[Any], zone: str) -> Any:
     if isinstance(kind, Integer):
         return pd.Series(values, dtype="int64" if None not in values else "Int64")
     return pd.Series(values, dtype="str") if isinstance(kind, Text) else pd.Series(values)
+
+
+def _moments(values: Iterable[Any], zone: str) -> Any:
+    return pd.Series(pd.to_datetime(list(values), utc=True), dtype="datetime64[us, UTC]").dt.tz_convert(zone)
 
 
 _STORED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}")

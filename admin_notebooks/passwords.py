@@ -3,7 +3,8 @@
 Five wrong passwords for one name from one address, or twenty from one address, and that address waits a quarter of an
 hour; whoever signs in from elsewhere is not kept out by it.  Nothing tells whether a name is known: an unknown one
 costs as long as a wrong password and reads the same.
-The counts live in the server's memory, and end with it.
+The counts live in the server's memory, and end with it: who guesses cannot start it again, and a table of strangers' tries
+would be theirs to fill.
 """
 
 from __future__ import annotations

@@ -71,9 +71,10 @@ class Picture:
         return self.svg()
 
     @_styled
-    def svg(self) -> str:
-        """The picture as one SVG element that asks no other host for anything."""
+    def svg(self, width: float = WIDTH) -> str:
+        """The picture as one SVG element, so many inches wide, that asks no other host for anything."""
         drawn = io.StringIO()
+        self.figure.set_figwidth(width)
         # Without its date, so that the same figures draw the same file.
         self.figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Title": self.says})
         svg = drawn.getvalue()
@@ -103,8 +104,9 @@ def over_time(days: Frame, title: str = "Members") -> Picture:
     by_week = len(days) > 200  # a bar a day would be thinner than a line
     moves = days[["joined", "left"]].resample("7D").sum() if by_week else days
     width = {"width": 6, "align": "edge"} if by_week else {"width": 0.8}
+    went = moves["left"][moves["left"] > 0]  # a bar of nothing would still have an edge
     bars.bar(moves.index, moves["joined"], color=MIDDLE, **width)
-    bars.bar(moves.index, -moves["left"], color="white", edgecolor=DEEP, hatch="////", linewidth=0.6, **width)
+    bars.bar(went.index, -went, color="white", edgecolor=DEEP, hatch="////", linewidth=0.6, **width)
     bars.axhline(0, color=SOFT, linewidth=0.6)
     bars.set_ylabel(f"left | joined\n{'by week' if by_week else 'by day'}", fontsize=8)
     bars.yaxis.set_major_formatter(lambda value, _place: f"{abs(int(value)):,}")
@@ -214,6 +216,42 @@ def delivered(moments: Frame, recipients: int, title: str = "Over time") -> Pict
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=lines.index.tz))
     says = f"{title}: of {count_of(recipients, 'recipient')} {sent:,} were sent and {arrived:,} delivered by {lines.index[-1]:%Y-%m-%d %H:%M}."
+    return Picture(figure, says)
+
+
+@_styled
+def funnels(broadcasts: Frame, title: str = "What became of each broadcast", at_most: int = 10) -> Picture:
+    """The newest broadcasts as bars of those who have it, those who may still get it and those who did not: from
+    `frames.funnels`."""
+    some = broadcasts[broadcasts["recipients"] > 0].head(at_most)
+    if some.empty:
+        return _nothing(title)
+    under_way, not_got = (
+        some[["on_its_way", "to_go"]].sum(axis=1),
+        some[["unclear", "failed", "skipped", "halted"]].sum(axis=1),
+    )
+    rows, before = range(len(some)), pd.Series(0, index=some.index)
+    figure, (axes,) = _figure(title, 1.0 + 0.3 * len(some))
+    for name, counts, looks in (
+        ("delivered", some["delivered"], {"color": DEEP}),
+        ("under way", under_way, {"color": MIDDLE}),
+        (
+            "did not get it, or it is not known",
+            not_got,
+            {"color": "white", "edgecolor": DEEP, "hatch": "////", "linewidth": 0.6},
+        ),
+    ):
+        if counts.sum():
+            axes.barh(rows, counts, left=before, height=0.68, label=f"{name} ({int(counts.sum()):,})", **looks)
+        before += counts
+    axes.set_yticks(
+        rows, [_cut(f"{number} to {whom}", 34) for number, whom in zip(some["number"], some["whom"], strict=True)]
+    )
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.spines["bottom"].set_visible(False)
+    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8.5)
+    says = f"{title}: of {count_of(int(some['recipients'].sum()), 'recipient')} of the newest {len(some)} {int(some['delivered'].sum()):,} got it, {int(under_way.sum()):,} may still, and {int(not_got.sum()):,} did not or it is not known."
     return Picture(figure, says)
 
 

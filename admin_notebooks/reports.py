@@ -118,10 +118,7 @@ def html(report: Report) -> str:
         "<h2>Who is in two groups</h2>",
         _figure(plots.overlaps(report.overlaps)),
         "<h2>Who they are</h2>",
-        *(
-            _figure(plots.mix(counts, by.removesuffix("_code").replace("_", " ").capitalize()))
-            for by, counts in report.mixes.items()
-        ),
+        *(_figure(plots.mix(counts, titled(by))) for by, counts in report.mixes.items()),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(report.title)}</title>'
     # Whatever somebody put into a name: nothing here may run or fetch anything.
@@ -189,10 +186,16 @@ def _rows(report: Report, frame: Frame) -> Iterator[list[Any]]:
     """The rows of a frame as cells of text and whole numbers."""
     hidden = [not report.numbers and name in ("contact_phone_number", "phone") for name in frame]
     for row in frame.itertuples(index=False, name=None):
-        yield [_cell(value, hide=hide) for value, hide in zip(row, hidden, strict=True)]
+        yield [cell(value, hide=hide) for value, hide in zip(row, hidden, strict=True)]
 
 
-def _cell(value: Any, *, hide: bool) -> str | int | None:
+def titled(by: str) -> str:
+    """`language_code` is "Language"."""
+    return by.removesuffix("_code").replace("_", " ").capitalize()
+
+
+def cell(value: Any, *, hide: bool = False) -> str | int | None:
+    """A value of a frame as text, a whole number, or nothing; a number that is to be hidden without its middle."""
     if value is None or pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):

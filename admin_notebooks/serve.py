@@ -28,6 +28,7 @@ from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.auth.login import LoginFormHandler
 from jupyter_server.base.call_context import CallContext
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from sqlalchemy import Row
@@ -47,13 +48,22 @@ from storage.database import Database
 from storage.errors import Misconfigured, Problem
 
 HOME: Final = "00_start_here"
-PAGES: Final = "0[0-4]_*.ipynb"
+PAGES: Final = "0[0-5]_*.ipynb"
 """The notebooks that are pages; the others are for whoever reads code."""
+
+ANALYST: Final = "analyst"
+"""The tag of a cell that is for whoever reads code: a page neither runs nor shows it."""
 
 LOOPBACK: Final = "127.0.0.1"
 SIGNED_IN_DAYS: Final = 0.5
 LEFT_S: Final = 1800
 """Seconds after which the kernel of a page that was left ends."""
+
+LAB_LEFT_S: Final = 12 * 3600
+"""The same for a notebook in the lab, whose kernel holds what an analyst worked out: as long as a session."""
+
+LOOK_S: Final = 60
+"""Seconds between two looks for such kernels."""
 
 _NEWS: Final = "@jupyterlab/apputils-extension:announcements"
 LARGEST: Final = 16 * 2**20
@@ -106,6 +116,10 @@ class Doorkeeper(IdentityProvider):
         return False
 
     async def get_user(self, handler: RequestHandler) -> User | None:
+        """Who it is, as Jupyter asks."""
+        return self.who(handler)
+
+    def who(self, handler: RequestHandler) -> User | None:
         """Who the cookie of a request is of, if they still may come in."""
         told = handler.get_secure_cookie(self.get_cookie_name(handler), **self.get_secure_cookie_kwargs)
         person_id, _, stamp = (told or b"").decode().partition(":")
@@ -201,6 +215,27 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
+class Line(ZMQChannelsWebsocketConnection):
+    """The line between an open page and its kernel: it ends with the session, also while the page stays open."""
+
+    def handle_incoming_message(self, incoming_msg: str) -> None:
+        """Pass it on, if whoever opened the page may still come in."""
+        page = self.websocket_handler
+        if page.identity_provider.who(page) is None:
+            page.close(1008, "signed out")
+        else:
+            super().handle_incoming_message(incoming_msg)
+
+
+class Nowhere(JupyterHandler):
+    """Any other address: our own page says that it is not there, with the same headers."""
+
+    @authenticated
+    def get(self) -> None:
+        """Say so."""
+        raise HTTPError(404)
+
+
 class Desk(Voila):
     """Voila with our doors: sign-in, our pages, and nothing else that it would serve."""
 
@@ -234,6 +269,7 @@ class Desk(Voila):
             (url_path_join(self.server_url, "/sign-out"), SignOut),
             (url_path_join(self.server_url, r"/voila/render/([^/]+)"), Page, told),
             *kept,
+            (r".*", Nowhere),
         ]
 
     def listen(self) -> None:
@@ -256,6 +292,7 @@ class Kernels(AsyncMappingKernelManager):
 def _announce(handler: JupyterHandler, notebook: nbformat.NotebookNode, cwd: str) -> nbformat.NotebookNode:
     """Tell a notebook, before it runs, as whom it acts, and its page who that is and where else there is to go."""
     user = handler.current_user
+    notebook.cells = [cell for cell in notebook.cells if ANALYST not in cell.metadata.get("tags", ())]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import os; os.environ['{PERSON}'] = '{int(user.username)}'"))
     notebook.metadata["jumbe"] = {
         "person": user.name,
@@ -282,7 +319,7 @@ def serve(db: Database, port: int) -> None:
         config = Config({
             "Voila": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(pages),
-                "identity_provider_class": Doorkeeper, "connection_dir_root": str(folder), "config_file_paths": [],
+                "identity_provider_class": Doorkeeper, "kernel_websocket_connection_class": Line, "connection_dir_root": str(folder), "config_file_paths": [],
                 "tornado_settings": {"headers": _HEADERS, "websocket_max_message_size": LARGEST}, "log_level": "WARN",
             },
             "VoilaConfiguration": {
@@ -290,7 +327,7 @@ def serve(db: Database, port: int) -> None:
                 "theme": "light", "allow_template_override": "NO", "allow_theme_override": "NO",
             },
             "KernelManager": {"transport": "ipc"},
-            "MappingKernelManager": {"cull_interval": 60, "cull_idle_timeout": LEFT_S, "cull_connected": False},
+            "MappingKernelManager": {"cull_interval": LOOK_S, "cull_idle_timeout": LEFT_S, "cull_connected": False},
         })  # fmt: skip
         Desk.launch_instance(argv=[], config=config)
 
@@ -307,12 +344,13 @@ def serve_lab(db: Database, port: int) -> None:
         config = Config({
             "ServerApp": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(_copies()),
-                "identity_provider_class": Doorkeeper, "terminals_enabled": False, "allow_root": True,
+                "identity_provider_class": Doorkeeper, "kernel_websocket_connection_class": Line, "terminals_enabled": False, "allow_root": True,
                 "tornado_settings": {"headers": _HEADERS}, "trust_xheaders": True, "log_level": "WARN",
                 "default_url": "/lab", "kernel_manager_class": Kernels,
                 "jpserver_extensions": {"jupyterlab": True, "voila.server_extension": False, "notebook": False},
             },
             "KernelManager": {"transport": "ipc"},
+            "MappingKernelManager": {"cull_interval": LOOK_S, "cull_idle_timeout": LAB_LEFT_S, "cull_connected": False},
             "LabApp": {
                 "news_url": None, "check_for_updates_class": NeverCheckForUpdate, "extension_manager": "readonly",
             },

@@ -46,6 +46,10 @@ class Postgres:
         """Run one statement outside of any database of a test."""
         self._admin.execute(statement)
 
+    def count(self, statement: str) -> int:
+        """The number that a statement outside of any database of a test returns."""
+        return int(self._admin.execute(statement).fetchone()[0])
+
     @contextlib.contextmanager
     def database(self, *, upgraded: bool = True) -> Iterator[str]:
         """An empty database, without any table if not `upgraded`: its address."""

@@ -1,7 +1,8 @@
-"""Take the pictures of the virtual phones anew: `python -m tests.screenshots`, or `... FOLDER` to look at every width.
+"""Take the pictures of the pages anew: `python -m tests.screenshots`, or `... FOLDER` to look at every width.
 
-Three of them stand in the pages: `phones.png`, `phones-faults.png` and `phones-narrow.png` in `bot/phones`.  The
-programme is the demo's.
+Of the virtual phones `phones.png`, `phones-faults.png` and `phones-narrow.png` in `bot/phones`, of the desk
+`case-groups.png`, `sheet.png`, `broadcast.png` and `audit.png` in `admin_notebooks`.  The programme is the demo's; for
+the desk it lived a quarter of a year, until the day on which they are taken.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bot.demo import make
-from storage import contacts, messages
+from PIL import Image
+
+from admin_notebooks import delivery, telling
+from admin_notebooks.desk import Desk
+from bot.demo import LEAD, make
+from storage import contacts, messages, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
+from tests import desks
 from tests.pages import ROOT
 from tests.rehearsal import CHROMIUM, QUIET, Rehearsal, running
 
@@ -182,11 +188,102 @@ def every_width(stage: Stage, folder: Path) -> None:
             page.keyboard.press("Escape")
 
 
+# -- the desk ----------------------------------------------------------------------------------------------------------
+
+SHEET = ["p-141", "p-999", "+233 24 412 0101", "p-142", "p-105", "p-14l", "1.55512E+10", "p-143", "p-142"]
+"""What somebody would type: right ones, a slip, a shared phone, a number that Excel shortened, one twice."""
+
+
+def desk_pictures(folder: Path, *, every_width: bool) -> None:
+    """Those of the desk, and then all of its pages at two widths, to be looked at."""
+    with (
+        tempfile.TemporaryDirectory() as room,
+        running(Path(room), RULES, desks.lived) as rehearsal,
+        desks.desk(Path(room), DATABASE_URL="sqlite:///rehearsal.db") as address,
+        desks.chromium(viewport={"width": 1280, "height": 800}) as seen,
+    ):
+        page = seen.page
+        page.on("pageerror", lambda fault: print("page:", fault))
+        _sent(rehearsal.db)
+        seen.sign_in(address, "Lena")
+        for name, comes_up, act in (
+            ("01_case_groups", ".jd table", lambda: _kept(page, folder / "case-groups.png", 600)),
+            ("01_case_groups", ".jd table", lambda: _upload(page, folder)),
+            ("03_broadcasts", "text=Write a broadcast", lambda: _compose(page, folder)),
+            ("05_membership_audit", "img[alt^='Members by gateway']", lambda: _kept(page, folder / "audit.png", 860)),
+        ):
+            page.goto(f"{address}/voila/render/{name}.ipynb")
+            page.wait_for_selector(comes_up)
+            act()
+        if every_width:
+            for name in (path.stem for path in sorted((ROOT / "admin_notebooks").glob("0[0-5]*.ipynb"))):
+                page.goto(f"{address}/voila/render/{name}.ipynb")
+                page.wait_for_selector(".jd button:visible, .jd table:visible")
+                page.wait_for_timeout(3000)
+                for width, height in SIZES:
+                    page.set_viewport_size({"width": width, "height": height})
+                    page.wait_for_timeout(300)
+                    page.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
+
+
+def _sent(db: Database) -> None:
+    """Two broadcasts that arrived."""
+    with db.reading() as tx:
+        lena = people.person(tx, LEAD).id
+    writing = Desk(db, lena, "03_broadcasts")
+    for shorts, text in (
+        (["anc"], "The clinic is closed on Friday. Please come on Monday at 9."),
+        (["visits"], "Hello {name|friend}, we visit you on Tuesday."),
+    ):
+        looked = telling.look(writing, {"en": text}, shorts=shorts)
+        telling.confirm(writing, looked["number"], str(looked["recipients"]))
+    desks.until(
+        lambda: all(row["parts"]["delivered"] and not row["is_open"] for row in delivery.list_broadcasts(writing)[1]),
+        30,
+        "sent",
+    )
+
+
+def _upload(page: Any, folder: Path) -> None:
+    page.click(".card >> text=Antenatal care")
+    page.click("[role=tab] >> text=Upload a sheet")
+    page.set_input_files(
+        "input[type=file]", files=[{"name": "june.xlsx", "mimeType": "x", "buffer": desks.workbook(*SHEET)}]
+    )
+    page.wait_for_selector("text=Nothing has been changed yet.")
+    _kept(page, folder / "sheet.png", 1040)
+
+
+def _compose(page: Any, folder: Path) -> None:
+    page.click("text=Write a broadcast")
+    page.click(".choices >> text=Antenatal care")
+    page.fill("textarea.text", "Hello {name|friend}, your next visit is on Monday at 9. Please bring your card.")
+    page.click("text=+ language")
+    page.fill("dialog input[name=code]", "sw")
+    page.click("dialog >> text=Add it")
+    page.fill("textarea.text", "Habari {name|rafiki}, tembelea kliniki Jumatatu saa tatu. Tafadhali lete kadi yako.")
+    page.get_by_role("button", name="Look at it").click()
+    page.wait_for_selector(".bubble >> text=Habari")
+    _kept(page, folder / "broadcast.png", 1040)
+
+
+def _kept(page: Any, file: Path, height: int) -> None:
+    """A picture of a page in few colours, so that it weighs little."""
+    page.set_viewport_size({"width": 1280, "height": height})
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.wait_for_timeout(500)
+    page.screenshot(path=file)
+    with Image.open(file) as taken:
+        taken.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(file, optimize=True)
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
 def main() -> None:
     """Take them."""
     from playwright.sync_api import sync_playwright
 
     looked_at = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    desk_pictures(looked_at or ROOT / "admin_notebooks", every_width=looked_at is not None)
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), RULES, populate) as rehearsal,

@@ -47,6 +47,15 @@ function asker(model, onDead) {
     });
 }
 
+// A panel that says when nobody answers it any more: it asks now and then, and a red bar tells how to go on.
+function living(model, root) {
+  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
+  root.append(dead);
+  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
+  return { ask_, end: () => clearInterval(pulse) };
+}
+
 function save(buffer, name) {
   const bytes = buffer.buffer ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : buffer;
   const address = URL.createObjectURL(new Blob([bytes]));

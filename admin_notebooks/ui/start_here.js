@@ -3,15 +3,15 @@ const PAGES = [
   ["02_cases", "Cases", "Find somebody, see everything that is known of them, change it, or upload many."],
   ["03_broadcasts", "Broadcasts", "Write a text, see who gets it and who not, and let it go."],
   ["04_delivery", "Delivery", "What became of every text, in words."],
+  ["05_membership_audit", "Membership audit", "Who should be looked at and what mends it, who came and went."],
 ];
 const NAMES = { sqlite: "Database", postgresql: "Database", database: "Database", stamp: "Kind", worker: "Sending", gateways: "Gateways", queue: "Queue", unknown: "In doubt", inbox: "Inbox", audit: "Log", disk: "Disk", backup: "Backup", jobs: "Jobs", fence: "Restore", speed: "Speed" };
 
 function render({ model, el }) {
   const root = h("div", { class: "jd" });
-  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const { ask_, end } = living(model, root);
   const well = h("section"), links = h("section"), attempt = h("section");
-  root.append(dead, well, links, attempt);
+  root.append(well, links, attempt);
   el.append(root);
 
   function drawWell(start) {
@@ -27,11 +27,19 @@ function render({ model, el }) {
     );
   }
 
-  function drawLinks(pages) {
-    // As pages the names stand in the address; in the lab they are files beside this one.
-    const asPages = location.pathname.includes("/voila/render/");
-    links.replaceChildren(h("h3", {}, "Where to go"), h("div", { class: "places" }, ...PAGES.filter(([file]) => pages.includes(file)).map(([file, name, what]) =>
-      h("a", { class: "place", href: asPages ? `${file}.ipynb` : `/lab/tree/${file}.ipynb` }, h("b", {}, name), h("span", { class: "soft" }, what)))));
+  // As pages the names stand in the address; in the lab they are files beside this one.
+  const addressOf = (file) => (location.pathname.includes("/voila/render/") ? `${file}.ipynb` : `/lab/tree/${file}.ipynb`);
+
+  function drawLinks({ pages, groups, cases, rights }) {
+    const step = (file, words, why) => h("li", {}, h("a", { href: addressOf(file) }, words), h("span", { class: "soft" }, ` ${why}`));
+    links.replaceChildren(
+      cases || !rights.includes("lead") ? "" : h("div", { class: "sheet" }, h("h3", {}, "The first day"), h("ol", {},
+        step("02_cases", "Load your cases", "from a sheet: a name, a phone number and an id of your own for each."),
+        groups ? null : step("01_case_groups", "Make a group", "of those whom you text together, such as everybody of one clinic."),
+        step("01_case_groups", "Put cases into it", "by a sheet, or one at a time."),
+        step("03_broadcasts", "Write to them", "and send it to your own phone first."))),
+      h("h3", {}, "Where to go"), h("div", { class: "places" }, ...PAGES.filter(([file]) => pages.includes(file)).map(([file, name, what]) =>
+        h("a", { class: "place", href: addressOf(file) }, h("b", {}, name), h("span", { class: "soft" }, what)))));
   }
 
   function drawAttempt(start) {
@@ -52,7 +60,8 @@ function render({ model, el }) {
     attempt.replaceChildren(h("h3", {}, "Try the bot"), h("p", { class: "soft" }, "What it would answer to a text. Nothing is sent."), form, out);
   }
 
-  ask_("start").then((start) => { drawWell(start); drawLinks(start.pages); drawAttempt(start); }).catch((problem) => root.append(says("bad", problem.message)));
+  ask_("start").then((start) => { drawWell(start); drawLinks(start); drawAttempt(start); }).catch((problem) => root.append(says("bad", problem.message)));
+  return end;
 }
 
 export default { render };

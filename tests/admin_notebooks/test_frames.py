@@ -9,10 +9,11 @@ from storage import broadcasts, consent, groups, messages
 from storage.audit import Actor
 from storage.errors import Problem
 from tests.parts import library
+from tests.storage.test_broadcasts import expand
 from tests.world import TEST
 
 pd = library("pandas")
-from admin_notebooks import frames
+from admin_notebooks import delivery, frames
 
 
 def pytest_generate_tests(metafunc):
@@ -199,3 +200,38 @@ def _many(tx):
 
     wanted = [Wanted(None, {"external_id": f"m-{n}", "contact_phone_number": f"2332440{n:05}"}) for n in range(200)]
     return contacts.save(tx, wanted, by=TEST)
+
+
+def test_without_a_group_the_members_of_every_one_of_yours_are_told_with_their_group(db, world, desk, busy):
+    found = frames.members(desk)
+    assert list(zip(found["group"], found["external_id"], strict=True)) == [
+        ("anc", "p-1"),
+        ("anc", "p-2"),
+        ("tb", "p-4"),
+    ]
+    mine = Desk(db, world.person("Kofi", "233241110077", "supervisor", "tb").id)
+    assert list(frames.members(mine)["external_id"]) == ["p-4"]
+    with db.transaction() as tx:
+        groups.delete(tx, busy["tb"], by=TEST)
+    assert list(frames.members(desk)["group"].unique()) == ["anc"]
+
+
+def test_the_parts_of_a_funnel_add_up_to_its_recipients(db, world, desk, busy):
+    assert frames.funnels(desk)["recipients"].tolist() == [2]
+    with db.transaction() as tx:
+        broadcasts.launch(tx, busy["number"], hold_s=0, by=TEST)
+    expand(world)
+    (row,) = frames.funnels(desk).to_dict("records")
+    assert (row["number"], row["whom"], row["recipients"]) == (busy["number"], "Antenatal care", 2)
+    assert (row["to_go"], row["skipped"]) == (1, 1), "Kofi said STOP"
+    assert sum(row[part] for part in delivery.PARTS) == row["recipients"]
+    found = frames.recipients(desk).set_index("external_id")
+    assert found.loc["p-2", ["part", "why"]].tolist() == ["skipped", "the number said STOP"]
+    assert frames.recipients(desk, busy["number"]).shape == (2, len(delivery.COLUMNS))
+    assert str(found["settled_at"].dtype) == "datetime64[us, Africa/Accra]"
+
+
+def test_where_nothing_was_sent_the_frames_are_empty_and_whole(db, world):
+    fresh = Desk(db, world.person("Esi", "233241110001").id)
+    assert frames.funnels(fresh).empty and list(frames.recipients(fresh)) == list(delivery.COLUMNS)
+    assert frames.members(fresh).empty

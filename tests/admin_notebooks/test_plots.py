@@ -101,3 +101,25 @@ def test_a_picture_leaves_the_looks_of_the_notebook_alone():
     before = dict(matplotlib.rcParams)
     PICTURES["mix"]().svg()
     assert dict(matplotlib.rcParams) == before
+
+
+def test_the_funnels_show_who_has_it_who_may_still_and_who_did_not():
+    parts = {
+        "delivered": [30, 0],
+        "on_its_way": [2, 0],
+        "to_go": [0, 5],
+        "unclear": [1, 0],
+        "failed": [3, 0],
+        "skipped": [4, 1],
+        "halted": [0, 0],
+    }
+    told = plots.funnels(
+        pd.DataFrame({"number": [2, 1], "whom": ["Antenatal <care>", "TB"], "recipients": [40, 6], **parts})
+    )
+    assert repr(told).endswith(
+        "of 46 recipients of the newest 2 30 got it, 7 may still, and 9 did not or it is not known."
+    )
+    svg = told.svg()
+    assert "2 to Antenatal &lt;care&gt;" in svg and "delivered (30)" in svg
+    nothing = pd.DataFrame({"number": [], "whom": [], "recipients": [], **{part: [] for part in parts}})
+    assert "nothing to show" in repr(plots.funnels(nothing))

@@ -1,42 +1,29 @@
 """The desk's server from outside: who comes in, what is shut, and that a page runs as whoever signed in."""
 
 import contextlib
-import http.cookiejar
-import io
 import json
-import os
 import re
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from http.cookiejar import CookieJar
 from urllib.parse import urlencode
 
 import pytest
-from openpyxl import Workbook
 
 from tests.parts import library
 
 library("voila")
+import websocket
 
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
-from bot.demo import SUPERVISOR, make
-from storage import audit, contacts, groups, migrate, people
+from bot.demo import make
+from storage import audit, groups, migrate, people
 from storage import passwords as store
-from storage.audit import Actor
-from storage.contacts import Wanted
 from storage.database import Database
 from storage.errors import Misconfigured
-from tests.processes import ROOT, bare_environment, free_port
-from tests.rehearsal import CHROMIUM, QUIET
+from tests import desks
+from tests.desks import CLI, PASSWORD, Browser, Panel, desk
 
-CLI = Actor("cli", None, "test")
 LEAD, VIEWER = "233244000001", "233244000002"
-HOSTILE = "<img src=x onerror=alert(1)>"
-PASSWORD = "four words of hers"
 
 
 @pytest.fixture(scope="module")
@@ -53,68 +40,10 @@ def place(tmp_path_factory):
     return folder
 
 
-@contextlib.contextmanager
-def desk(folder, *words, **settings):
-    """`jumbe desk` as a process; its address."""
-    port = free_port()
-    env = (
-        bare_environment()
-        | {"DATABASE_URL": "sqlite:///jumbe.db", "JUMBE_SIMULATOR": "1", "PYTHONPATH": str(ROOT)}
-        | settings
-    )
-    command = [sys.executable, "-W", "ignore", "-m", "bot", "desk", "--port", str(port), *words]
-    with (folder / "desk.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/login", timeout=20).read()
-                break
-            assert process.poll() is None and time.monotonic() < until, (folder / "desk.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def served(place):
     with desk(place) as address:
         yield address
-
-
-class Browser:
-    """A browser without a screen: cookies, forms, and where it was sent."""
-
-    def __init__(self, address):
-        self.address = address
-        self.jar = CookieJar(http.cookiejar.DefaultCookiePolicy())
-        handlers = [urllib.request.HTTPCookieProcessor(self.jar), _Stay]
-        self.opener = urllib.request.build_opener(*handlers)
-
-    def get(self, path, **headers):
-        return self._open(urllib.request.Request(self.address + path, headers=headers))
-
-    def post(self, path, **fields):
-        return self._open(urllib.request.Request(self.address + path, urlencode(fields).encode()))
-
-    def sign_in(self, name, password):
-        form = self.get("/login")[2]
-        return self.post("/login", name=name, password=password, _xsrf=re.search(r'_xsrf" value="([^"]+)', form)[1])
-
-    def _open(self, request):
-        try:
-            answer = self.opener.open(request, timeout=60)
-        except urllib.error.HTTPError as told:
-            answer = told
-        return answer.status, answer.headers, answer.read().decode()
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_told):
-        return None
 
 
 SHUT = ["/", "/voila/render/00_start_here.ipynb"]
@@ -129,7 +58,7 @@ def test_whoever_did_not_sign_in_is_asked_to(served, path):
 NOT_THERE = [
     "/api/contents", "/api/contents/serve.py", "/api/kernels", "/api/sessions", "/api/terminals", "/api/status",
     "/voila/tree", "/voila/files/serve.py", "/voila/files/00_start_here.ipynb", "/voila/files/../../jumbe.db",
-    "/voila/api/contents", "/voila/render/05_membership_audit.ipynb", "/voila/render/../serve.py",
+    "/voila/api/contents", "/voila/render/06_sms_lab.ipynb", "/voila/render/../serve.py",
     "/voila/render/%2e%2e%2fjumbe.db", "/lab", "/tree", "/nbconvert/html/00_start_here.ipynb", "/jumbe.db",
 ]  # fmt: skip
 
@@ -146,7 +75,7 @@ def test_what_is_no_page_is_not_there_for_anybody(served):
 def test_a_page_that_is_not_there_says_so_and_leads_back(served):
     inside = Browser(served)
     inside.sign_in("Kofi", PASSWORD)
-    status, _, page = inside.get("/voila/render/05_membership_audit.ipynb")
+    status, _, page = inside.get("/voila/render/07_sql_cookbook.ipynb")
     assert status == 404 and "There is no such page" in page and 'href="/"' in page
     assert "//cdn" not in page
 
@@ -171,6 +100,22 @@ def test_every_answer_says_what_a_browser_may_do_with_it(served):
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+
+
+def test_a_page_and_the_lab_say_it_too_and_so_does_what_is_not_there(served, place):
+    inside = Browser(served)
+    inside.sign_in("Kofi")
+    told = {
+        path: inside.get(path)[1] for path in ("/voila/render/00_start_here.ipynb", "/voila/render/x.ipynb", "/nowhere")
+    }
+    with desk(place, "--lab") as address:
+        lead = Browser(address)
+        lead.sign_in("Amina Yusuf")
+        told |= {path: lead.get(path)[1] for path in ("/lab", "/api/contents", "/files/00_start_here.ipynb")}
+    for path, headers in told.items():
+        assert "default-src" in (headers["Content-Security-Policy"] or ""), path
+        assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+        assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_a_cookie_is_for_the_server_alone(served):
@@ -224,6 +169,72 @@ def test_whose_access_ends_is_out_at_once(served, place):
         assert browser.get("/")[1]["Location"].startswith("/login"), "no access"
 
 
+def test_a_page_presses_the_buttons_of_its_panel_and_runs_nothing(served, tmp_path):
+    lead = Browser(served)
+    lead.sign_in("Amina Yusuf")
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    with Panel(lead, "00_start_here") as page:
+        page.send(
+            "execute_request", code=code, silent=False, store_history=False, user_expressions={}, allow_stdin=False
+        )
+        assert page.ask("who")["name"] == "Amina Yusuf"
+        assert "wrong on our side" in page.ask("__class__")
+    assert not (tmp_path / "ran").exists()
+    for cookie, origin in (("", served), (lead.cookie, "https://elsewhere.example")):
+        address = f"{served.replace('http', 'ws', 1)}/api/kernels/{page.kernel}/channels"
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            websocket.create_connection(address, cookie=cookie, origin=origin, timeout=20)
+
+
+@pytest.mark.parametrize("ends", ["access", "password"])
+def test_a_page_that_is_open_does_nothing_more_for_whose_session_ended(served, place, ends):
+    with contextlib.closing(Database(f"sqlite:///{place}/jumbe.db")) as db:
+        with db.transaction() as tx:
+            row = people.add(tx, "Efua", f"23324400001{len(ends)}", "lead", by=CLI)
+            store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
+        inside = Browser(served)
+        inside.sign_in(row.phone)
+        with Panel(inside, "01_case_groups") as page:
+            mark = page.ask("create", short="mine", name="Mine")["mark"]
+            with db.transaction() as tx:
+                if ends == "access":
+                    people.remove(tx, people.by_id(tx, row.id), by=CLI)
+                else:
+                    store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
+            with pytest.raises(ConnectionError):
+                page.ask("confirm", mark=mark)
+        with db.reading() as tx:
+            assert groups.find(tx, "mine") is None
+
+
+def test_an_open_notebook_of_the_lab_ends_with_the_session_too(place, tmp_path):
+    with desk(place, "--lab") as address, contextlib.closing(Database(f"sqlite:///{place}/jumbe.db")) as db:
+        with db.transaction() as tx:
+            row = people.add(tx, "Abla", "233244000021", "lead", by=CLI)
+            store.keep(tx, row, hashed(PASSWORD, row), by=CLI)
+        lead = Browser(address)
+        lead.sign_in("Abla")
+        lead.get("/lab")
+        kernel = json.loads(lead.send("/api/kernels", b"{}")[2])["id"]
+        line = websocket.create_connection(
+            f"{address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels",
+            cookie=lead.cookie,
+            origin=address,
+            timeout=30,
+        )
+        with contextlib.closing(line):
+            run = {"silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+            line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'first')!r}, 'w')", **run))
+            desks.until((tmp_path / "first").exists, 30, "the lab runs code")
+            with db.transaction() as tx:
+                store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
+            line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'second')!r}, 'w')", **run))
+            while line.recv():
+                pass
+            line.shutdown()
+        assert not (tmp_path / "second").exists()
+
+
 def test_with_nobody_who_could_sign_in_it_does_not_start(tmp_path, db):
     for leads_only in (False, True):
         with pytest.raises(Misconfigured, match="jumbe desk password"):
@@ -244,83 +255,53 @@ def test_the_lab_is_for_leads_alone_and_on_this_machine(place):
         assert lead.get("/api/terminals")[0] == 404
 
 
-@pytest.fixture
-def rehearsed(tmp_path):
-    """A desk on the demo's programme, with a name in it that is meant to run; its address and its database."""
-    with contextlib.closing(Database(f"sqlite:///{tmp_path}/jumbe.db")) as db:
-        make(db)
-        with db.transaction() as tx:
-            (ama,) = contacts.save(tx, [Wanted(None, {"external_id": "hostile", "name": HOSTILE})], by=CLI)
-            groups.add(tx, groups.group(tx, "anc").id, [ama], by=CLI)
-            person = people.person(tx, SUPERVISOR)
-            store.keep(tx, person, hashed(PASSWORD, person), by=CLI)
-        with desk(tmp_path) as address:
-            yield address, db
+# ------------------------------------------------------------------------------------------ its kernels
+
+SHORT = "from admin_notebooks import serve\nserve.LEFT_S, serve.LOOK_S = 2, 1"
 
 
 @pytest.mark.processes
-def test_a_journey_through_case_groups(rehearsed):
-    if not CHROMIUM.exists() and os.environ.get("CI") != "true":
-        pytest.skip("there is no chromium at /usr/bin/chromium")
-    playwright = library("playwright.sync_api", "pip install playwright")
-    address, db = rehearsed
-    hosts, faults = set(), []
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(60_000)
-        page.on("request", lambda r: hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.goto(address)
-        page.fill("[name=name]", "Samuel")
-        page.fill("[name=password]", PASSWORD)
-        page.click("button")
-        page.click("text=Case groups")
-        page.wait_for_selector(".jd table")
-        assert page.locator(".card").all_inner_texts() == ["Antenatal care\n31\nanc", "TB treatment\n20\ntb"]  # his own
-        assert page.locator("td >> text=onerror").count() == 1
-        assert page.locator("img[src=x]").count() == 0
-
-        page.fill("textarea", "nobody")
-        page.press("textarea", "Enter")
-        page.wait_for_selector(".says.bad >> text=No case has nobody")
-        page.fill("textarea", "p-141")
-        page.press("textarea", "Enter")
-        page.wait_for_selector(".says.good >> text=1 case added to Antenatal care. It has 32 cases now.")
-        assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
-
-        page.click("text=Upload a sheet")
-        sheet = {"name": "june.xlsx", "mimeType": "x", "buffer": workbook("p-142", "p-999", None, "p-143", "p-142")}
-        page.set_input_files("input[type=file]", files=[sheet])
-        page.wait_for_selector("text=Nothing has been changed yet.")
-        assert page.locator("tbody td:first-child").all_inner_texts() == ["3", "6", "2", "5"]  # problems first
-        page.dblclick("text=Add 2 cases to Antenatal care")
-        page.wait_for_selector(".says.good >> text=2 cases added to Antenatal care. It has 34 cases now.")
-        page.click(".says.good >> text=Undo")
-        page.wait_for_selector(".says.good >> text=2 cases out of anc again. It has 32 cases now.")
-        too_large = {"name": "big.csv", "mimeType": "x", "buffer": b"x" * (8 * 2**20 + 1)}
-        page.set_input_files("input[type=file]", files=[too_large])
-        page.wait_for_selector("text=a page takes 8 MB")
-
-        page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        page.click("text=Sign out")
-        page.wait_for_selector("text=Your name or phone number")
-        browser.close()
-    assert hosts == {address.removeprefix("http://")}
-    assert faults == []
-    with db.reading() as tx:
-        person = people.person(tx, SUPERVISOR).id
-        done = [line for line in audit.list_last(tx, 4) if line.verb.startswith("groups.")]
-    assert [(line.verb, line.person_id, line.door) for line in done] == [
-        ("groups.remove", person, "desk"), ("groups.add", person, "desk"), ("groups.add", person, "desk")
-    ]  # fmt: skip
+def test_on_postgresql_a_page_comes_up_and_acts_and_when_it_is_left_its_kernel_and_its_connection_end(
+    postgres, tmp_path
+):
+    with postgres.database(upgraded=False) as there:
+        with contextlib.closing(Database(there)) as db:
+            make(db)
+            desks.with_password(db, desks.LEAD)
+            with db.reading() as tx:
+                person, head = people.person(tx, desks.LEAD).id, audit.head(tx)
+        connections = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{postgres_name(there)}' AND pid <> pg_backend_pid()"
+        with desk(tmp_path, code=SHORT, DATABASE_URL=there) as address:
+            inside = Browser(address)
+            inside.sign_in("Lena")
+            before = postgres.count(connections)
+            with Panel(inside, "01_case_groups") as page:
+                adding = page.ask("add", short="mothers", typed="p-101")
+                assert adding["says"] == "Add 1 case to New mothers"
+                assert (
+                    page.ask("confirm", mark=adding["mark"])["says"]
+                    == "1 case added to New mothers. It has 26 cases now."
+                )
+                (kernel,) = desks.kernels_of(address)
+                assert postgres.count(connections) > before
+                time.sleep(4)
+                assert desks.kernels_of(address) == [kernel], "a page that is open keeps its kernel"
+            desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that was left")
+            desks.until(lambda: postgres.count(connections) == before, 10, "its connection")
+        with contextlib.closing(Database(there)) as db, db.reading() as tx:
+            done = [line for line in audit.list_last(tx, 9) if line.id > head.id]
+            assert ("groups.add", person, "desk") in [(line.verb, line.person_id, line.door) for line in done]
 
 
-def workbook(*identifiers):
-    book = Workbook()
-    for cell in ("case_identifier", *identifiers):
-        book.active.append([cell])
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
+def postgres_name(address):
+    return address.rpartition("/")[2].partition("?")[0]
+
+
+def test_a_page_that_never_came_up_leaves_no_kernel(place):
+    """Somebody who looks at the address and goes away at once, as a link's preview does with a session."""
+    with desk(place, code=SHORT) as address:
+        inside = Browser(address)
+        inside.sign_in("Kofi")
+        assert inside.get("/voila/render/00_start_here.ipynb")[0] == 200
+        assert len(desks.kernels_of(address)) == 1
+        desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that nobody opened")

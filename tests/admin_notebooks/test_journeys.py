@@ -1,0 +1,243 @@
+"""What a manager and an analyst go through in a real browser: the pages, the lab, and a page whose kernel died."""
+
+import contextlib
+import io
+import json
+import re
+
+import pytest
+from openpyxl import load_workbook
+
+from tests.parts import library
+
+library("voila")
+library("jupyterlab")
+
+from bot.demo import LEAD, SUPERVISOR, make
+from storage import audit, contacts, groups, messages, people
+from storage.contacts import Wanted
+from storage.database import Database
+from tests import desks
+from tests.desks import CLI, RULES, chromium, desk
+from tests.rehearsal import running
+
+pytestmark = pytest.mark.processes
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def populate(db):
+    """The demo's programme, a name in it that is meant to run, somebody without a number, and a closed case."""
+    make(db)
+    with db.transaction() as tx:
+        hostile, *_ = contacts.save(
+            tx,
+            [
+                Wanted(None, {"external_id": "hostile", "name": HOSTILE}),
+                Wanted(None, {"external_id": "no-phone", "name": "Nana Yaa"}),
+                Wanted(None, {"external_id": "gone", "name": "Kobina", "contact_phone_number": "233244120199", "status": "closed"}),
+            ],
+            by=CLI,
+        )  # fmt: skip
+        groups.add(tx, groups.group(tx, "anc").id, [hostile], by=CLI)
+    for phone in (LEAD, SUPERVISOR):
+        desks.with_password(db, phone)
+
+
+@pytest.fixture
+def rehearsal(tmp_path):
+    """A rehearsal with its worker and the virtual phones."""
+    with running(tmp_path, RULES, populate) as runs:
+        yield runs
+
+
+def downloaded(page, label):
+    with page.expect_download() as waits:
+        page.click(f"text={label}")
+    return load_workbook(io.BytesIO(waits.value.path().read_bytes()))
+
+
+def test_a_journey_of_a_manager_through_the_pages(rehearsal, tmp_path):
+    with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        seen.sign_in(address, "Samuel")
+
+        page.click("text=Case groups")
+        page.wait_for_selector(".jd table")
+        assert page.locator(".card").all_inner_texts() == ["Antenatal care\n31\nanc", "TB treatment\n20\ntb"]  # his own
+        assert page.locator("td >> text=onerror").count() == 1
+        assert page.locator("img[src=x]").count() == 0
+        assert page.locator("#rendered_cells .jp-RenderedHTMLCommon table").count() == 0, (
+            "no table of an analyst's cell"
+        )
+        add_by_hand(page)
+        upload(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1280, "height": 860})
+
+        page.click("[role=tab] >> text=Members")
+        page.click("td a >> text=Achieng")
+        page.click("dialog >> text=Open the whole case")
+        page.wait_for_selector("text=254712340103")
+        assert "case=" in page.url
+
+        look_at_the_audit(page)
+        number = broadcast(page)
+        page.click("text=What became of each")
+        page.wait_for_selector(".parts >> text=20 delivered")
+        assert f"number={number}" in page.url
+        page.wait_for_selector(".picture")
+
+        page.click("text=Sign out")
+        page.wait_for_selector("text=Your name or phone number")
+    assert seen.hosts == {address.removeprefix("http://")}
+    assert seen.faults == []
+    with rehearsal.db.reading() as tx:
+        person = people.person(tx, SUPERVISOR).id
+        done = [(line.verb, line.person_id, line.door) for line in audit.list_last(tx, 30) if line.person_id == person]
+        sent = [row.state for row in messages.list_all(tx, direction="out") if row.broadcast_id == number]
+    verbs = [verb for verb, _, door in reversed(done) if verb.startswith(("groups.", "broadcasts.")) and door == "desk"]
+    assert verbs == ["groups.add", "groups.add", "groups.remove", "broadcasts.launch"]
+    assert sent == ["delivered"] * 20
+
+
+def add_by_hand(page):
+    """A wrong identifier says so; the right one is in at once, and the cursor stays."""
+    page.fill("textarea", "nobody")
+    page.press("textarea", "Enter")
+    page.wait_for_selector(".says.bad >> text=No case has nobody")
+    page.fill("textarea", "p-141")
+    page.press("textarea", "Enter")
+    page.wait_for_selector(".says.good >> text=1 case added to Antenatal care. It has 32 cases now.")
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+
+
+def upload(page):
+    """An empty sheet to fill in; one with every verdict, problems first; done once, checked, taken back; one too large."""
+    page.click("text=Upload a sheet")
+    assert downloaded(page, "Download an empty sheet").active["A1"].value == "case_identifier"
+    rows = ["p-142", "p-999", None, "p-143", "p-142", "p-105", "233244120101", "no-phone", "gone", "1.55512E+10"]
+    page.set_input_files(
+        "input[type=file]", files=[{"name": "june.xlsx", "mimeType": "x", "buffer": desks.workbook(*rows)}]
+    )
+    page.wait_for_selector("text=Nothing has been changed yet.")
+    shown = dict(
+        zip(
+            page.locator("tbody td:first-child").all_inner_texts(),
+            page.locator("tbody .chip").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert shown == {
+        "11": "cannot be read", "3": "not found", "8": "several cases fit", "9": "no phone number", "10": "closed",
+        "6": "twice in the sheet", "7": "already in", "2": "will be added", "5": "will be added",
+    }  # fmt: skip
+    assert set(list(shown)[:6]) == {"11", "3", "8", "9", "10", "6"}, "what has to be looked at stands first"
+    page.dblclick("text=Add 2 cases to Antenatal care")
+    page.wait_for_selector(".says.good >> text=2 cases added to Antenatal care. It has 34 cases now.")
+    checked = downloaded(page, "Download the checked sheet").active
+    verdicts = [row[1].value for row in checked.iter_rows(min_row=2)]
+    assert {"add", "not_found", "ambiguous", "no_phone", "closed", "duplicate", "already_in", "unreadable"} <= set(
+        verdicts
+    )
+    page.click(".says.good >> text=Undo")
+    page.wait_for_selector(".says.good >> text=2 cases out of anc again. It has 32 cases now.")
+    too_large = {"name": "big.csv", "mimeType": "x", "buffer": b"x" * (8 * 2**20 + 1)}
+    page.set_input_files("input[type=file]", files=[too_large])
+    page.wait_for_selector("text=a page takes 8 MB")
+
+
+def look_at_the_audit(page):
+    """What was found, which ones, and the pictures; of one's own groups only."""
+    page.click("nav >> text=Membership audit")
+    page.wait_for_selector(".findings >> text=share a phone number")
+    assert page.locator("select option").all_inner_texts() == ["Every group", "Antenatal care", "TB treatment"]
+    page.select_option("select", "anc")
+    page.wait_for_selector(".audit[aria-busy=false] .findings")
+    page.click(".findings li:has-text('have no phone number') >> text=Which")
+    page.wait_for_selector(".which >> text=Yaw")
+    assert page.locator(".which img[src=x]").count() == 0 and page.locator(".which >> text=onerror").count() == 1
+    page.wait_for_selector("img[alt^='Members by gateway']")
+    widths = page.locator(".picture").evaluate_all("all => all.map((one) => one.naturalWidth)")
+    assert len(widths) == 5 and min(widths) > 300
+
+
+def broadcast(page):
+    """Written in two languages, looked at, sent by the count, and watched until the phones have it; its number."""
+    page.click("nav >> text=Broadcasts")
+    page.click("text=Write a broadcast")
+    page.click(".choices >> text=TB treatment")
+    page.fill("textarea.text", "Hello {name|friend}, the clinic is closed on Friday.")
+    page.click("text=+ language")
+    page.fill("dialog input[name=code]", "sw")
+    page.click("dialog >> text=Add it")
+    page.fill("textarea.text", "Habari {name}, kliniki imefungwa Ijumaa.")
+    page.get_by_role("button", name="Look at it").click()
+    page.wait_for_selector("text=20 people get it")
+    page.wait_for_selector(".bubble >> text=Habari")
+    typed = page.get_by_label("Type 20 to send")
+    typed.fill("19")
+    page.click("text=Send to 20 people")
+    page.wait_for_selector(".says.bad")
+    typed.fill("20")
+    page.click("text=Send to 20 people")
+    page.wait_for_selector("text=20 of 20 sent")
+    page.wait_for_selector("text=Over. Asked for by Samuel")
+    return int(re.match(r"\d+", page.locator(".top h2").inner_text())[0])
+
+
+def test_a_page_whose_kernel_died_says_so_and_how_to_go_on(rehearsal, tmp_path):
+    with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        page.clock.install()
+        seen.sign_in(address, "Lena")
+        page.wait_for_selector("text=Everything is well")
+        (kernel,) = desks.kernels_of(address)
+        desks.kill(kernel)
+        bar = page.locator(".gone")
+        assert not bar.is_visible()
+        page.clock.fast_forward(15_000)  # the page asks whether anybody is there
+        page.clock.fast_forward(10_000)  # and has waited long enough
+        bar.wait_for()
+        assert "has lost its connection. What you see may be old." in bar.inner_text()
+        bar.get_by_text("Reload").click()
+        page.wait_for_selector("text=Everything is well")
+        assert not bar.is_visible()
+
+
+def test_a_journey_of_an_analyst_through_the_lab(rehearsal, tmp_path):
+    with desk(tmp_path, "--lab", DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        seen.sign_in(f"{address}/lab/tree/05_membership_audit.ipynb", "Lena")
+        run_all(page)
+        page.wait_for_selector(".jp-OutputArea-output table >> text=share a phone number with another open case")
+        page.wait_for_selector(".jp-RenderedSVG img")
+        assert page.locator(".jp-RenderedSVG img").first.evaluate("one => one.naturalWidth") > 500
+        page.locator(".jp-WindowedPanel-outer").evaluate("one => one.scrollTop = 0")
+        page.wait_for_selector(".jd .findings >> text=share a phone number")
+        kept = tmp_path / "notebooks" / "05_membership_audit.ipynb"
+        before = kept.stat().st_mtime_ns
+        page.click("[data-command='docmanager:save'], button[title^='Save']")
+        desks.until(lambda: kept.stat().st_mtime_ns != before, 20, "the notebook is saved")
+        book = json.loads(kept.read_text(encoding="utf-8"))
+        cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+        assert [(cell["outputs"], cell["execution_count"]) for cell in cells] == [([], None)] * len(cells)
+        assert "widgets" not in book["metadata"] and "233244120101" not in kept.read_text(encoding="utf-8")
+        assert page.locator(".jd .findings >> text=share a phone number").is_visible(), (
+            "what was shown stays on the screen"
+        )
+
+        page.goto(f"{address}/lab/tree/06_sms_lab.ipynb")
+        run_all(page)
+        page.wait_for_selector("text=a rehearsal: nothing left, nothing was kept")
+        page.wait_for_selector("text=Hello from the lab.")
+    assert seen.hosts == {address.removeprefix("http://")}
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/rehearsal.db")) as db, db.reading() as tx:
+        assert groups.find(tx, "lab") is None
+
+
+def run_all(page):
+    page.wait_for_selector("text=/ipykernel.*Idle/")
+    page.click(".lm-MenuBar-itemLabel >> text=Run")
+    page.click("[data-command='runmenu:run-all']")
