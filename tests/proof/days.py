@@ -96,7 +96,7 @@ DAYS_A_RUN: Final = 27
 BUSY: Final = 0.25
 """So many of the days are busy, the first one surely; on the others little happens, and little goes wrong."""
 
-LONGEST_S: Final = 7200.0
+LONGEST_S: Final = 21600.0
 """So long the worker looks at nothing at most: what it does by the minute and the hour is done then."""
 
 QUIET_DAYS: Final = 3
@@ -486,7 +486,7 @@ class Days:
         now = self.loop.now()
         when, due = self._moments(now)
         due = due or not self.spool.is_empty()
-        step = min(900.0, 0.05 * 2.0**self.idle) if due else LONGEST_S
+        step = min(900.0, 0.05 * 4.0**self.idle) if due else LONGEST_S
         until = self.loop.passed + step
         return until if when is None else min(until, (when - self.loop.began).total_seconds() + 0.001)
 
@@ -495,14 +495,8 @@ class Days:
         self.loop.look_again()
 
     def _moments(self, now: datetime) -> tuple[datetime | None, bool]:
-        held = self.db.engine.raw_connection()
-        try:
-            stamp = f"{now:%Y-%m-%d %H:%M:%S.%f}"
-            row = held.driver_connection.execute(
-                _NEXT, {"now": stamp, "late": f"{now - codes.LATE:%Y-%m-%d %H:%M:%S.%f}"}
-            ).fetchone()
-        finally:
-            held.close()
+        told = {"now": _stamp(now), "late": _stamp(now - codes.LATE)}
+        row = self.db.driver.execute(_NEXT, told).fetchone()
         when = None if row[0] is None else datetime.fromisoformat(row[0]).replace(tzinfo=now.tzinfo)
         return when, bool(row[1])
 
@@ -841,6 +835,11 @@ FROM (
   UNION ALL SELECT min(paused_until) FROM gateways WHERE paused_until > :now)
 """
 """The next moment at which the worker may find something, and whether it may now: all that one of its turns looks for."""
+
+
+def _stamp(moment: datetime) -> str:
+    """A moment as SQLite holds it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
 
 
 _HEARD: Final = "SELECT gateway_id FROM messages WHERE direction = 'in'"

@@ -191,12 +191,14 @@ class VirtualDatabase(Database):
         self.away_until: datetime | None = None
         self.committed: Callable[[Any], bool] = lambda _driver: False
         self.changed: Callable[[], None] = lambda: None
+        self.driver: Any = None
         self.listen()
 
     def listen(self) -> None:
         """See and break in on what goes through the engine; anew where it was closed."""
         # Every run asks the same: what SQLAlchemy has made of it once serves them all.
         self.engine._compiled_cache = COMPILED  # type: ignore[assignment]
+        event.listen(self.engine, "do_connect", self._remember)
         event.listen(self.engine, "connect", self._prepare)
         event.listen(self.engine, "before_cursor_execute", self._before)
 
@@ -209,16 +211,18 @@ class VirtualDatabase(Database):
 
     def see(self) -> None:
         """Show what was committed since, and say if there was anything."""
-        held = self.engine.raw_connection()
-        try:
-            moved = self.committed(held.driver_connection)
-        finally:
-            held.close()
-        if moved:
+        if self.committed(self.driver):
             self.changed()
 
     @staticmethod
-    def _prepare(connection: Any, _record: Any) -> None:
+    def _remember(_dialect: Any, _record: Any, _address: Any, told: dict[str, Any]) -> None:
+        """What SQLite has made of a statement is kept for all of them: there are more than the usual 128."""
+        told["cached_statements"] = 1000
+
+    def _prepare(self, connection: Any, _record: Any) -> None:
+        """The one connection: nobody else has this file open, and no disk is waited for."""
+        self.driver = connection
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SEEN)
 
