@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Integer,
     MetaData,
     Row,
@@ -121,11 +122,13 @@ def contact(tx: Transaction, case: int) -> Row[Any]:
     return row
 
 
-def find(tx: Transaction, identifiers: Sequence[Identifier]) -> list[list[Row[Any]]]:
+def find(
+    tx: Transaction, identifiers: Sequence[Identifier], columns: Sequence[ColumnElement[Any]] = ()
+) -> list[list[Row[Any]]]:
     """For each identifier the cases that it fits, in one question to the database.
 
     A case fits by phone number, external id or case id.  Of several cases on one phone only the open ones count, unless
-    all are closed.
+    all are closed.  `columns` are what is told of a case, its `status` among them; without any, all of it.
     """
     if not identifiers:
         return []
@@ -139,10 +142,10 @@ def find(tx: Transaction, identifiers: Sequence[Identifier]) -> list[list[Row[An
         .subquery()
     )  # fmt: skip
     found: list[list[Row[Any]]] = [[] for _ in identifiers]
-    rows = tx.execute(select(fits.c.n, cases).join(cases, cases.c.id == fits.c.id).order_by(fits.c.n, cases.c.id))
-    for row in rows:
-        found[row.n].append(row)
-    return [[r for r in fitting if r.status == "open"] or fitting for fitting in found]
+    query = select(fits.c.n, *(columns or cases.c)).join_from(fits, cases, cases.c.id == fits.c.id)
+    for row in tx.execute(query.order_by(fits.c.n, cases.c.id)):
+        found[row[0]].append(row)
+    return [fitting if len(fitting) < 2 else [r for r in fitting if r.status == "open"] or fitting for fitting in found]
 
 
 def find_one(tx: Transaction, typed: str) -> Row[Any]:
@@ -196,14 +199,15 @@ def search(
     return count, list(tx.execute(first)) if count else []
 
 
-def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int = 200) -> list[str | None]:
-    """For each unknown identifier one that exists at edit distance 1, or None.
+SUGGESTED = 200
+"""Identifiers for which a near one is looked up: a sheet with more unknown rows has another trouble than typing."""
 
-    Only the first `at_most` are looked up: a sheet with more unknown rows has another trouble than typing.
-    """
+
+def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | None]:
+    """For each unknown identifier one that exists at edit distance 1, or None; only the first `SUGGESTED` are looked up."""
     variants = [
         {"n": n, "key": other, "phone": other if other.isdigit() else None}
-        for n, identifier in enumerate(identifiers[:at_most])
+        for n, identifier in enumerate(identifiers[:SUGGESTED])
         for other in {*near(identifier.key), *(near(identifier.phone) if identifier.phone else ())}
     ]
     suggestions: list[str | None] = [None] * len(identifiers)
@@ -496,7 +500,7 @@ def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:
     return bool(distinct)
 
 
-def fill(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def fill(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Make a temporary table hold these rows and no others."""
     tx.temporary(table)
     insert_many(tx, table, rows)

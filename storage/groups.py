@@ -11,7 +11,21 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    and_,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from storage import audit
 from storage.audit import Actor, Change
@@ -126,9 +140,13 @@ def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> se
 def members_of_any(tx: Transaction, group_ids: Collection[int], case_ids: Iterable[int]) -> set[int]:
     """Which of these cases are in at least one of these groups now."""
     _pick(tx, case_ids)
-    inside = select(memberships.c.case_id).join(_picked, _picked.c.id == memberships.c.case_id)
-    inside = inside.where(memberships.c.group_id.in_(sorted(group_ids)), memberships.c.removed_at.is_(None))
-    return set(tx.execute(inside.distinct()).scalars())
+    return set(tx.execute(select(_picked.c.id).where(has_member(group_ids, _picked.c.id))).scalars())
+
+
+def has_member(group_ids: Collection[int], case: ColumnElement[Any]) -> ColumnElement[bool]:
+    """An SQL condition: the case in this column is in at least one of these groups now."""
+    live = and_(memberships.c.case_id == case, memberships.c.removed_at.is_(None))
+    return exists().where(live, memberships.c.group_id.in_(sorted(group_ids)))
 
 
 def create(
@@ -194,7 +212,7 @@ def add(tx: Transaction, group_id: int, case_ids: Sequence[int], *, by: Actor) -
     if fresh:
         entry = audit.record(tx, "groups.add", "group", group_id, facts={"added": len(fresh)}, by=by)
         row = {"group_id": group_id, "added_at": tx.now, "added_entry": entry}
-        insert_many(tx, memberships, [{**row, "case_id": c} for c in fresh])
+        insert_many(tx, memberships, ({**row, "case_id": c} for c in fresh))
     return fresh
 
 
@@ -242,4 +260,4 @@ def _check_name(tx: Transaction, name: str) -> None:
 
 def _pick(tx: Transaction, case_ids: Iterable[int]) -> None:
     tx.temporary(_picked)
-    insert_many(tx, _picked, [{"id": c} for c in sorted(set(case_ids))])
+    insert_many(tx, _picked, ({"id": c} for c in sorted(set(case_ids))))
