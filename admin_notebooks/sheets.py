@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from xml.etree import ElementTree
 
 from admin_notebooks import confined, quick, workbooks
@@ -57,8 +57,7 @@ RENAMED_RESULT_COLUMNS = ("upload_verdict", "upload_reason", "upload_suggestion"
 """What `write_result` adds instead when the sheet has a column of its own by one of the names above."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """What a person reads in a cell (`""` when blank) and, in `fault`, why it cannot be used and what to do.
 
     A date carries a fault too, because it is what Excel makes of some identifiers; a caller whose column may hold dates uses `text`.
@@ -68,8 +67,7 @@ class Cell:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row that has something in it: the number that Excel shows, and its cells by folded column name; a blank one is missing."""
 
     number: int
@@ -377,11 +375,8 @@ def _pieces_of_values(
     rows = itertools.islice(rows, header_number, None)
     while part := list(itertools.islice(rows, PIECE)):
         faults: list[tuple[int, int, str]] = []
-        texts = [
-            _texts(values, at, faults)
-            for at, values in enumerate(zip(*part, strict=True))
-            if at <= max(positions) + BESIDE
-        ]
+        width = min(len(part[0]), max(positions) + BESIDE + 1)  # every row of a quick reader is as long as the others
+        texts = [_texts([row[at] for row in part], at, faults) for at in range(width)]
         if any(map(all, texts)):  # a column without a blank: no row is empty
             filled, empty, last = [True] * len(part), 0, len(part)
         else:
@@ -425,11 +420,16 @@ def _piece(
     return [number + n for n in kept], [[column[n] for n in kept] for column in wanted], named
 
 
+# What a text must have to read otherwise than it stands: a blank or an invisible mark at an end, an escape, the hash of an error,
+# or the E of a number that Excel shortened.
+_ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]|(?m:^ | $|^#)|_x|[0-9][eE][+-]?[0-9]")
+_SHORTENED = re.compile(r"[0-9][eE]-")
+
+
 def _texts(values: Sequence[Any], at: int, faults: list[tuple[int, int, str]]) -> list[str]:
     """The texts of one column; why a cell cannot be used goes to `faults`, with the column and the row."""
-    with contextlib.suppress(TypeError):  # a number among them
-        if (joined := "".join(values)).isascii() and joined.isalnum():
-            return list(values)
+    if (plain := _plain_texts(values)) is not None:
+        return plain
 
     def read(n: int, value: Any) -> str:
         cell = _cell(value)
@@ -441,6 +441,22 @@ def _texts(values: Sequence[Any], at: int, faults: list[tuple[int, int, str]]) -
         value if value == "" or (value.__class__ is str and value.isascii() and value.isalnum()) else read(n, value)
         for n, value in enumerate(values)
     ]
+
+
+def _plain_texts(values: Sequence[Any]) -> list[str] | None:
+    """The texts of a column where they can be told from all of it at once, as they nearly always can; else None."""
+    try:
+        joined = "\n".join(values)
+    except TypeError:  # a number among them
+        whole = all(value.__class__ is float and value.is_integer() and abs(value) < 1e15 for value in values)
+        return [str(int(value)) for value in values] if whole else None
+    if not joined.isascii() or joined.count("\n") != len(values) - 1:
+        return None
+    letters = joined.replace("\n", "").replace("-", "")
+    is_simple = not letters or letters.isalnum()
+    if is_simple and "e-" not in joined and "E-" not in joined:
+        return list(values)
+    return list(values) if (_SHORTENED if is_simple else _ODD).search(joined) is None else None
 
 
 def _fold(header: str) -> str:
