@@ -27,12 +27,13 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    union_all,
     update,
 )
 
 from storage import audit, phones
 from storage.audit import Actor, Change
-from storage.database import Rows, Transaction, insert_many, insert_ready, ready_rows
+from storage.database import Rows, Transaction, insert_lines, insert_many, insert_ready, ready_rows
 from storage.errors import Problem
 from storage.folding import searched
 from storage.identifiers import Identifier, key, near, new_case_id
@@ -61,8 +62,8 @@ _wanted = Table(
     "wanted_identifiers",
     MetaData(),
     Column("n", Integer, primary_key=True),
-    Column("key", Text, nullable=False, index=True),
-    Column("phone", Text, index=True),
+    Column("key", Text, nullable=False),
+    Column("phone", Text),
     prefixes=["TEMPORARY"],
 )
 
@@ -132,20 +133,26 @@ def find(
     """
     if not identifiers:
         return []
-    fill(tx, _wanted, [{"n": n, "key": i.key, "phone": i.phone} for n, i in enumerate(identifiers)])
-    fits = (
-        select(_wanted.c.n, cases.c.id).join(cases, cases.c.contact_phone_number == _wanted.c.phone)
-        .union(
-            select(_wanted.c.n, cases.c.id).join(cases, cases.c.external_id_key == _wanted.c.key),
-            select(_wanted.c.n, cases.c.id).join(cases, cases.c.case_id_key == _wanted.c.key),
-        )
-        .subquery()
-    )  # fmt: skip
+    told = columns or cases.c
+    tx.temporary(_wanted)
+    insert_lines(tx, _wanted, ("n", "key", "phone"), [(n, i.key, i.phone) for n, i in enumerate(identifiers)])
+    same = (
+        cases.c.contact_phone_number == _wanted.c.phone,
+        cases.c.external_id_key == _wanted.c.key,
+        cases.c.case_id_key == _wanted.c.key,
+    )
+    # Each way by itself and in no order: to sort and to merge them costs as much as to look them up.
+    fits = union_all(*(select(_wanted.c.n, cases.c.id.label("case"), *told).join(cases, way) for way in same))
     found: list[list[Row[Any]]] = [[] for _ in identifiers]
-    query = select(fits.c.n, *(columns or cases.c)).join_from(fits, cases, cases.c.id == fits.c.id)
-    for row in tx.execute(query.order_by(fits.c.n, cases.c.id)):
+    for row in tx.execute(fits).all():
         found[row[0]].append(row)
-    return [fitting if len(fitting) < 2 else [r for r in fitting if r.status == "open"] or fitting for fitting in found]
+    return [fitting if len(fitting) < 2 else _settled(fitting) for fitting in found]
+
+
+def _settled(fitting: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Each case once, the oldest first, and of several only the open ones, unless all are closed."""
+    once = [row for _, row in sorted({row.case: row for row in fitting}.items())]
+    return [row for row in once if row.status == "open"] or once
 
 
 def find_one(tx: Transaction, typed: str) -> Row[Any]:
