@@ -22,7 +22,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, select, true
 
@@ -59,6 +59,15 @@ class SheetRow(Protocol):
     def number(self) -> int: ...  # noqa: D102
     @property
     def cells(self) -> Mapping[str, Cell]: ...  # noqa: D102
+
+
+@runtime_checkable
+class SheetRows(Protocol):
+    """The rows of a sheet that can tell one column by itself."""
+
+    def column(self, name: str) -> Iterable[tuple[int, str, str | None]]:
+        """Of each row its number, the text of one cell and why it cannot be used."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +173,25 @@ class MemberSheet:
 
 def read_members(rows: Iterable[SheetRow], rules: Rules) -> MemberSheet:
     """What the cells of a sheet of identifiers say.  The slow part of an import, and it needs no transaction."""
-    return MemberSheet(Packed((_read_member(row, rules) for row in rows), _member_row))
+    cells = rows.column(IDENTIFIER) if isinstance(rows, SheetRows) else map(_cell_of, rows)
+    return MemberSheet(Packed((_read_member(*cell, rules.country) for cell in cells), _member_row))
 
 
-def _read_member(row: SheetRow, rules: Rules) -> tuple[int, str, str, str | None, _Told | None]:
-    """Number, text, key and phone of a row, and why it has none."""
+def _cell_of(row: SheetRow) -> tuple[int, str, str | None]:
     cell = row.cells.get(IDENTIFIER)
-    text = cell.text if cell else ""
-    if cell and cell.fault:
-        return row.number, text, "", None, ("cell-unreadable", {"fault": cell.fault})
+    return (row.number, cell.text, cell.fault) if cell else (row.number, "", None)
+
+
+def _read_member(
+    number: int, text: str, fault: str | None, country: str | None
+) -> tuple[int, str, str, str | None, _Told | None]:
+    """Number, text, key and phone of a row, and why it has none."""
+    if fault:
+        return number, text, "", None, ("cell-unreadable", {"fault": fault})
     if not text:
-        return row.number, text, "", None, ("cell-blank", {"column": IDENTIFIER})
-    identifier = read_identifier(text, country=rules.country)
-    return row.number, text, identifier.key, identifier.phone, None
+        return number, text, "", None, ("cell-blank", {"column": IDENTIFIER})
+    identifier = read_identifier(text, country=country)
+    return number, text, identifier.key, identifier.phone, None
 
 
 def _member_row(number: int, text: str, same: str, phone: str | None, why_not: _Told | None) -> MemberRow:
