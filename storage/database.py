@@ -458,12 +458,13 @@ def ready_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]])
     return Rows(statement, names, list(zip(*columns, strict=True)), positional)
 
 
-def insert_lines(tx: Transaction, table: Table, names: Sequence[str], lines: Sequence[tuple[Any, ...]]) -> None:
+def insert_lines(tx: Transaction, table: Table, names: Sequence[str], lines: Iterable[tuple[Any, ...]]) -> None:
     """Insert lines of text and numbers, which need no conversion, each with the values of these columns in this order."""
     statement, ordered, positional = _inserting(table, tuple(names), tx.connection.dialect)
     assert list(ordered) == list(names), "the columns in the order of the statement"
-    if lines:
-        insert_ready(tx, Rows(statement, names, lines, positional))
+    lines = iter(lines)
+    while part := list(itertools.islice(lines, AT_ONCE)):
+        insert_ready(tx, Rows(statement, names, part, positional))
 
 
 @lru_cache(maxsize=128)
