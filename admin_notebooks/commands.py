@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from storage.console import (
     sentence,
     show,
     show_one,
+    show_rows,
     working,
 )
 from storage.contacts import PROPERTIES
@@ -281,12 +283,11 @@ def _case(row: Row[Any]) -> dict[str, Any]:
 def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
     """Write the result, then say what was done, and only then that the result could not be written."""
     unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
-    records = [desk.record(v) for v in plan.verdicts]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
     if json_:
-        show_one({"rows": records, "counts": dict(plan.counts)}, json_=True)
+        show_rows("rows", map(desk.record, plan.verdicts), {"counts": dict(plan.counts)})
     else:
-        _show(plan, records, f"{'done' if applied else 'plan, nothing changed'}: {counts}")
+        _show(plan, f"{'done' if applied else 'plan, nothing changed'}: {counts}")
     if unwritten and applied:
         raise Problem("import-done-result-not", path=result, counts=counts) from unwritten
     if unwritten:
@@ -295,16 +296,15 @@ def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, a
         click.echo(f"wrote {result}")
 
 
-def _show(plan: Plan, records: list[dict[str, Any]], summary: str) -> None:
-    remarkable = [r for r in records if r["reason"] or r["warnings"]]
-    if remarkable:
+def _show(plan: Plan, summary: str) -> None:
+    remarkable = (v for v in plan.verdicts if v.reason or v.warnings)
+    listed = [desk.record(v) for v in itertools.islice(remarkable, LISTED)]
+    if listed:
         columns = ("row", "identifier", "verdict", "reason", "suggestion", "warnings")
-        show(remarkable[:LISTED], json_=False, columns=columns)
-        if len(remarkable) > LISTED:
-            click.echo(
-                f"... and {count_of(len(remarkable) - LISTED, 'row')} more: --result writes every one beside what was typed"
-            )
-        if fine := len(records) - len(remarkable):
+        show(listed, json_=False, columns=columns)
+        if more := sum(1 for _ in remarkable):
+            click.echo(f"... and {count_of(more, 'row')} more: --result writes every one beside what was typed")
+        if fine := len(plan.verdicts) - len(listed) - more:
             click.echo(f"{fine:,} {'row is' if fine == 1 else 'rows are'} fine and not listed")
     click.echo(summary)
     if plan.refusal:

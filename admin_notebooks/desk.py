@@ -11,10 +11,11 @@ Plain objects without a widget and without a data frame, so that the command lin
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -106,10 +107,15 @@ class Proposal:
         counts = self.plan.counts if self.plan else {}
         return {verdict: counts[verdict] for verdict in sorted(counts, key=_rank)}
 
-    def records(self) -> list[dict[str, Any]]:
-        """Every row with its number, identifier, verdict, reason, suggestion, case id and warnings; problems first."""
-        verdicts = self.plan.verdicts if self.plan else ()
-        return [record(v) for v in sorted(verdicts, key=lambda v: (_rank(v.verdict), v.row or 0))]
+    def records(self, at_most: int | None = None, *, verdict: str = "") -> list[dict[str, Any]]:
+        """Every row, or so many, with number, identifier, verdict, reason, suggestion, case id and warnings; problems first.
+
+        With `verdict` only those that have it.
+        """
+        every = self.plan.verdicts if self.plan else ()
+        asked = (v for v in every if not verdict or v.verdict == verdict)
+        first = heapq.nsmallest(at_most or len(every), asked, key=lambda v: (_rank(v.verdict), v.row or 0))
+        return [record(v) for v in first]
 
     def confirm(self, typed: str = "") -> Result:
         """Do it, or all of it or nothing; a second time changes nothing and says the same.
@@ -487,13 +493,11 @@ def faults_of(v: Verdict) -> list[str]:
     return sentences_of([v.reason, *v.more]) if v.reason else []
 
 
-def told_of(plan: Plan) -> dict[int, tuple[str, str, str]]:
-    """For each row of a sheet what its result workbook says: verdict, reason and suggestion."""
-    return {
-        v.row: (v.verdict, " ".join([*faults_of(v), *sentences_of(v.warnings)]), v.suggestion or "")
-        for v in plan.verdicts
-        if v.row is not None
-    }
+def told_of(plan: Plan) -> Iterator[sheets.Told]:
+    """For each row of a sheet, in order, what its result workbook says: verdict, reason and suggestion."""
+    for v in plan.verdicts:
+        if v.row is not None:
+            yield v.row, v.verdict, " ".join([*faults_of(v), *sentences_of(v.warnings)]), v.suggestion or ""
 
 
 def without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:

@@ -84,6 +84,16 @@ def show_one(record: Mapping[str, Any], *, json_: bool) -> None:
         click.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
+def show_rows(name: str, records: Iterable[Mapping[str, Any]], rest: Mapping[str, Any]) -> None:
+    """Print one JSON object that has any number of records under a name, a line for each, and the rest below them."""
+    click.echo(f"{{{json.dumps(name)}: [", nl=False)
+    gap = "\n"
+    for record in records:
+        click.echo(f"{gap}{json.dumps(dict(record), default=_plain, ensure_ascii=False)}", nl=False)
+        gap = ",\n"
+    click.echo(f"\n], {json.dumps(rest, default=_plain, ensure_ascii=False)[1:]}")
+
+
 def count_of(count: int, thing: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

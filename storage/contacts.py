@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Integer,
     MetaData,
     Row,
@@ -26,12 +27,13 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    union_all,
     update,
 )
 
 from storage import audit, phones
 from storage.audit import Actor, Change
-from storage.database import Rows, Transaction, insert_many, insert_ready, ready_rows
+from storage.database import Rows, Transaction, insert_lines, insert_many, insert_ready, ready_rows
 from storage.errors import Problem
 from storage.folding import searched
 from storage.identifiers import Identifier, key, near, new_case_id
@@ -60,8 +62,8 @@ _wanted = Table(
     "wanted_identifiers",
     MetaData(),
     Column("n", Integer, primary_key=True),
-    Column("key", Text, nullable=False, index=True),
-    Column("phone", Text, index=True),
+    Column("key", Text, nullable=False),
+    Column("phone", Text),
     prefixes=["TEMPORARY"],
 )
 
@@ -121,28 +123,36 @@ def contact(tx: Transaction, case: int) -> Row[Any]:
     return row
 
 
-def find(tx: Transaction, identifiers: Sequence[Identifier]) -> list[list[Row[Any]]]:
+def find(
+    tx: Transaction, identifiers: Sequence[Identifier], columns: Sequence[ColumnElement[Any]] = ()
+) -> list[list[Row[Any]]]:
     """For each identifier the cases that it fits, in one question to the database.
 
     A case fits by phone number, external id or case id.  Of several cases on one phone only the open ones count, unless
-    all are closed.
+    all are closed.  `columns` are what is told of a case, its `status` among them; without any, all of it.
     """
     if not identifiers:
         return []
-    fill(tx, _wanted, [{"n": n, "key": i.key, "phone": i.phone} for n, i in enumerate(identifiers)])
-    fits = (
-        select(_wanted.c.n, cases.c.id).join(cases, cases.c.contact_phone_number == _wanted.c.phone)
-        .union(
-            select(_wanted.c.n, cases.c.id).join(cases, cases.c.external_id_key == _wanted.c.key),
-            select(_wanted.c.n, cases.c.id).join(cases, cases.c.case_id_key == _wanted.c.key),
-        )
-        .subquery()
-    )  # fmt: skip
+    told = columns or cases.c
+    tx.temporary(_wanted)
+    insert_lines(tx, _wanted, ("n", "key", "phone"), [(n, i.key, i.phone) for n, i in enumerate(identifiers)])
+    same = (
+        cases.c.contact_phone_number == _wanted.c.phone,
+        cases.c.external_id_key == _wanted.c.key,
+        cases.c.case_id_key == _wanted.c.key,
+    )
+    # Each way by itself and in no order: to sort and to merge them costs as much as to look them up.
+    fits = union_all(*(select(_wanted.c.n, cases.c.id.label("case"), *told).join(cases, way) for way in same))
     found: list[list[Row[Any]]] = [[] for _ in identifiers]
-    rows = tx.execute(select(fits.c.n, cases).join(cases, cases.c.id == fits.c.id).order_by(fits.c.n, cases.c.id))
-    for row in rows:
-        found[row.n].append(row)
-    return [[r for r in fitting if r.status == "open"] or fitting for fitting in found]
+    for row in tx.execute(fits).all():
+        found[row[0]].append(row)
+    return [fitting if len(fitting) < 2 else _settled(fitting) for fitting in found]
+
+
+def _settled(fitting: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Each case once, the oldest first, and of several only the open ones, unless all are closed."""
+    once = [row for _, row in sorted({row.case: row for row in fitting}.items())]
+    return [row for row in once if row.status == "open"] or once
 
 
 def find_one(tx: Transaction, typed: str) -> Row[Any]:
@@ -196,14 +206,15 @@ def search(
     return count, list(tx.execute(first)) if count else []
 
 
-def suggest(tx: Transaction, identifiers: Sequence[Identifier], *, at_most: int = 200) -> list[str | None]:
-    """For each unknown identifier one that exists at edit distance 1, or None.
+SUGGESTED = 200
+"""Identifiers for which a near one is looked up: a sheet with more unknown rows has another trouble than typing."""
 
-    Only the first `at_most` are looked up: a sheet with more unknown rows has another trouble than typing.
-    """
+
+def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | None]:
+    """For each unknown identifier one that exists at edit distance 1, or None; only the first `SUGGESTED` are looked up."""
     variants = [
         {"n": n, "key": other, "phone": other if other.isdigit() else None}
-        for n, identifier in enumerate(identifiers[:at_most])
+        for n, identifier in enumerate(identifiers[:SUGGESTED])
         for other in {*near(identifier.key), *(near(identifier.phone) if identifier.phone else ())}
     ]
     suggestions: list[str | None] = [None] * len(identifiers)
@@ -496,7 +507,7 @@ def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:
     return bool(distinct)
 
 
-def fill(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def fill(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Make a temporary table hold these rows and no others."""
     tx.temporary(table)
     insert_many(tx, table, rows)

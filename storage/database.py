@@ -14,6 +14,7 @@ writer says `in_turn=False`: claiming, handing over, settling and receipts, so t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,12 +22,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    Column,
     Connection,
     CursorResult,
     Engine,
@@ -424,13 +425,19 @@ def insert_new(tx: Transaction, table: Table) -> Any:
     return dialect(table).on_conflict_do_nothing()
 
 
-def insert_many(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+AT_ONCE = 25_000
+"""Rows that are prepared and inserted together."""
+
+
+def insert_many(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows that all have the same columns: what `tx.execute(insert(table), rows)` does, several times as fast.
 
-    SQLAlchemy prepares every row anew; here the statement and the conversions are worked out once for all of them.
+    SQLAlchemy prepares every row anew; here the statement and the conversions are worked out once for many of them.
+    Rows that come one by one are never all in memory.
     """
-    if rows:
-        insert_ready(tx, ready_rows(tx, table, rows))
+    rows = iter(rows)
+    while part := list(itertools.islice(rows, AT_ONCE)):
+        insert_ready(tx, ready_rows(tx, table, part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,10 +453,25 @@ class Rows:
 def ready_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> Rows:
     """At least one row, all with the same columns, ready for `insert_ready`."""
     dialect = tx.connection.dialect
-    compiled = insert(table).compile(dialect=dialect, column_keys=list(rows[0]))
-    names = list(compiled.positiontup or rows[0])
-    lines = list(zip(*(_converted(table.c[name], rows, dialect) for name in names), strict=True))
-    return Rows(str(compiled), names, lines, bool(compiled.positional))
+    statement, names, positional = _inserting(table, tuple(rows[0]), dialect)
+    columns = (_conversion(table.c[name].type, dialect)(map(itemgetter(name), rows)) for name in names)
+    return Rows(statement, names, list(zip(*columns, strict=True)), positional)
+
+
+def insert_lines(tx: Transaction, table: Table, names: Sequence[str], lines: Iterable[tuple[Any, ...]]) -> None:
+    """Insert lines of text and numbers, which need no conversion, each with the values of these columns in this order."""
+    statement, ordered, positional = _inserting(table, tuple(names), tx.connection.dialect)
+    assert list(ordered) == list(names), "the columns in the order of the statement"
+    lines = iter(lines)
+    while part := list(itertools.islice(lines, AT_ONCE)):
+        insert_ready(tx, Rows(statement, names, part, positional))
+
+
+@lru_cache(maxsize=128)
+def _inserting(table: Table, names: tuple[str, ...], dialect: Dialect) -> tuple[str, Sequence[str], bool]:
+    """An INSERT of these columns as the driver takes it, the columns in its order, and whether it goes by that order."""
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(names))
+    return str(compiled), list(compiled.positiontup or names), bool(compiled.positional)
 
 
 def insert_ready(tx: Transaction, rows: Rows, **instead: Any) -> None:
@@ -495,15 +517,17 @@ def _prepared(statement: UpdateBase, dialect: Dialect) -> tuple[SQLCompiler, lis
     return compiled, [(name, bind.value, _conversion(bind.type, dialect)) for name, bind in binds]
 
 
-def _converted(column: Column[Any], rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> Iterable[Any]:
-    """The values of one column as the driver takes them."""
-    return _conversion(column.type, dialect)(row[column.name] for row in rows)
-
-
 def _conversion(kind: TypeEngine[Any], dialect: Dialect) -> Convert:
     """How values of a type become what the driver takes."""
     convert = kind.dialect_impl(dialect).bind_processor(dialect)
     if convert is None:
         return iter
-    # Rows written together share their dates; only JSON has no hash to remember it by.
-    return lambda values: map(convert if isinstance(kind, JSON) else cache(convert), values)
+    if isinstance(kind, JSON):
+        return lambda values: map(_blank_once(convert), values)
+    return lambda values: map(cache(convert), values)  # rows written together share their dates
+
+
+def _blank_once(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same for JSON, which has no hash to remember it by; but most of it is an empty object."""
+    blank = convert({})
+    return lambda value: blank if value == {} else convert(value)

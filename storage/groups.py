@@ -11,11 +11,26 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.database import Transaction, insert_many
+from storage.database import Transaction, insert_lines
 from storage.errors import Problem
 from storage.identifiers import fold, key, near
 from storage.optwords import GATEWAY_WORDS
@@ -38,7 +53,13 @@ to what the bot declares."""
 
 _SHORT = re.compile(r"[a-z0-9]{2,12}")
 
-_picked = Table("picked_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
+_picked = Table(
+    "picked_cases",
+    MetaData(),
+    Column("n", Integer, primary_key=True),
+    Column("id", Integer, nullable=False),
+    prefixes=["TEMPORARY"],
+)
 
 
 def group(tx: Transaction, short: str) -> Row[Any]:
@@ -126,9 +147,13 @@ def members_among(tx: Transaction, group_id: int, case_ids: Iterable[int]) -> se
 def members_of_any(tx: Transaction, group_ids: Collection[int], case_ids: Iterable[int]) -> set[int]:
     """Which of these cases are in at least one of these groups now."""
     _pick(tx, case_ids)
-    inside = select(memberships.c.case_id).join(_picked, _picked.c.id == memberships.c.case_id)
-    inside = inside.where(memberships.c.group_id.in_(sorted(group_ids)), memberships.c.removed_at.is_(None))
-    return set(tx.execute(inside.distinct()).scalars())
+    return set(tx.execute(select(_picked.c.id).where(has_member(group_ids, _picked.c.id))).scalars())
+
+
+def has_member(group_ids: Collection[int], case: ColumnElement[Any]) -> ColumnElement[bool]:
+    """An SQL condition: the case in this column is in at least one of these groups now."""
+    live = and_(memberships.c.case_id == case, memberships.c.removed_at.is_(None))
+    return exists().where(live, memberships.c.group_id.in_(sorted(group_ids)))
 
 
 def create(
@@ -189,12 +214,16 @@ def delete(tx: Transaction, group_id: int, *, by: Actor) -> None:
 
 def add(tx: Transaction, group_id: int, case_ids: Sequence[int], *, by: Actor) -> list[int]:
     """Add cases to a group, skipping those in it.  Returns the newly added, in the order given."""
-    already = members_among(tx, group_id, case_ids)
-    fresh = [c for c in dict.fromkeys(case_ids) if c not in already]
+    _pick(tx, case_ids)
+    is_new = ~has_member([group_id], _picked.c.id)
+    fresh = list(tx.execute(select(_picked.c.id).where(is_new).order_by(_picked.c.n)).scalars())
     if fresh:
         entry = audit.record(tx, "groups.add", "group", group_id, facts={"added": len(fresh)}, by=by)
-        row = {"group_id": group_id, "added_at": tx.now, "added_entry": entry}
-        insert_many(tx, memberships, [{**row, "case_id": c} for c in fresh])
+        joined = select(
+            literal(group_id), _picked.c.id, literal(tx.now, memberships.c.added_at.type), literal(entry)
+        ).where(is_new)
+        columns = ["group_id", "case_id", "added_at", "added_entry"]
+        tx.execute(insert(memberships).from_select(columns, joined.order_by(_picked.c.n)))
     return fresh
 
 
@@ -242,4 +271,4 @@ def _check_name(tx: Transaction, name: str) -> None:
 
 def _pick(tx: Transaction, case_ids: Iterable[int]) -> None:
     tx.temporary(_picked)
-    insert_many(tx, _picked, [{"id": c} for c in sorted(set(case_ids))])
+    insert_lines(tx, _picked, ("n", "id"), enumerate(dict.fromkeys(case_ids)))

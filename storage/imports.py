@@ -16,13 +16,15 @@ by one.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from sqlalchemy import Column, Integer, MetaData, Row, Table, Text, select
+from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, select, true
 
 from storage import consent, contacts, groups, phones, schedules
 from storage.audit import Actor
@@ -31,8 +33,9 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.identifiers import Identifier, fold, key
 from storage.identifiers import read as read_identifier
+from storage.packed import Packed
 from storage.rules import Rules
-from storage.schema import audit, cases
+from storage.schema import audit, cases, memberships
 
 Mode = Literal["add", "remove", "replace"]
 
@@ -56,6 +59,15 @@ class SheetRow(Protocol):
     def number(self) -> int: ...  # noqa: D102
     @property
     def cells(self) -> Mapping[str, Cell]: ...  # noqa: D102
+
+
+@runtime_checkable
+class SheetRows(Protocol):
+    """The rows of a sheet that can tell one column by itself."""
+
+    def column(self, name: str) -> Iterable[tuple[int, str, str | None]]:
+        """Of each row its number, the text of one cell and why it cannot be used."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +96,26 @@ class Verdict:
 class Plan:
     """What a sheet would do; `counts` has only verdicts that occur, `refusal` says why none of it may be done.
 
-    `basis` is what was planned (the sheet as read, and for which group), `seen` the last change that it knows of.
+    `basis` is what was planned (the sheet as read, and for which group), `seen` the last change that it knows of,
+    `moves` whom it adds to a group and removes from it, by row id.
     """
 
     verdicts: Sequence[Verdict]
     counts: Mapping[str, int]
-    digest: str
     refusal: Problem | None = None
     basis: tuple[object, ...] = ()
     seen: int = 0
+    moves: Mapping[str, Sequence[int]] = field(default_factory=dict)
     ready: tuple[contacts.Ready, Sequence[Verdict]] | None = None
     """What carrying it out will write, and the verdicts as they will be then."""
+
+    @property
+    def digest(self) -> str:
+        """What two plans have in common only if they would do the same."""
+        whole = hashlib.sha256()
+        for v in self.verdicts:
+            whole.update(f"{v.row}|{v.verdict}|{v.target}|{sorted(v.changes.items())!r}\n".encode("utf-8", "replace"))
+        return whole.hexdigest()
 
     @property
     def acts(self) -> bool:
@@ -113,13 +134,6 @@ def _last_change(tx: Transaction) -> int:
     return int(tx.scalar(lines.order_by(audit.c.id.desc()).limit(1)) or 0)
 
 
-def _plan(verdicts: Sequence[Verdict], *, basis: tuple[object, ...], seen: int, refusal: Problem | None = None) -> Plan:
-    whole = hashlib.sha256()
-    for v in verdicts:
-        whole.update(f"{v.row}|{v.verdict}|{v.target}|{sorted(v.changes.items())!r}\n".encode("utf-8", "replace"))
-    return Plan(verdicts, dict(Counter(v.verdict for v in verdicts)), whole.hexdigest(), refusal, basis, seen)
-
-
 def _unchanged(tx: Transaction, planned: Plan | None, basis: tuple[object, ...]) -> bool:
     return planned is not None and planned.basis == basis and holds(tx, planned)
 
@@ -132,6 +146,12 @@ def _refuse_if_stale(planned: Plan | None, plan: Plan) -> None:
 # -- members of a group ------------------------------------------------------------------------------------------------
 
 IDENTIFIER = "case_identifier"
+
+RANGE = 25_000
+"""Identifiers that are looked up at once."""
+
+_Told = tuple[str, dict[str, object]]
+"""A Problem as plain values: its key, and what fills its holes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +168,41 @@ class MemberRow:
 class MemberSheet:
     """A sheet of identifiers as read; give it to plan and to apply, and it is read once."""
 
-    rows: Sequence[MemberRow]
+    rows: Packed[MemberRow]
 
 
-def read_members(rows: Sequence[SheetRow], rules: Rules) -> MemberSheet:
+def read_members(rows: Iterable[SheetRow], rules: Rules) -> MemberSheet:
     """What the cells of a sheet of identifiers say.  The slow part of an import, and it needs no transaction."""
-    return MemberSheet([_read_member(row, rules) for row in rows])
+    cells = rows.column(IDENTIFIER) if isinstance(rows, SheetRows) else map(_cell_of, rows)
+    return MemberSheet(Packed((_read_member(*cell, rules.country) for cell in cells), _member_row))
 
 
-def _read_member(row: SheetRow, rules: Rules) -> MemberRow:
+def _cell_of(row: SheetRow) -> tuple[int, str, str | None]:
     cell = row.cells.get(IDENTIFIER)
-    text = cell.text if cell else ""
-    if cell and cell.fault:
-        return MemberRow(row.number, text, None, Problem("cell-unreadable", fault=cell.fault))
+    return (row.number, cell.text, cell.fault) if cell else (row.number, "", None)
+
+
+def _read_member(
+    number: int, text: str, fault: str | None, country: str | None
+) -> tuple[int, str, str, str | None, _Told | None]:
+    """Number, text, key and phone of a row, and why it has none."""
+    if fault:
+        return number, text, "", None, ("cell-unreadable", {"fault": fault})
     if not text:
-        return MemberRow(row.number, text, None, Problem("cell-blank", column=IDENTIFIER))
-    return MemberRow(row.number, text, read_identifier(text, country=rules.country))
+        return number, text, "", None, ("cell-blank", {"column": IDENTIFIER})
+    identifier = read_identifier(text, country=country)
+    return number, text, identifier.key, identifier.phone, None
+
+
+def _member_row(number: int, text: str, same: str, phone: str | None, why_not: _Told | None) -> MemberRow:
+    if why_not is not None:
+        return MemberRow(number, text, None, _problem(why_not))
+    return MemberRow(number, text, Identifier(text, same, phone))
+
+
+def _problem(told: _Told) -> Problem:
+    key, values = told
+    return Problem(key, **values)
 
 
 def plan_members(
@@ -185,40 +224,127 @@ def plan_members(
     """
     sheet = rows if isinstance(rows, MemberSheet) else read_members(rows, tx.rules)
     seen = _last_change(tx)
-    asked = [row.identifier for row in sheet.rows if row.identifier]
-    fits = iter(_seen(tx, contacts.find(tx, asked), among))
-    fitting = [next(fits) if row.identifier else [] for row in sheet.rows]
-    found = [fit[0] for fit in fitting if len(fit) == 1]
-    inside = groups.members_among(tx, group_id, [c.id for c in found])
-    warnings = _warnings(tx, found)
-    first_row: dict[int, int] = {}
-    verdicts: list[Verdict] = []
-    for row, fit in zip(sheet.rows, fitting, strict=True):
-        if row.identifier is None:
-            verdicts.append(Verdict(row.number, row.text, "unreadable", row.why_not))
-        elif len(fit) != 1:
-            verdicts.append(_unfound(row.number, row.text, fit))
-        else:
-            case = fit[0]
-            word, reason = _member_verdict(case, mode, is_member=case.id in inside)
-            if (again := first_row.setdefault(case.id, row.number)) != row.number:
-                word, reason = "duplicate", Problem("row-duplicate", row=again)
-            known = {"target": case.id, "case_id": case.case_id, "warnings": warnings.get(case.id, ())}
-            verdicts.append(Verdict(row.number, row.text, word, reason, **known))
+    found = _Found()
+    verdicts = Packed(_judged(tx, group_id, sheet, mode, among, found), found.verdict)
+    found.settle()
     if suggest and among is None:
-        verdicts = _with_suggestions(tx, sheet, verdicts)
-    refusal = _why_not_replace(verdicts) if mode == "replace" else None
+        found.suggested = dict(zip(found.lost, contacts.suggest(tx, list(found.lost.values())), strict=True))
+    refusal = _why_not_replace(found) if mode == "replace" else None
+    moves = {"add": array("q"), "remove": array("q")}
+    counts: Counter[str] = Counter()
+    for row, _text, word, _reason, target, *_ in verdicts.plain():
+        judged = "duplicate" if row in found.repeated else word
+        counts[judged] += 1
+        if judged in moves:
+            moves[judged].append(target)
+    basis = (sheet, group_id, mode, among)
+    return Plan(verdicts, dict(counts), refusal, basis, seen, moves=moves)
+
+
+_Judged = tuple[int | None, str, str, _Told | None, int | None, str | None, tuple[_Told, ...]]
+"""A verdict as plain values: row, identifier, verdict, reason, target, case id and warnings."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known only when every row was looked at: who stands in the sheet twice, and whom a typing mistake may mean."""
+
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    targets: array[int] = field(default_factory=lambda: array("q"))
+    unsure: list[int] = field(default_factory=list)
+    lost: dict[int, Identifier] = field(default_factory=dict)
+    repeated: dict[int, int] = field(default_factory=dict)
+    suggested: dict[int, str | None] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Find the rows whose case stands in an earlier row."""
+        order = sorted(range(len(self.targets)), key=self.targets.__getitem__)
+        first = order[0] if order else 0
+        for before, n in itertools.pairwise(order):
+            if self.targets[n] != self.targets[before]:
+                first = n
+            else:
+                self.repeated[self.rows[n]] = self.rows[first]
+
+    def note_lost(self, row: int, identifier: Identifier) -> None:
+        """Keep what was not found, to look for what is near; of a sheet with more than a few another thing is wrong."""
+        if len(self.lost) < contacts.SUGGESTED:
+            self.lost[row] = identifier
+
+    def verdict(
+        self,
+        row: int | None,
+        identifier: str,
+        word: str,
+        reason: _Told | None,
+        target: int | None,
+        case_id: str | None,
+        warnings: Sequence[_Told],
+    ) -> Verdict:
+        """One row's verdict as people see it."""
+        if row is not None and row in self.repeated:
+            word, reason = "duplicate", ("row-duplicate", {"row": self.repeated[row]})
+        return Verdict(
+            row,
+            identifier,
+            word,
+            _problem(reason) if reason else None,
+            self.suggested.get(row) if row is not None and self.suggested else None,
+            target,
+            case_id,
+            tuple(map(_problem, warnings)) if warnings else (),
+        )
+
+
+def _judged(
+    tx: Transaction, group_id: int, sheet: MemberSheet, mode: Mode, among: Collection[int] | None, found: _Found
+) -> Iterator[_Judged]:
+    """The verdict of each row, and below them of each member whom a *replace* takes out."""
+    columns = _told_of_a_case(group_id, among)
+    stays: list[int] = []
+    rows = sheet.rows.plain()
+    while part := list(itertools.islice(rows, RANGE)):
+        asked = [Identifier(text, same, phone) for _, text, same, phone, why_not in part if why_not is None]
+        fits = iter(contacts.find(tx, asked, columns))
+        for number, text, same, phone, why_not in part:
+            if why_not is not None:
+                found.unsure.append(number)
+                yield number, text, "unreadable", why_not, None, None, ()
+                continue
+            fit = [case for case in next(fits) if case.is_known]
+            if len(fit) != 1:
+                found.unsure.append(number)
+                if not fit:
+                    found.note_lost(number, Identifier(text, same, phone))
+                yield number, text, *_unfound(text, fit), None, None, ()
+                continue
+            case = fit[0]
+            word, reason = _member_verdict(case, mode)
+            if word == "already_in":
+                stays.append(case.id)
+            found.rows.append(number)
+            found.targets.append(case.id)
+            yield number, text, word, reason, case.id, case.case_id, _warnings(case)
     if mode == "replace":
-        verdicts += _left_out(tx, group_id, keep={v.target for v in verdicts if v.verdict == "already_in"})
-    return _plan(verdicts, basis=(sheet, group_id, mode, among), seen=seen, refusal=refusal)
+        yield from _left_out(tx, group_id, stays)
 
 
-def _seen(tx: Transaction, fitting: list[list[Row[Any]]], among: Collection[int] | None) -> list[list[Row[Any]]]:
-    """Of the cases that each identifier fits those who are in one of these groups: the others do not exist."""
-    if among is None:
-        return fitting
-    seen = groups.members_of_any(tx, among, [case.id for fit in fitting for case in fit])
-    return [[case for case in fit if case.id in seen] for fit in fitting]
+def _told_of_a_case(group_id: int, among: Collection[int] | None) -> list[ColumnElement[Any]]:
+    """What a verdict needs to know of a case, in SQL."""
+    owner = cases.alias("owner")
+    number = cases.c.contact_phone_number
+    other = (owner.c.contact_phone_number == number, owner.c.two_way, owner.c.id != cases.c.id)
+    return [
+        cases.c.id,
+        cases.c.case_id,
+        cases.c.status,
+        number,
+        cases.c.number_warning,
+        select(owner.c.case_id).where(*other).scalar_subquery().label("owner"),
+        consent.is_stopped(number).label("is_stopped"),
+        groups.has_member([group_id], cases.c.id).label("is_member"),
+        (true() if among is None else groups.has_member(among, cases.c.id)).label("is_known"),
+    ]
 
 
 def apply_members(
@@ -241,75 +367,71 @@ def apply_members(
         planned = planned or again
     if planned.refusal:
         raise planned.refusal
-    groups.add(tx, group_id, [v.target for v in planned.verdicts if v.verdict == "add" and v.target], by=by)
-    groups.remove(tx, group_id, [v.target for v in planned.verdicts if v.verdict == "remove" and v.target], by=by)
+    groups.add(tx, group_id, planned.moves["add"], by=by)
+    groups.remove(tx, group_id, planned.moves["remove"], by=by)
     return planned
 
 
-def _why_not_replace(verdicts: Sequence[Verdict]) -> Problem | None:
-    unsure = [v for v in verdicts if v.verdict in ("not_found", "unreadable", "ambiguous")]
-    if unsure:
-        return Problem("replace-unsure", count=len(unsure), rows=", ".join(str(v.row) for v in unsure[:5]))
-    return None if any(v.target for v in verdicts) else Problem("replace-empty", column=IDENTIFIER)
+def _why_not_replace(found: _Found) -> Problem | None:
+    if found.unsure:
+        rows = ", ".join(map(str, found.unsure[:5]))
+        return Problem("replace-unsure", count=len(found.unsure), rows=rows)
+    return None if found.targets else Problem("replace-empty", column=IDENTIFIER)
 
 
-def _member_verdict(case: Row[Any], mode: Mode, *, is_member: bool) -> tuple[str, Problem | None]:
+_ALREADY_IN: _Told = ("row-already-in", {})
+_NOT_MEMBER: _Told = ("row-not-member", {})
+_CLOSED: _Told = ("row-closed", {})
+_NO_PHONE: _Told = ("row-no-phone", {})
+_LEFT_OUT: _Told = ("row-left-out", {})
+
+
+def _member_verdict(case: Row[Any], mode: Mode) -> tuple[str, _Told | None]:
     if mode == "remove":
-        return ("remove", None) if is_member else ("not_member", Problem("row-not-member"))
-    if is_member:
-        return "already_in", Problem("row-already-in")
+        return ("remove", None) if case.is_member else ("not_member", _NOT_MEMBER)
+    if case.is_member:
+        return "already_in", _ALREADY_IN
     if case.status == "closed":
-        return "closed", Problem("row-closed")
+        return "closed", _CLOSED
     if case.contact_phone_number is None:
-        return "no_phone", Problem("row-no-phone")
+        return "no_phone", _NO_PHONE
     return "add", None
 
 
-def _unfound(number: int, text: str, fitting: Sequence[Row[Any]]) -> Verdict:
+def _unfound(text: str, fitting: Sequence[Row[Any]]) -> tuple[str, _Told]:
     if not fitting:
-        return Verdict(number, text, "not_found", Problem("row-not-found", typed=text))
+        return "not_found", ("row-not-found", {"typed": text})
     candidates = ", ".join(c.case_id for c in fitting)
-    return Verdict(number, text, "ambiguous", Problem("row-ambiguous", typed=text, candidates=candidates))
+    return "ambiguous", ("row-ambiguous", {"typed": text, "candidates": candidates})
 
 
-def _with_suggestions(tx: Transaction, sheet: MemberSheet, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    lost = [row.identifier for row, v in zip(sheet.rows, verdicts, strict=True) if v.verdict == "not_found"]
-    nearest = iter(contacts.suggest(tx, [identifier for identifier in lost if identifier]))
-    return [replace(v, suggestion=next(nearest)) if v.verdict == "not_found" else v for v in verdicts]
+def _left_out(tx: Transaction, group_id: int, stays: Iterable[int]) -> Iterator[_Judged]:
+    """The members who do not stay, in the order in which they came in."""
+    contacts.fill(tx, _asked, ({"id": i} for i in sorted(set(stays))))
+    query = (
+        select(cases.c.id, cases.c.external_id, cases.c.case_id)
+        .join(memberships, memberships.c.case_id == cases.c.id)
+        .where(memberships.c.group_id == group_id, memberships.c.removed_at.is_(None))
+        .where(cases.c.id.not_in(select(_asked.c.id)))
+        .order_by(memberships.c.id)
+    )
+    for case in tx.execute(query):
+        yield None, case.external_id or case.case_id, "remove", _LEFT_OUT, case.id, case.case_id, ()
 
 
-def _left_out(tx: Transaction, group_id: int, keep: set[int | None]) -> list[Verdict]:
-    return [
-        Verdict(None, c.external_id or c.case_id, "remove", Problem("row-left-out"), target=c.id, case_id=c.case_id)
-        for c in groups.members(tx, group_id)
-        if c.id not in keep
-    ]
-
-
-def _warnings(tx: Transaction, found: Sequence[Row[Any]]) -> dict[int, tuple[Problem, ...]]:
-    """For each case what a person should know before texting it."""
-    owners = contacts.owners_of(tx, [c.contact_phone_number for c in found if c.contact_phone_number])
-    stopped = _stopped(tx, found)
-    warnings: dict[int, tuple[Problem, ...]] = {}
-    for c in found:
-        notes = []
-        if c.id in stopped:
-            notes.append(Problem("case-stopped"))
-        owner = owners.get(c.contact_phone_number)
-        if owner is not None and owner.id != c.id:
-            notes.append(Problem("number-owned", phone=c.contact_phone_number, owner=owner.case_id))
-        if c.number_warning:
-            notes.append(Problem(c.number_warning, typed=c.contact_phone_number))
-        warnings[c.id] = tuple(notes)
-    return warnings
-
-
-def _stopped(tx: Transaction, found: Sequence[Row[Any]]) -> set[int]:
-    if not found:
-        return set()
-    contacts.fill(tx, _asked, [{"id": i} for i in {c.id for c in found}])
-    query = select(cases.c.id).join(_asked, _asked.c.id == cases.c.id)
-    return set(tx.execute(query.where(consent.is_stopped(cases.c.contact_phone_number))).scalars())
+def _warnings(case: Row[Any]) -> tuple[_Told, ...]:
+    """What a person should know before texting a case."""
+    if not (case.is_stopped or case.owner or case.number_warning):
+        return ()
+    number = case.contact_phone_number
+    notes: list[_Told] = []
+    if case.is_stopped:
+        notes.append(("case-stopped", {}))
+    if case.owner:
+        notes.append(("number-owned", {"phone": number, "owner": case.owner}))
+    if case.number_warning:
+        notes.append((case.number_warning, {"typed": number}))
+    return tuple(notes)
 
 
 # -- cases -------------------------------------------------------------------------------------------------------------
@@ -426,7 +548,8 @@ def plan_cases(tx: Transaction, rows: Sequence[SheetRow] | CaseSheet) -> Plan:
         except Problem as problem:
             verdict = _invalid(row, (problem,))
         verdicts.append(verdict)
-    return _plan(_with_owner_warnings(tx, verdicts), basis=(sheet,), seen=seen)
+    told = _with_owner_warnings(tx, verdicts)
+    return Plan(told, dict(Counter(v.verdict for v in told)), basis=(sheet,), seen=seen)
 
 
 def apply_cases(

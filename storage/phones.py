@@ -18,6 +18,7 @@ from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumberFor
 
 from storage.errors import Problem
 from storage.folding import fold
+from storage.numbering import is_surely_textable
 
 _REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile"})
 
@@ -77,7 +78,7 @@ def read(typed: str, *, country: str | None = None, strict: bool = False) -> Num
     `-local-only` or `-impossible`, and when `strict` also `-not-valid` for a number that has a warning about its range
     or kind; each with `typed`.
     """
-    judged = _judge(typed, country)
+    judged = _quickly(typed, country) or _judge(typed, country)
     if isinstance(judged, str):
         raise Problem(judged, typed=typed)
     if strict and _REFUSED_WHEN_STRICT.intersection(judged.warnings):
@@ -87,7 +88,7 @@ def read(typed: str, *, country: str | None = None, strict: bool = False) -> Num
 
 def find(typed: str, *, country: str | None = None) -> Number | None:
     """The number that a person meant, or None where `read` would raise."""
-    judged = _judge(typed, country)
+    judged = _quickly(typed, country) or _judge(typed, country)
     return None if isinstance(judged, str) else judged
 
 
@@ -117,6 +118,18 @@ def region(digits: str) -> str | None:
     number = _parsed(f"+{digits}", None).number
     name = phonenumbers.region_code_for_number(number) if number else None
     return None if name == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY else name
+
+
+def _quickly(typed: str, country: str | None) -> Number | None:
+    """What `_judge` would say of digits as they should be, in a tenth of the time; None where it has to be asked."""
+    if not typed.isascii():
+        return None
+    if typed.isdecimal():
+        return Number(typed, ()) if is_surely_textable(typed, country=country) else None
+    digits = typed[1:]
+    if typed[:1] != "+" or not digits.isdecimal():
+        return None
+    return Number(digits, ()) if is_surely_textable(digits, country=None) else None  # after a plus there is one reading
 
 
 @lru_cache(maxsize=4096)

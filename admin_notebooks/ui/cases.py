@@ -41,7 +41,7 @@ class Cases(SheetPanel):
     def do_change(self, case_id: str, values: dict[str, str]) -> dict[str, Any]:
         """What setting these properties would do: old and new values, faults and warnings."""
         proposal = self.desk.change_case(case_id, values)
-        return {**self.propose(proposal), "row": proposal.records()[0]}
+        return {**self.propose(proposal), "row": proposal.records(1)[0]}
 
     def do_upload(self, name: str, data: bytes) -> dict[str, Any]:
         """What a sheet of cases would create and change, with old and new value of each cell."""

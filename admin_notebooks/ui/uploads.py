@@ -22,12 +22,11 @@ class SheetPanel(Panel):
 
     def propose_rows(self, proposal: Proposal) -> dict[str, Any]:
         """A proposal as the page shows it, with its first rows, problems first."""
-        return {**self.propose(proposal), "rows": proposal.records()[:SHOWN]}
+        return {**self.propose(proposal), "rows": proposal.records(SHOWN)}
 
     def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
         """The rows of a sheet that have one verdict, or the first of all, problems first."""
-        rows = self.proposed(mark).records()
-        return [row for row in rows if not verdict or row["verdict"] == verdict][:SHOWN]
+        return self.proposed(mark).records(SHOWN, verdict=verdict)
 
     def do_result(self, mark: str) -> bytes:
         """The sheet again with a verdict, a reason and a suggestion beside each row."""

@@ -708,7 +708,7 @@ def sheet_of(*texts: str, name: str = "case_identifier") -> Sheet:
 def test_the_result_is_the_sheet_with_verdict_reason_and_suggestion(tmp_path: Path) -> None:
     source = workbook_of(tmp_path / "in.xlsx", [["Case Identifier", "Name"], ["HH-1", "Amina"], [], ["HH-7", None]])
     out = tmp_path / "out.xlsx"
-    write_result(out, read(source, wanted=WANTED), {2: ("add", "", ""), 4: ("not_found", "No case has HH-7.", "HH-1")})
+    write_result(out, read(source, wanted=WANTED), [(2, "add", "", ""), (4, "not_found", "No case has HH-7.", "HH-1")])
     rows = list(load_workbook(out).active.values)
     assert rows == [
         ("Case Identifier", "Name", "verdict", "reason", "suggestion"),
@@ -721,7 +721,7 @@ def test_the_result_is_the_sheet_with_verdict_reason_and_suggestion(tmp_path: Pa
 def test_a_row_keeps_its_number_in_the_result_even_below_a_title(tmp_path: Path) -> None:
     source = raw(tmp_path / "in.csv", "May\n\ncase_identifier\nHH-1\n\nHH-1\n")
     sheet = read(source, wanted=WANTED)
-    write_result(tmp_path / "out.xlsx", sheet, {4: ("add", "", ""), 6: ("duplicate", "The same case as row 4.", "")})
+    write_result(tmp_path / "out.xlsx", sheet, [(4, "add", "", ""), (6, "duplicate", "The same case as row 4.", "")])
     assert (
         [row.number for row in read(tmp_path / "out.xlsx", wanted=WANTED).rows]
         == [row.number for row in sheet.rows]
@@ -731,7 +731,7 @@ def test_a_row_keeps_its_number_in_the_result_even_below_a_title(tmp_path: Path)
 
 def test_the_result_is_frozen_filtered_coloured_and_wide_enough(tmp_path: Path) -> None:
     write_result(
-        tmp_path / "out.xlsx", sheet_of("HH-1", "HH-2", "HH-3"), {2: ("add", "", ""), 3: ("not_found", "x" * 99, "")}
+        tmp_path / "out.xlsx", sheet_of("HH-1", "HH-2", "HH-3"), [(2, "add", "", ""), (3, "not_found", "x" * 99, "")]
     )
     sheet = load_workbook(tmp_path / "out.xlsx").active
     assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet["A1"].font.bold) == ("A2", "A1:D4", True)
@@ -750,7 +750,7 @@ def test_nothing_in_a_result_can_run(tmp_path: Path, text: str) -> None:
         rows=(Row(2, {"case_identifier": Cell(text)}),),
         digest="",
     )
-    write_result(out, sheet, {2: (text, text, text)})
+    write_result(out, sheet, [(2, text, text, text)])
     with zipfile.ZipFile(out) as archive:
         xml = archive.read("xl/worksheets/sheet1.xml")
     assert b"<f>" not in xml
@@ -775,7 +775,7 @@ def test_nothing_in_a_result_can_run(tmp_path: Path, text: str) -> None:
 def test_what_xml_cannot_hold_is_written_as_excel_writes_it_and_read_back(
     tmp_path: Path, typed: str, read_back: str
 ) -> None:
-    write_result(tmp_path / "out.xlsx", sheet_of(typed), {2: ("add", typed, "")})
+    write_result(tmp_path / "out.xlsx", sheet_of(typed), [(2, "add", typed, "")])
     (row,) = read(tmp_path / "out.xlsx", wanted=WANTED).rows
     assert (row.cells["case_identifier"].text, row.cells["reason"].text) == (read_back, read_back)
 
@@ -783,7 +783,7 @@ def test_what_xml_cannot_hold_is_written_as_excel_writes_it_and_read_back(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=15), min_size=1, max_size=5))
 def test_any_text_can_be_written_and_uploaded_again(tmp_path: Path, texts: list[str]) -> None:
-    write_result(tmp_path / "out.xlsx", sheet_of(*texts), {2: (texts[0], texts[-1], "")})
+    write_result(tmp_path / "out.xlsx", sheet_of(*texts), [(2, texts[0], texts[-1], "")])
     again = read(tmp_path / "out.xlsx", wanted=WANTED)
     assert again.columns == ("case_identifier", "verdict", "reason", "suggestion")
     assert {row.number for row in again.rows} <= set(range(2, len(texts) + 2))
@@ -791,10 +791,10 @@ def test_any_text_can_be_written_and_uploaded_again(tmp_path: Path, texts: list[
 
 def test_a_result_uploads_again_and_its_verdicts_are_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out.xlsx"
-    write_result(out, sheet_of("HH-1", "=HH-2"), {2: ("add", "", ""), 3: ("not_found", "No.", "")})
+    write_result(out, sheet_of("HH-1", "=HH-2"), [(2, "add", "", ""), (3, "not_found", "No.", "")])
     again = read(out, wanted=WANTED)
     assert identifiers(again) == ["HH-1", "=HH-2"]
-    write_result(out, again, {2: ("already_in", "", "")})
+    write_result(out, again, [(2, "already_in", "", "")])
     last = read(out, wanted=WANTED)
     assert last.columns == ("case_identifier", "verdict", "reason", "suggestion")
     assert identifiers(last, "verdict") == ["already_in", ""]
@@ -804,7 +804,7 @@ def test_a_column_of_the_sheet_s_own_named_reason_is_kept(tmp_path: Path) -> Non
     out = tmp_path / "out.xlsx"
     sheet = read(raw(tmp_path / "x.csv", "reason,case_identifier\nmoved,HH-1\n"), wanted=WANTED)
     for _ in range(2):
-        write_result(out, sheet, {2: ("add", "fits", "")})
+        write_result(out, sheet, [(2, "add", "fits", "")])
         sheet = read(out, wanted=WANTED)
         assert sheet.columns == ("reason", "case_identifier", "upload_verdict", "upload_reason", "upload_suggestion")
         assert identifiers(sheet, "reason") == ["moved"]
@@ -813,7 +813,7 @@ def test_a_column_of_the_sheet_s_own_named_reason_is_kept(tmp_path: Path) -> Non
 
 def test_a_faulty_cell_comes_back_as_it_was_read(tmp_path: Path) -> None:
     sheet = read(column(tmp_path / "x.xlsx", datetime(2024, 5, 1), "=A1", "1.5E+10"), wanted=WANTED)
-    write_result(tmp_path / "out.xlsx", sheet, {})
+    write_result(tmp_path / "out.xlsx", sheet, [])
     assert identifiers(read(tmp_path / "out.xlsx", wanted=WANTED)) == ["2024-05-01", "=A1", "1.5E+10"]
 
 
@@ -835,7 +835,7 @@ def test_a_workbook_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
 
 
 def test_a_folder_that_is_not_there_is_a_problem_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    for write in (write_template, lambda path: write_result(path, sheet_of("HH-1"), {})):
+    for write in (write_template, lambda path: write_result(path, sheet_of("HH-1"), [])):
         with pytest.raises(Problem) as caught:
             write(tmp_path / "nowhere" / "out.xlsx")
         assert caught.value.key == "sheet-cannot-write"
@@ -844,7 +844,7 @@ def test_a_folder_that_is_not_there_is_a_problem_and_leaves_nothing_behind(tmp_p
 
 def test_writing_leaves_no_other_file_beside_it(tmp_path: Path) -> None:
     write_template(str(tmp_path / "t.xlsx"))
-    write_result(str(tmp_path / "r.xlsx"), sheet_of("HH-1"), {})
+    write_result(str(tmp_path / "r.xlsx"), sheet_of("HH-1"), [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.xlsx", "t.xlsx"]
 
 

@@ -1,6 +1,6 @@
 """Measure and print the table: `python -m tests.benchmarks`; `BENCH=long` is the long form, `BENCH_SEED=n` repeats an order.
 
-`BENCH_ONLY=outgoing,inbound,served,latency,expansion,bulk` measures some of it.  A goal that is missed is told in the table; the
+`BENCH_ONLY=outgoing,inbound,served,latency,expansion,bulk,sheets,audits` measures some of it.  A goal that is missed is told in the table; the
 exit code is 1 only where something went wrong, so that there is no figure.
 """
 
@@ -26,7 +26,7 @@ import pytest
 import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
-from tests.benchmarks import bulk, expansion, inbound, outgoing, peers, serving, stub
+from tests.benchmarks import audits, bulk, expansion, inbound, outgoing, peers, serving, sheets, stub
 from tests.benchmarks.measuring import Comparison
 from tests.postgres import running as postgres
 
@@ -49,12 +49,31 @@ class Size:
     members_postgresql: int
     loop: int
     cases: int
+    sheet: int
+    naive: int
+    audited: int
 
 
 SIZES: Final = {
-    "toy": Size(1, 50, 10, 10, 20, 200, 1, 1, 300, 200, 20, 200),
-    "quick": Size(3, 10_000, 300, 300, 400, 10_000, 20, 3, 50_000, 20_000, 1_000, 20_000),
-    "long": Size(7, 50_000, 5_000, 2_000, 5_000, 1_000_000, 60, 1, 1_000_000, 200_000, 10_000, 1_000_000),
+    "toy": Size(1, 50, 10, 10, 20, 200, 1, 1, 300, 200, 20, 200, 2_000, 20, 300),
+    "quick": Size(3, 10_000, 300, 300, 400, 10_000, 20, 3, 50_000, 20_000, 1_000, 20_000, 50_000, 500, 50_000),
+    "long": Size(
+        7,
+        50_000,
+        5_000,
+        2_000,
+        5_000,
+        1_000_000,
+        60,
+        1,
+        1_000_000,
+        200_000,
+        10_000,
+        1_000_000,
+        1_000_000,
+        2_000,
+        1_000_000,
+    ),
 }
 
 
@@ -116,6 +135,16 @@ class Bench:
         """Cases are inserted, and identifiers resolved."""
         return bulk.compare(self.room("bulk"), self.dice, rounds=self.size.rounds, many=self.size.cases)
 
+    def sheets(self) -> list[Comparison]:
+        """A sheet of identifiers is read, looked up, applied, and comes back with its verdicts."""
+        return sheets.compare(
+            self.room("sheets"), self.dice, rounds=self.size.rounds, many=self.size.sheet, naive=self.size.naive
+        )
+
+    def audits(self) -> list[Comparison]:
+        """The memberships are audited."""
+        return audits.compare(self.room("audits"), self.dice, rounds=self.size.rounds, members=self.size.audited)
+
     def room(self, name: str) -> Path:
         """A folder for one part."""
         room = self.folder / name
@@ -143,7 +172,9 @@ class Bench:
             yield address
 
 
-PARTS: Final = (Bench.outgoing, Bench.inbound, Bench.served, Bench.latency, Bench.expansion, Bench.bulk)
+PARTS: Final = (
+    Bench.outgoing, Bench.inbound, Bench.served, Bench.latency, Bench.expansion, Bench.bulk, Bench.sheets, Bench.audits,
+)  # fmt: skip
 
 
 def run(size: Size, seed: int, only: frozenset[str] = frozenset()) -> Bench:

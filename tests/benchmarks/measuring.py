@@ -7,6 +7,7 @@ rounds, in an order that is drawn anew for each round, and the median of an odd 
 from __future__ import annotations
 
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,19 +59,24 @@ class Comparison:
 
 @dataclass
 class Spent:
-    """What a stretch of work took: by the clock and of this process's CPU, in seconds."""
+    """What a stretch of work took: by the clock, and of CPU, in seconds."""
 
     clock_s: float = 0.0
     cpu_s: float = 0.0
 
 
 @contextmanager
-def spending() -> Iterator[Spent]:
-    """Measure what is done inside."""
+def spending(*, children: bool = False) -> Iterator[Spent]:
+    """Measure what is done inside, by this process; with `children` also by those that it waited for."""
     spent = Spent()
-    clock, cpu = time.perf_counter(), time.process_time()
+    clock, cpu = time.perf_counter(), _cpu_s(children=children)
     yield spent
-    spent.clock_s, spent.cpu_s = time.perf_counter() - clock, time.process_time() - cpu
+    spent.clock_s, spent.cpu_s = time.perf_counter() - clock, _cpu_s(children=children) - cpu
+
+
+def _cpu_s(*, children: bool) -> float:
+    of_children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + (of_children.ru_utime + of_children.ru_stime if children else 0.0)
 
 
 @dataclass
