@@ -368,7 +368,7 @@ class Twilio:
         same "connection reset" came from a gateway that had taken the message and from one that had not.
         """
         try:
-            body = urlencode(self._form(outgoing)).encode("ascii")
+            body = form_encoded(self._form(outgoing))
         except UnicodeEncodeError:  # a lone surrogate: half of a character, which no encoding can carry
             return NotSent("message", "the text holds a broken character that cannot be sent")
         try:
@@ -532,6 +532,17 @@ def signature_fits(auth_token: str, url: str, fields: Fields, signature: str) ->
     return bool(signature) and bool(RequestValidator(auth_token).validate(url, params, signature))
 
 
+def form_encoded(form: Fields) -> bytes:
+    """A form as it is posted.  Raises UnicodeEncodeError for half of a character.
+
+    yarl writes the query of an address, which is the same format, in a fourth of the time that urllib takes; but what no
+    encoding can carry it leaves out without a word.
+    """
+    for _, value in form:
+        value.encode()
+    return URL.build(query=form).raw_query_string.encode("ascii")
+
+
 def result_of(status: int, retry_after: str | None, body: bytes) -> SendResult:
     """What Twilio's answer to a create proves, from its status, its Retry-After header and its body."""
     answer = _json_object(body)
@@ -622,6 +633,8 @@ async def _read(response: aiohttp.ClientResponse, most: int = MOST_ANSWER) -> by
     """The body as far as it came: the status line is evidence by itself, and a cut body is simply not readable."""
     body = bytearray()
     try:
+        if (response.content_length or most + 1) <= most:
+            return await response.read()
         async for chunk in response.content.iter_chunked(8192):
             body += chunk
             if len(body) > most:
