@@ -154,6 +154,35 @@ def test_the_stub_signs_by_the_official_vectors_too(
     assert stub_signer.sign(url, form) == signature
 
 
+NAMES = st.sampled_from(["Body", "From", "To", "MessageSid", "Extra", "B"])
+SITES = [
+    "https://sms.example.org",
+    "https://sms.example.org:443",
+    "https://sms.example.org:8443",
+    "http://127.0.0.1:8000",
+]
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=12)), max_size=8),
+    st.sampled_from(SITES),
+    st.sampled_from(SITES),
+    st.sampled_from(["/in/twilio", "/status/twilio/7?attempt=0123456789abcdef"]),
+    st.sampled_from(["", "x", "=", "é"]),
+    st.booleans(),
+)
+def test_a_signature_fits_exactly_where_the_official_validator_says_so(
+    fields: list[tuple[str, str]], site: str, signed_for: str, path: str, spoilt: str, other_token: bool
+) -> None:
+    params = twilio._MultiDict()
+    for name, value in fields:
+        params.setdefault(name, []).append(value)
+    made = RequestValidator("54321" if other_token else TOKEN).compute_signature(signed_for + path, params) + spoilt
+    official = RequestValidator(TOKEN).validate(site + path, params, made)
+    assert signature_fits(TOKEN, site + path, fields, made) == official
+    assert official or spoilt or other_token or site != signed_for
+
+
 def test_what_twilio_signed_is_let_in() -> None:
     adapter().verify(request(inbound()))
     adapter().verify(request(stub_signer.receipt_form(new_sid(), PERSON, "delivered"), url=STATUS))
