@@ -2,8 +2,10 @@
 
 Work is found by looking at the database, never handed over in memory, so a restart just continues.
 Everything that touches the database runs in one thread of its own; the calls to gateways run together in asyncio.
-The order of the steps is the promise: claim (commit), gate and `sending` with a fresh attempt id (commit), call once,
-write the answer (commit).  A death before the second commit loses nothing; a death after it leaves `unknown`.
+The order of the steps is the promise: claim, gate and `sending` with a fresh attempt id (commit), call once, write the
+answer (commit).  A death before the first commit loses nothing; a death after it leaves `unknown`.  What earlier calls came
+to and what leaves next share a transaction, and nothing is claimed that does not leave in it: whoever comes first in the
+queue at that moment goes, a reply before all bulk.
 
 What is to be done once and not by every worker is a *chore*: on SQLite the one worker does it by its own clock, on
 PostgreSQL a job gives it to one of them (`wakeups.py`), and without the jobs each does it, which is harmless.
@@ -18,7 +20,8 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +34,6 @@ from bot.commands.broadcasts import begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
-from bot.twins import BECAUSE as TWIN
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
@@ -48,6 +50,9 @@ T = TypeVar("T")
 
 BATCH = 100
 """Rows per claim and per write: a longer write would keep webhooks waiting for SQLite's one writer."""
+
+BREATH_S = 0.05
+"""After a turn the writer is left to others for as long as the turn took, and no longer than this."""
 
 LOOK_S = 0.1
 """How often an idle worker looks where nobody calls it: a reply leaves within 200 ms of its commit."""
@@ -72,8 +77,12 @@ STANDBY = timedelta(seconds=5)
 
 NO_ANSWERS = "half of the last calls or more had no answer"
 EVER = datetime.min.replace(tzinfo=UTC)
+Answer = tuple[HandOver, SendResult]
 _AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
 _PAUSES = frozenset({"gateway", "sender"})
+_CONCERN_OTHERS = frozenset({*_PAUSES, "throttled", "opted_out"})
+"""Refusals that mean something beyond their own message."""
+
 _ELSEWHERE = frozenset({"gateway", "sender", "destination"})
 """Refusals that say nothing about the message or its recipient: another gateway may well take it."""
 
@@ -100,9 +109,10 @@ class Worker:
         self._reconciler = Reconciler(db, gateways, self._in_thread, self._called.set)
         self._watch = Watch(db, gateways, public_url, self.owner, self._in_thread) if watches else None
         self._breakers = {name: Breaker() for name in gateways}
-        self._claimed: dict[str, list[int]] = {name: [] for name in gateways}
         self._calls: dict[str, dict[asyncio.Task[None], float]] = {name: {} for name in gateways}
-        self._answers: list[tuple[Gateway, HandOver, SendResult]] = []
+        self._answers: dict[str, deque[Answer]] = {name: deque() for name in gateways}
+        self._apart: set[str] = set()
+        """Gateways of which the last transaction failed: their answers are written down by themselves, whatever else fails."""
         self._turning = asyncio.Lock()
         self._stopping = False
         self._trials: dict[str, datetime] = {}
@@ -117,9 +127,11 @@ class Worker:
         }
         self._wakeups = None if db.is_sqlite else Wakeups(db, chores, self._called.set)
         self._no_token: dict[str, tuple[datetime, timedelta]] = {}
-        """Since when, and for how long, a gateway's bucket is known to be empty."""
+        """Since when, and for how long, a gateway with something to send is known to have no token."""
         self._turned_away: set[str] = set()
         self._faults = 0
+        self._breathes_until = 0.0
+        self._looks_for_launches_at = 0.0
         self._pace = broadcasts.Pace()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -149,9 +161,8 @@ class Worker:
         """Let go of what a dead worker held.  On SQLite the file lock proves that no other worker is alive."""
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
-            # Whoever restarts a worker has mended something, a token perhaps.
-            # But there may be another copy of this programme still: that is seen by looking (`twins.py`).
-            pace.resume(tx, but=TWIN if self._watch else None)
+            for name in pace.try_again(tx):
+                log.warning("gateway %s waits for a person: one message tries it, as the worker starts", name)
             others = self.owner if self.db.is_sqlite else None
             back, doubtful = messages.end_leases(tx, of_others_than=others)
         if back or doubtful:
@@ -160,19 +171,22 @@ class Worker:
     async def turn(self) -> bool:
         """One round of all the work there is now; returns whether there was any.
 
-        What gateways have answered is written down first, and a fault in one step keeps no other step from its work; it
-        is raised when all have had their turn.
+        A fault in one step keeps no other step from its work; it is raised when all have had their turn.
         """
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._breathes_until - loop.time())
         self._called.clear()
-        async with self._turning:
-            return await self._steps()
+        began = loop.time()
+        try:
+            async with self._turning:
+                return await self._steps()
+        finally:
+            if self.db.is_sqlite:
+                # It lets the next writer in by chance: who writes again at once keeps webhooks waiting for long.
+                self._breathes_until = loop.time() + min(BREATH_S, loop.time() - began)
 
     async def _steps(self) -> bool:
-        steps: list[Callable[[], Awaitable[bool]]] = [
-            partial(self._in_thread, self._record),
-            partial(self._in_thread, self._tidy),
-            self._expand_or_ask,
-        ]
+        steps: list[Callable[[], Awaitable[bool]]] = [self._tidy_in_time, self._expand_or_ask]
         steps += [partial(self._send, name, gateway) for name, gateway in self.gateways.items()]
         steps.append(partial(self._reconciler.turn, looks=not self._shares_chores))
         worked = False
@@ -188,20 +202,24 @@ class Worker:
 
     async def drain(self) -> None:
         """Work until nothing is due and nothing is under way: what a test or a one-off run waits for."""
-        while await self.turn() or self._under_way() or self._answers or self._reconciler.has_answers:
+        while await self.turn() or self._under_way() or self._has_answers or self._reconciler.has_answers:
             if under_way := self._under_way():
                 await asyncio.wait(under_way, return_when="FIRST_COMPLETED")
 
     def _under_way(self) -> list[asyncio.Task[None]]:
         return [call for calls in self._calls.values() for call in calls] + self._reconciler.under_way
 
+    @property
+    def _has_answers(self) -> bool:
+        return any(self._answers.values())
+
     async def finish(self) -> None:
-        """Claim nothing more, wait for the calls under way, write their answers, give back what was only claimed."""
+        """Hand over nothing more, wait for the calls under way, and write their answers."""
         await self._reconciler.finish()
         under_way = [call for calls in self._calls.values() for call in calls]
         if under_way:
             await asyncio.wait(under_way, timeout=STOP_S)
-        await self._in_thread(self._give_back)
+        await self._in_thread(self._leave)
         for gateway in self.gateways.values():
             await gateway.close()
         self._thread.shutdown()
@@ -235,9 +253,9 @@ class Worker:
 
     @property
     def _look_s(self) -> float:
-        """Seconds to the next look; what is claimed waits for its token, of which nobody tells."""
+        """Seconds to the next look; of the token for which something waits nobody tells."""
         is_called = self._wakeups is not None and self._wakeups.is_listening
-        return LISTENING_LOOK_S if is_called and not any(self._claimed.values()) else LOOK_S
+        return LISTENING_LOOK_S if is_called and not self._no_token else LOOK_S
 
     @property
     def _shares_chores(self) -> bool:
@@ -257,15 +275,10 @@ class Worker:
     # -- in the database's thread --------------------------------------------------------------------------------------
 
     def _tidy(self) -> bool:
-        """Once a second what each worker does for itself: heartbeat, its leases, its machine's spool; and the chores if nobody shares them out."""
-        now = self.db.clock()
-        if is_within(now, self._tidied, HOUSEKEEPING):
-            return False
-        self._tidied = now
+        """What each worker does for itself: heartbeat, its machine's spool; and the chores if nobody shares them out."""
         played = intake.play_spool(self.db, self.gateways, self._spool) > 0
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
-            messages.renew(tx, self.owner)
             if not self._shares_chores:
                 _tidy_up(tx)
         if self._shares_chores:
@@ -295,60 +308,89 @@ class Worker:
             tx.wake()
             return broadcasts.expand_next(tx, many)
 
-    def _take(self, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
-        """Claim if nothing is claimed, then pass the gate with as many as may go now.
+    def _trade(self, name: str, gateway: Gateway, free: int) -> tuple[bool, list[HandOver], int]:
+        """Write down what the calls came to, and hand over what may leave by `free` more calls.
 
-        Returns what is to be sent, and how many the gate turned away: they cost no token, so there is no wait for the
-        next.  Of a gateway that was left alone one message goes, and no other worker sends any until it is answered.
+        Returns whether anything was written down, what is to be sent, and how many the gate turned away: they cost no
+        token, so there is no wait for the next.  All of it is one transaction, unless an answer concerns other messages
+        too, or the last one failed: an answer is evidence, and waits for no fault that is not its own.
         """
-        if name in self._no_token and is_within(self.db.clock(), *self._no_token[name]):
-            return [], 0
-        # A second's worth: what is claimed waits under a lease, and a reply to its phone would have to wait behind it.
-        worth = max(1, min(BATCH, round(gateway.rate_per_s)))
-        several = name in self.db.rules.senders
-        if several:
-            # Many may wait for the token of one number while another's is free: enough of each must be at hand.
-            worth = min(BATCH, 16 * worth)
-        room = worth - len(self._claimed[name]) if several else 0
-        if not self._claimed[name] or room > 0:
-            with self.db.reading() as tx:
-                if not messages.is_due(tx, name) and not self._claimed[name]:
-                    return [], 0
-            # Where the gate turns many away, ten thousand that expired or meet the night would take hours by the rate.
-            at_most = BATCH if name in self._turned_away else room or worth
-            with self.db.transaction(in_turn=False) as tx:
-                self._claimed[name] = messages.claim(tx, name, self.owner, at_most) + self._claimed[name]
-        going, rest = self._claimed[name][:free], self._claimed[name][free:]
-        if not going:
+        answers = self._heard(name)
+        wrote = bool(answers)
+        try:
+            if answers and (name in self._apart or not self._are_plain(name, answers)):
+                self._record(name, gateway, answers)
+                answers = []
+            leaving, turned_away = self._take(name, gateway, free, answers)
+        except BaseException:
+            self._answers[name].extendleft(reversed(answers))
+            self._apart.add(name)
+            raise
+        self._apart.discard(name)
+        return wrote, leaving, turned_away
+
+    def _heard(self, name: str) -> list[Answer]:
+        """The next answers of a gateway; meanwhile calls go on adding."""
+        waiting = self._answers[name]
+        return [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
+
+    def _are_plain(self, name: str, answers: Sequence[Answer]) -> bool:
+        """Whether these answers are of their own messages only."""
+        concern = any(isinstance(result, NotSent) and result.scope in _CONCERN_OTHERS for _, result in answers)
+        return not concern and self._breakers[name].pause_for is None and name not in self._trials
+
+    def _take(self, name: str, gateway: Gateway, free: int, answers: Sequence[Answer]) -> tuple[list[HandOver], int]:
+        """Settle plain answers, and claim and pass the gate with as many as may go now.
+
+        Of a gateway that was left alone one message goes, and no other worker sends any until it is answered.
+        """
+        waits = name in self._no_token and is_within(self.db.clock(), *self._no_token[name])
+        sends = free > 0 and not waits
+        if not answers and not (sends and self._is_due(name)):
             return [], 0
         with self.db.transaction(in_turn=False) as tx:
-            allowed = self._allowed(tx, name)
-            if allowed == 0:
-                # Held, they would keep a reply waiting, and another gateway from taking them over.
-                messages.release(tx, going + rest, self.owner)
-                self._claimed[name] = []
-                return [], 0
-            going, rest = going[:allowed], going[allowed:] + rest
-            leaving, waiting = messages.hand_over(tx, going, self.owner, rate_per_s=gateway.rate_per_s)
-            if allowed == 1 and leaving:
-                self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
-                trials.begin(tx, name, self._trials[name])
-            held = rest + waiting if several else waiting + rest
-            if waiting:
-                messages.release(tx, held[worth:], self.owner)
-                held = held[:worth]
-        self._claimed[name] = held
-        turned_away = len(going) - len(leaving) - len(waiting)
+            if answers:
+                self._settle(tx, gateway, answers)
+            return self._hand_over(tx, name, gateway, free) if sends else ([], 0)
+
+    def _is_due(self, name: str) -> bool:
+        with self.db.reading() as tx:
+            due = messages.is_due(tx, name)
+        if not due:
+            self._no_token.pop(name, None)
+        return due
+
+    def _hand_over(self, tx: Transaction, name: str, gateway: Gateway, free: int) -> tuple[list[HandOver], int]:
+        """Claim what has a token and pass the gate with it; what the gate leaves is queued again, in its place."""
+        allowed = self._allowed(tx, name)
+        if allowed == 0:
+            return [], 0
+        on_trial, allowed = allowed == 1, min(free, allowed)
+        tokens = pace.tokens(tx, name, gateway.rate_per_s)
+        if tokens.many == 0:
+            # Asking again before there can be one would only take the writer's turn.
+            self._no_token[name] = tx.now, timedelta(seconds=tokens.next_s)
+            return [], 0
+        # Where the gate turns many away, ten thousand that expired or meet the night would take hours by the rate.
+        at_most = BATCH if name in self._turned_away else min(BATCH, allowed, tokens.many)
+        if name in self.db.rules.senders:
+            # Of many the first may wait for the token of one number while another's is there.
+            at_most = min(BATCH, 16 * at_most)
+        claimed = messages.claim(tx, name, self.owner, at_most)
+        leaving, waiting = messages.hand_over(tx, claimed, self.owner, rate_per_s=gateway.rate_per_s, at_most=allowed)
+        messages.release(tx, waiting, self.owner)
+        if on_trial and leaving:
+            self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
+            trials.begin(tx, name, self._trials[name])
+        turned_away = len(claimed) - len(leaving) - len(waiting)
         if turned_away:
             self._turned_away.add(name)
         else:
             self._turned_away.discard(name)
-        if waiting:
-            # The bucket is empty: asking again before a token can be there would only take the writer's turn.
-            next_s = 1 / gateway.rate_per_s
-            if several:
-                next_s = min(next_s, LOOK_S)  # each number's comes at its own time
-            self._no_token[name] = self.db.clock(), timedelta(seconds=next_s)
+        if waiting and not leaving:
+            self._no_token[name] = tx.now, timedelta(seconds=LOOK_S)  # each number's comes at its own time
+        else:
+            self._no_token.pop(name, None)
         return leaving, turned_away
 
     def _allowed(self, tx: Transaction, name: str) -> int:
@@ -363,43 +405,35 @@ class Worker:
         breaker.is_trying = True
         return 1
 
-    def _record(self) -> bool:
-        """Write down what the calls came to, a batch at a time."""
-        batch, self._answers = self._answers[:BATCH], self._answers[BATCH:]
-        if not batch:
-            return False
-        paused: set[str] = set()
-        audited = any(isinstance(result, NotSent) and result.scope in (*_PAUSES, "opted_out") for _, _, result in batch)
-        broken = {name: breaker.pause_for for name, breaker in self._breakers.items() if breaker.pause_for is not None}
-        answered = {
-            name: until for name, until in self._trials.items() if name in broken or not self._breakers[name].is_trying
-        }
-        try:
-            with self.db.transaction(in_turn=bool(audited or broken)) as tx:
-                told = [
-                    _settled(handed, result, tx.now, self._instead_of(gateway)) for gateway, handed, result in batch
-                ]
-                messages.settle(tx, told)
-                for name, until in answered.items():
-                    trials.passed(tx, name, until)  # first, for what its answer asks for is a pause of its own
-                for gateway, handed, result in batch:
-                    if isinstance(result, NotSent) and self._consequences(tx, gateway, handed, result):
-                        paused.add(gateway.name)
-                for name, pause in broken.items():
-                    if name not in paused and pace.pause(tx, name, until=tx.now + pause, because=NO_ANSWERS):
-                        log.error("gateway %s is paused for %s: %s", name, pause, NO_ANSWERS)
-                for name in paused | broken.keys():
-                    messages.release(tx, self._claimed[name], self.owner)
-        except BaseException:
-            self._answers = batch + self._answers
-            raise
-        for name in paused | broken.keys():
-            self._claimed[name] = []
-        for name in broken:
-            self._breakers[name].pause_for = None
-        for name in answered:
+    def _settle(self, tx: Transaction, gateway: Gateway, answers: Sequence[Answer]) -> None:
+        instead = self._instead_of(gateway)
+        messages.settle(tx, [_settled(handed, result, tx.now, instead) for handed, result in answers])
+
+    def _record(self, name: str, gateway: Gateway, answers: Sequence[Answer]) -> None:
+        """Write down what calls came to, and what that means for all that is still to leave by the gateway.
+
+        The messages first and then the gateway, as a receipt does: else one of the two would wait for the other.
+        """
+        breaker, trial = self._breakers[name], self._trials.get(name)
+        broken = breaker.pause_for
+        ends_trial = trial is not None and (broken is not None or not breaker.is_trying)
+        concern = any(isinstance(result, NotSent) and result.scope in _CONCERN_OTHERS for _, result in answers)
+        with self.db.transaction(in_turn=concern or broken is not None) as tx:
+            self._settle(tx, gateway, answers)
+            if trial is not None and ends_trial:
+                trials.passed(tx, name, trial)  # first, for what its answer asks for is a pause of its own
+            paused = [
+                self._consequences(tx, gateway, handed, result)
+                for handed, result in answers
+                if isinstance(result, NotSent)
+            ]
+            until = None if broken is None or any(paused) else tx.now + broken
+            if until is not None and pace.pause(tx, name, until=until, because=NO_ANSWERS):
+                log.error("gateway %s is paused for %s: %s", name, broken, NO_ANSWERS)
+        if broken is not None:
+            breaker.pause_for = None
+        if ends_trial:
             self._trials.pop(name, None)
-        return True
 
     def _instead_of(self, gateway: Gateway) -> str | None:
         """The gateway that takes over what this one certainly did not send, where the programme asked for one."""
@@ -428,18 +462,34 @@ class Worker:
             return True
         return False
 
-    def _give_back(self) -> None:
-        while self._record():
-            pass
+    def _leave(self) -> None:
+        for name, gateway in self.gateways.items():
+            while answers := self._heard(name):
+                self._record(name, gateway, answers)
         with self.db.transaction(in_turn=False) as tx:
-            for ids in self._claimed.values():
-                messages.release(tx, ids, self.owner)
             workers.leave(tx, self.owner)
 
     # -- in the event loop ---------------------------------------------------------------------------------------------
 
+    async def _tidy_in_time(self) -> bool:
+        now = self.db.clock()
+        if is_within(now, self._tidied, HOUSEKEEPING):
+            return False
+        self._tidied = now
+        return await self._in_thread(self._tidy)
+
     async def _expand_or_ask(self) -> bool:
         """Have one worker expand what is launched, while the others send; or do it, where nobody can be asked."""
+        now_s = asyncio.get_running_loop().time()
+        if any(self._calls.values()) and now_s < self._looks_for_launches_at:
+            return False  # as often as an idle worker looks
+        self._looks_for_launches_at = now_s + LOOK_S
+        if await self._expand_or_ask_now():
+            self._looks_for_launches_at = now_s
+            return True
+        return False
+
+    async def _expand_or_ask_now(self) -> bool:
         if self._wakeups is None or not self._shares_chores:
             return await self._in_thread(self._expand)
         now = self.db.clock()
@@ -455,9 +505,9 @@ class Worker:
 
     async def _send(self, name: str, gateway: Gateway) -> bool:
         free = (1 if self._breakers[name].is_trying else gateway.capabilities.concurrency) - len(self._calls[name])
-        if free <= 0:
+        if free <= 0 and not self._answers[name]:
             return False
-        leaving, turned_away = await self._in_thread(self._take, name, gateway, free)
+        wrote, leaving, turned_away = await self._in_thread(self._trade, name, gateway, free)
         trying, loop = self._breakers[name].is_trying, asyncio.get_running_loop()
         until = loop.time() + CALL_S
         for handed in leaving:
@@ -467,7 +517,7 @@ class Worker:
         if leaving:
             # One timer for all of them: one for each would cost as much as writing a state.
             loop.call_at(until, self._cut_off, name)
-        return bool(leaving or turned_away)
+        return bool(wrote or leaving or turned_away)
 
     def _cut_off(self, name: str) -> None:
         """End what has lasted too long; of what was answered nothing is left here."""
@@ -493,7 +543,7 @@ class Worker:
             result = Unknown("the adapter failed")
         of_a_number = handed.own_number is not None
         self._breakers[gateway.name].note(self.db.clock(), result, on_trial=on_trial, of_a_number=of_a_number)
-        self._answers.append((gateway, handed, result))
+        self._answers[gateway.name].append((handed, result))
         self._called.set()
 
 

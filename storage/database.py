@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -55,6 +56,9 @@ from storage.rules import Rules
 Clock = Callable[[], datetime]
 BUSY_TIMEOUT_MS = 5_000
 """No lock, and no free connection, is waited for longer: a gateway gives a webhook some ten seconds."""
+
+RETRY_S = 0.001
+"""How soon a writer of SQLite tries again while another one writes."""
 
 CONNECT_S = 5
 STALLED_MS = 60_000
@@ -409,10 +413,35 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("jumbe_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("jumbe_writes"):
+            _begin_to_write(connection)
+        else:
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("BEGIN")
 
     return engine
+
+
+def _begin_to_write(connection: Connection) -> None:
+    """Begin as soon as nobody else writes.
+
+    SQLite itself sleeps up to a tenth of a second between two tries, and wakes when the writer is taken again.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < until:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.DatabaseError as fault:
+                if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+            time.sleep(RETRY_S)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # it raises as every statement does
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def _first_line(error: Exception) -> str:

@@ -34,9 +34,11 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
 
 from storage import audience, codes, consent, pace, routes, schedules, segments
 from storage.audit import Actor
@@ -84,28 +86,39 @@ MEANINGS: dict[str, str] = {
     "cancelled": "halted before it left",
 }
 
-_SETTLE = {
-    to: update(messages)
-    .where(
-        messages.c.id == bindparam("row"),
-        messages.c.attempt_id == bindparam("attempt"),
-        # Not IN: SQLAlchemy expands its list at run time, which a statement for many rows cannot do.
-        or_(*(messages.c.state == state for state, moves in MOVES.items() if to in moves)),
+
+def _settled_to(to: str) -> Update:
+    """The move of an attempt to a state.  What is not queued again keeps its time and its gateway.
+
+    They are left out of the statement then: SQLite writes anew every index of a column that a statement names.
+    """
+    again: dict[str, Any] = {
+        "due_at": func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
+        "gateway": func.coalesce(bindparam("by", type_=Text), messages.c.gateway),
+    }
+    return (
+        update(messages)
+        .where(
+            messages.c.id == bindparam("row"),
+            messages.c.attempt_id == bindparam("attempt"),
+            # Not IN: SQLAlchemy expands its list at run time, which a statement for many rows cannot do.
+            or_(*(messages.c.state == state for state, moves in MOVES.items() if to in moves)),
+        )
+        .values(
+            state=to,
+            reason=bindparam("because"),
+            code=bindparam("their_code"),
+            gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
+            segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
+            lease_owner=None,
+            lease_until=None,
+            settled_at=bindparam("now"),
+            **(again if to == "queued" else {}),
+        )
     )
-    .values(
-        state=to,
-        reason=bindparam("because"),
-        code=bindparam("their_code"),
-        gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
-        segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
-        due_at=func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
-        gateway=func.coalesce(bindparam("by", type_=Text), messages.c.gateway),
-        lease_owner=None,
-        lease_until=None,
-        settled_at=bindparam("now"),
-    )
-    for to in sorted({to for moves in MOVES.values() for to in moves})
-}
+
+
+_SETTLE = {to: _settled_to(to) for to in sorted({to for moves in MOVES.values() for to in moves})}
 
 OPEN = ("queued", "claimed", "sending")
 ARRIVED = ("accepted", "sent", "delivered")
@@ -216,7 +229,8 @@ _CLAIM = (
         )
     )
     .values(state="claimed", lease_owner=bindparam("owner", type_=Text), lease_until=bindparam("until", type_=Moment))
-    .returning(messages.c.id, messages.c.priority, messages.c.due_at)
+    # The time as the driver gives it: it only says who comes first.
+    .returning(messages.c.id, messages.c.priority, type_coerce(messages.c.due_at, NullType()).label("due_at"))
 )
 _SEND = (
     update(messages)
@@ -285,11 +299,6 @@ _UNHANDLED = (
 )
 _ORPHANED = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
 _AN_ORPHAN = select(messages.c.id).where(_ORPHANED).limit(1)
-_RENEW = (
-    update(messages)
-    .where(messages.c.lease_owner == bindparam("owner", type_=Text), messages.c.state == "claimed")
-    .values(lease_until=bindparam("until", type_=Moment))
-)
 _EXPIRE = (
     update(messages)
     .where(
@@ -505,15 +514,15 @@ def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
 
 
 def hand_over(
-    tx: Transaction, ids: Sequence[int], owner: str, *, rate_per_s: float
+    tx: Transaction, ids: Sequence[int], owner: str, *, rate_per_s: float, at_most: int | None = None
 ) -> tuple[list[HandOver], list[int]]:
     """The gate, just before the call: consent, halt, quiet hours and expiry once more, and a token of the gateway.
 
-    Returns what may be sent now, each with a fresh attempt id and already `sending`, and the ids that still wait for a
-    token.  What may not be sent is moved to the state that says why, and so is a row at which our own code fails: it
+    Returns what may be sent now, `at_most` so many, each with a fresh attempt id and already `sending`, and the ids that
+    still wait for a token.  What may not be sent is moved to the state that says why, and so is a row at which our own code fails: it
     would fail in every batch after this one, and nobody else's text would ever leave.
     """
-    rows = _at_the_gate(tx, ids, owner)
+    rows = _at_the_gate(tx, ids, owner) if ids else []
     passing: list[HandOver] = []
     for row in rows:
         judged = _judged(tx, row)
@@ -522,7 +531,7 @@ def hand_over(
         else:
             _move(tx, row.id, "claimed", **judged)
     wishes = [pace.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
-    granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s) if passing else {}
+    granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s, at_most=at_most) if passing else {}
     going = [
         handed if (number := granted[handed.id]) == handed.own_number else replace(handed, own_number=number)
         for handed in passing
@@ -628,15 +637,6 @@ def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
             .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
             .values(state="queued", lease_owner=None, lease_until=None)
         )
-
-
-def renew(tx: Transaction, owner: str) -> None:
-    """Keep the lease on what this worker has claimed.
-
-    Not on what it handed over: a call is over long before its lease, so one without an answer by then becomes unknown.
-    Kept for ever it would hold back every text to its phone for ever.
-    """
-    tx.execute(_RENEW, {"owner": owner, "until": tx.now + LEASE})
 
 
 def expire(tx: Transaction) -> int:

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, or_, select, update
 
 from storage import audit, schedules
 from storage.audit import Actor
@@ -30,6 +30,9 @@ day, or not until a person has mended something."""
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
 """What is paused until then waits for a person."""
 
+SOON_S: Final = 0.1
+"""When to look again where it is not known when the next token comes."""
+
 BY_ANYBODY = datetime(1970, 1, 1, tzinfo=UTC)
 """A gateway that was paused until then may be tried by any worker, not first by the one that paused it."""
 
@@ -41,10 +44,14 @@ SLOWED_ONCE_IN: Final = timedelta(seconds=5)
 SET_BACK: Final = timedelta(minutes=1)
 """So far ahead no worker's clock is: the clock was set back since."""
 
+TRIED_ONCE_IN: Final = timedelta(minutes=15)
+"""However often workers start, a gateway that waits for a person costs no more than a message in that time."""
+
 FASTER_AFTER: Final = timedelta(minutes=1)
 NO_SENDERS: Final = Senders(())
 
 
+_TRIED = gateways.c.resumed_at
 _OF_GATEWAY = (gateways, gateways.c.name == bindparam("of"))
 _OF_NUMBER = (senders, and_(senders.c.gateway == bindparam("of"), senders.c.number == bindparam("ours")))
 # Asked for each batch that leaves, so they are built once; the second of each is of one number of a gateway.
@@ -64,24 +71,49 @@ class Wish:
     own_number: str | None = None
 
 
-def grant(tx: Transaction, gateway: str, wishes: Sequence[Wish], rate_per_s: float) -> dict[int, str | None]:
-    """Take tokens for texts in their order; returns those that got one, each with our number by which it leaves.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How many texts the tokens of a gateway let leave now, and where it is none in how many seconds the next may be there."""
+
+    many: int
+    next_s: float
+
+
+def tokens(tx: Transaction, gateway: str, rate_per_s: float) -> Tokens:
+    """What `grant` could give to texts of every number; none while the gateway, or each of its numbers, is paused.
+
+    The gateway's row, and those of its numbers, are held to the end of the transaction.
+    """
+    several = tx.rules.senders.get(gateway, NO_SENDERS)
+    whole, of_number = _all_opened(tx, gateway, several, rate_per_s)
+    if whole is None or (several.numbers and not of_number):
+        return Tokens(0, SOON_S)
+    many = int(whole.tokens)
+    next_s = whole.next_s
+    if several.numbers:
+        many = min(many, sum(int(bucket.tokens) for bucket in of_number.values()))
+        next_s = max(next_s, min(bucket.next_s for bucket in of_number.values()))
+    if many == 0:
+        for bucket in (whole, *of_number.values()):
+            bucket.close(tx)  # else a clock that was set back would never fill it again
+    return Tokens(many, next_s)
+
+
+def grant(
+    tx: Transaction, gateway: str, wishes: Sequence[Wish], rate_per_s: float, *, at_most: int | None = None
+) -> dict[int, str | None]:
+    """Take tokens for texts in their order, `at_most` so many; returns those that got one, each with our number by which it leaves.
 
     The number is None where the gateway has but one or chooses itself.  A text that waits for its own number's token lets
     those of other numbers pass; each is to another phone.  What is paused grants none, also for what was claimed before.
     """
     several = tx.rules.senders.get(gateway, NO_SENDERS)
-    whole = _opened(tx, gateway, None, rate_per_s)
+    whole, of_number = _all_opened(tx, gateway, several, rate_per_s)
     if whole is None:
         return {}
-    of_number: dict[str, _Bucket] = {}
-    for each in sorted(several.numbers):  # in one order, after the gateway's: two workers must not wait crosswise
-        bucket = _opened(tx, gateway, each, several.rate_per_s)
-        if bucket is not None:
-            of_number[each] = bucket
     granted: dict[int, str | None] = {}
     for wish in wishes:
-        if whole.tokens < 1:
+        if whole.tokens < 1 or len(granted) == at_most:
             break
         number: str | None = None
         if several.numbers:
@@ -144,16 +176,29 @@ def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> bo
     return tx.execute(longer.values(paused_until=until, paused_because=because)).rowcount > 0
 
 
-def resume(tx: Transaction, gateway: str | None = None, *, but: str | None = None, by: Actor | None = None) -> None:
-    """Let a paused gateway and its numbers be tried again at once, or every one, at full speed; `by` is who did so by hand.
+def try_again(tx: Transaction) -> list[str]:
+    """Have one message try each gateway that waits for a person, at most once in a quarter of an hour; returns which.
 
-    What is paused for the reason `but` stays so.
+    What the start of a worker means: perhaps somebody has mended a token, but a platform starts dead workers too, again and
+    again, and nobody has mended anything then.  What ends by itself is left to, and a number of ours too: what leaves by one
+    that is not registered is not refused but lost.
     """
+    tried = []
+    waiting = (gateways.c.paused_until == UNTIL_RESUMED, or_(_TRIED.is_(None), tx.now - TRIED_ONCE_IN >= _TRIED))
+    for row in tx.execute(select(gateways.c.name).where(*waiting).order_by(gateways.c.name).with_for_update()):
+        if not tx.rules.senders.get(row.name, NO_SENDERS).numbers or _first_free(tx, row.name) <= tx.now:
+            one = gateways.c.name == row.name
+            tx.execute(update(gateways).where(one).values(paused_until=BY_ANYBODY, resumed_at=tx.now))
+            tried.append(str(row.name))
+    return tried
+
+
+def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
+    """Let a paused gateway and its numbers be tried again at once, or every one, at full speed; `by` is who did so by hand."""
     free = {"paused_because": None, "slowed": None, "slowed_at": None, "resumed_at": tx.now}
     again = case((gateways.c.paused_until.is_not(None), literal(BY_ANYBODY)), else_=None)
     for table, name, until in ((gateways, gateways.c.name, again), (senders, senders.c.gateway, None)):
-        other = table.c.paused_because.is_distinct_from(but) if but is not None else true()
-        let_go = update(table).where(other).values(paused_until=until, **free)
+        let_go = update(table).values(paused_until=until, **free)
         tx.execute(let_go if gateway is None else let_go.where(name == gateway))
     if by is not None:
         audit.record(tx, "gateways.resume", "gateway", None, facts={"name": gateway}, by=by)
@@ -209,10 +254,30 @@ class _Bucket:
     number: str | None
     tokens: float
     filled: datetime
+    rate: float
+
+    @property
+    def next_s(self) -> float:
+        """Seconds until a text may leave."""
+        return max(0.0, 1.0 - self.tokens) / self.rate
 
     def close(self, tx: Transaction) -> None:
         one = {"of": self.gateway, "ours": self.number} if self.number is not None else {"of": self.gateway}
         tx.execute(_CLOSE[self.number is not None], {**one, "left": self.tokens, "filled": self.filled})
+
+
+def _all_opened(
+    tx: Transaction, gateway: str, several: Senders, rate_per_s: float
+) -> tuple[_Bucket | None, dict[str, _Bucket]]:
+    """The bucket of a gateway and those of its numbers, without what is paused."""
+    whole = _opened(tx, gateway, None, rate_per_s)
+    of_number: dict[str, _Bucket] = {}
+    if whole is not None:
+        for each in sorted(several.numbers):  # in one order, after the gateway's: two workers must not wait crosswise
+            bucket = _opened(tx, gateway, each, several.rate_per_s)
+            if bucket is not None:
+                of_number[each] = bucket
+    return whole, of_number
 
 
 def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float) -> _Bucket | None:
@@ -220,9 +285,11 @@ def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float
 
     It holds one second's worth, and at least one token.
     """
-    _ensure(tx, gateway, number, max(1.0, rate_per_s))
     one = {"of": gateway, "ours": number} if number is not None else {"of": gateway}
-    row = tx.execute(_OPEN[number is not None], one).one()
+    row = tx.execute(_OPEN[number is not None], one).first()
+    if row is None:
+        _ensure(tx, gateway, number, max(1.0, rate_per_s))
+        row = tx.execute(_OPEN[number is not None], one).one()
     if row.paused_until is not None and row.paused_until > tx.now:
         return None
     rate = rate_per_s * _part(row, tx.now)
@@ -232,7 +299,7 @@ def _opened(tx: Transaction, gateway: str, number: str | None, rate_per_s: float
     if filled - tx.now > SET_BACK:
         filled = tx.now  # else nothing would leave until the clock is again where it was
     passed = (tx.now - since).total_seconds()
-    return _Bucket(gateway, number, min(max(1.0, rate), row.tokens + passed * rate), filled)
+    return _Bucket(gateway, number, min(max(1.0, rate), row.tokens + passed * rate), filled, rate)
 
 
 def _first_free(tx: Transaction, gateway: str) -> datetime:

@@ -24,6 +24,7 @@ callbacks*, *Error and warning dictionary*):
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -368,7 +369,7 @@ class Twilio:
         same "connection reset" came from a gateway that had taken the message and from one that had not.
         """
         try:
-            body = urlencode(self._form(outgoing)).encode("ascii")
+            body = form_encoded(self._form(outgoing))
         except UnicodeEncodeError:  # a lone surrogate: half of a character, which no encoding can carry
             return NotSent("message", "the text holds a broken character that cannot be sent")
         try:
@@ -523,13 +524,30 @@ class _MultiDict(dict[str, list[str]]):
 def signature_fits(auth_token: str, url: str, fields: Fields, signature: str) -> bool:
     """Whether Twilio's own validator accepts the signature over this address and form.
 
+    It tries the address without its port and with it, and reads it anew for each; so first the address as it is, which is
+    what Twilio signs as a rule.
     Always the token's HMAC-SHA1: the header that names another algorithm is the sender's word and is not asked.
     Raises whatever the validator raises, for a bad port for instance; `verify` is where that ends.
     """
+    if not signature:
+        return False
     params = _MultiDict()
     for name, value in fields:
         params.setdefault(name, []).append(value)
-    return bool(signature) and bool(RequestValidator(auth_token).validate(url, params, signature))
+    validator = RequestValidator(auth_token)
+    as_it_is = hmac.compare_digest(validator.compute_signature(url, params).encode(), signature.encode())
+    return as_it_is or bool(validator.validate(url, params, signature))
+
+
+def form_encoded(form: Fields) -> bytes:
+    """A form as it is posted.  Raises UnicodeEncodeError for half of a character.
+
+    yarl writes the query of an address, which is the same format, in a fourth of the time that urllib takes; but what no
+    encoding can carry it leaves out without a word.
+    """
+    for _, value in form:
+        value.encode()
+    return URL.build(query=form).raw_query_string.encode("ascii")
 
 
 def result_of(status: int, retry_after: str | None, body: bytes) -> SendResult:
@@ -622,6 +640,8 @@ async def _read(response: aiohttp.ClientResponse, most: int = MOST_ANSWER) -> by
     """The body as far as it came: the status line is evidence by itself, and a cut body is simply not readable."""
     body = bytearray()
     try:
+        if (response.content_length or most + 1) <= most:
+            return await response.read()
         async for chunk in response.content.iter_chunked(8192):
             body += chunk
             if len(body) > most:

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import aiohttp
 from sqlalchemy import func, select
 
+from bot.cli.processes import spare_the_collector
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
 from storage.database import Database
@@ -51,6 +52,7 @@ def work(db: Database, stub: Stub) -> None:
     """Let a worker send all there is."""
 
     async def drain() -> None:
+        spare_the_collector()  # as `jumbe worker` does
         worker = Worker(db, {"twilio": gateway(stub.url)}, PUBLIC)
         await worker._in_thread(worker.start)
         await worker.drain()

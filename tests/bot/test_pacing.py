@@ -91,6 +91,37 @@ def test_a_reply_waits_behind_no_bulk_of_its_number(several: Database, clock: An
     assert reply in [one.id for one in line.took[before : before + 4]]
 
 
+@pytest.mark.parametrize("ours", [(), OURS[:1], OURS])
+@pytest.mark.parametrize("comes_after_s", [0.05, 0.45, 0.95])
+def test_a_reply_leaves_by_the_next_token_and_before_all_bulk(
+    db: Database, clock: Any, ours: tuple[str, ...], comes_after_s: float
+) -> None:
+    """Whatever waits: nothing is claimed before its token is there, so the next token is the reply's."""
+    db.rules = replace(db.rules, senders={"simulator": Senders(ours, 1.0)} if ours else {})
+    queue(db, PHONES, "broadcast")
+    line = Line(float(max(1, len(ours))))
+
+    async def whole() -> None:
+        worker = Worker(db, {"simulator": line}, "https://sms.example.org")  # type: ignore[dict-item]
+
+        async def pass_by(seconds: float) -> None:
+            for _ in range(round(seconds / 0.05)):
+                await worker.drain()
+                clock.advance(seconds=0.05)
+
+        await pass_by(3 + comes_after_s)
+        (reply,) = queue(db, ["233209999999"], "reply")
+        before = len(line.took)
+        await pass_by(1.1 + worker_module.LOOK_S)
+        by = {one.id: one.own_number for one in line.took}
+        assert reply in by, "it left within a second, and a look"
+        since = [one.id for one in line.took[before:] if one.own_number == by[reply]]
+        assert since[0] == reply, "and no bulk by its number since it came"
+        await worker.finish()
+
+    asyncio.run(whole())
+
+
 def test_a_full_queue_of_one_number_is_passed_round_by_the_others(several: Database, clock: Any) -> None:
     ids = queue(several, PHONES[:12])
     line = Line(3.0)

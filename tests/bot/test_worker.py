@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 
 from bot import worker as worker_module
-from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
+from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker, only_one
 from storage import broadcasts, messages, pace, schema
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.rules import Senders
 from storage.schedules import Hours
 
 PHONES = [f"23324{n:07}" for n in range(400)]
@@ -163,6 +167,51 @@ def test_a_case_with_a_time_zone_that_nobody_knows_stops_no_worker(db: Database,
     assert states(db) == {"accepted": 2}
 
 
+def test_an_answer_is_written_down_though_nothing_more_can_be_handed_over(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a transaction as long as all goes well; an answer is evidence, and waits for no fault but its own."""
+    first, later = queue(db, PHONES[0])[0], queue(db, PHONES[0])[0]
+
+    async def act(worker: Worker) -> None:
+        await worker.turn()
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(messages, "claim", lambda *_: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await worker.turn()
+        monkeypatch.undo()
+        with db.reading() as tx:
+            assert [messages.message(tx, number).state for number in (first, later)] == ["accepted", "queued"]  # type: ignore[union-attr]
+        await worker.drain()
+
+    play(db, [Silent(rate_per_s=50)], act)
+    assert states(db) == {"accepted": 2}
+
+
+def test_what_was_answered_and_what_leaves_next_are_one_commit(db: Database) -> None:
+    """A commit waits for the disk; and the second text to a phone leaves with the answer to the first."""
+    queue(db, PHONES[0])
+    queue(db, PHONES[0])
+    gateway = Silent(rate_per_s=50)
+    commits: list[object] = []
+
+    def note(connection: object) -> None:
+        commits.append(connection)
+
+    async def act(worker: Worker) -> None:
+        await worker.turn()
+        await asyncio.sleep(0.05)
+        event.listen(db.engine, "commit", note)
+        await worker.turn()
+        event.remove(db.engine, "commit", note)
+        await worker.drain()
+
+    play(db, [gateway], act)
+    assert len(commits) == 1
+    assert len(gateway.sent) == 2
+
+
 # -- the gate ----------------------------------------------------------------------------------------------------------
 
 
@@ -176,8 +225,10 @@ def test_what_the_gate_turns_away_costs_no_token_and_no_time(db: Database, clock
 
     async def act(worker: Worker) -> None:
         nonlocal turns
-        while await worker.turn() or worker._answers:
-            turns += 1
+        for _ in range(2):
+            while await worker.turn() or worker._has_answers:
+                turns += 1
+            clock.advance(seconds=1)  # the next token, which none of them takes
 
     play(db, [gateway], act)
     with db.reading() as tx:
@@ -187,8 +238,8 @@ def test_what_the_gate_turns_away_costs_no_token_and_no_time(db: Database, clock
     assert turns < 40
 
 
-def test_what_waits_for_a_token_is_a_second_s_worth_and_no_more(db: Database, clock: Any) -> None:
-    """The rest is given back: a reply to a phone would wait behind what is claimed for it."""
+def test_what_waits_for_a_token_waits_in_the_queue(db: Database, clock: Any) -> None:
+    """Claimed, it would keep a reply waiting, and another gateway from taking it over."""
     db.rules = replace(db.rules, hours=Hours(time(9), time(20)))
     clock.now = datetime(2026, 11, 3, 20, 30, tzinfo=UTC)
     night = queue(db, *PHONES[:50], kind="broadcast")
@@ -202,7 +253,7 @@ def test_what_waits_for_a_token_is_a_second_s_worth_and_no_more(db: Database, cl
             await worker.turn()
             await asyncio.sleep(0.001)
         now = states(db)
-        assert now["claimed"] == 2
+        assert "claimed" not in now
         assert now["accepted"] == len(gateway.sent) <= 2
         assert sum(now.values()) == 150
 
@@ -219,6 +270,101 @@ def test_what_ran_out_of_time_behind_a_paused_gateway_expires(db: Database, cloc
 
     play(db, [Silent()], act)
     assert states(db) == {"expired": 1}
+
+
+# -- what a start lifts ------------------------------------------------------------------------------------------------
+
+
+class Refusing(Silent):
+    """It refuses our account."""
+
+    async def send(self, outgoing: Outgoing) -> SendResult:
+        self.sent.append(outgoing.id)
+        return NotSent("gateway", "the account was not accepted", "20003", lasting=True)
+
+
+def test_a_platform_that_starts_a_worker_again_and_again_costs_a_refused_account_a_message_in_a_quarter_of_an_hour(
+    db: Database, clock: Any
+) -> None:
+    queue(db, *PHONES[:20])
+    gateway = Refusing(rate_per_s=50)
+    play(db, [gateway], lambda worker: worker.drain())
+    refused = len(gateway.sent)
+    assert refused <= 20
+    for _ in range(30):
+        clock.advance(minutes=1)
+        play(db, [gateway], lambda worker: worker.drain())
+    assert len(gateway.sent) - refused == 2
+    mended = Silent(rate_per_s=50)
+    clock.advance(minutes=15)
+    play(db, [mended], lambda worker: worker.drain())
+    assert states(db) == {"accepted": 20}
+
+
+def test_a_start_lifts_no_pause_that_ends_by_itself_nor_that_of_a_number_that_waits_for_a_person(
+    db: Database, clock: Any
+) -> None:
+    db.rules = replace(db.rules, senders={"simulator": Senders(("15005550006", "15005550016"), 10.0)})
+    with db.transaction() as tx:
+        pace.hold_up(tx, "simulator", "15005550006", "person", "not registered (30034)")
+        pace.pause(tx, "other", until=tx.now + timedelta(minutes=5), because="no answers")
+    play(db, [Silent(rate_per_s=10), Silent("other")], lambda worker: worker.drain())
+    with db.reading() as tx:
+        assert [row.name for row in pace.paused(tx)] == ["other"]
+        assert [row.number for row in pace.paused_senders(tx)] == ["15005550006"]
+    with db.transaction() as tx:
+        pace.hold_up(tx, "simulator", "15005550016", "person", "not registered (30034)")
+    play(db, [Silent(rate_per_s=10), Silent("other")], lambda worker: worker.drain())
+    with db.reading() as tx:
+        assert [row.name for row in pace.paused(tx)] == ["other", "simulator"], "by none of its numbers can it send"
+
+
+# -- beside receipts ---------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_each_other(
+    postgres: Any, rules: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt holds its message and then the gateway, so an answer must not hold the gateway and then a message."""
+    held, paused = threading.Event(), threading.Event()
+    real = pace.pause
+
+    def pause(tx: Any, name: str, **more: Any) -> bool:
+        done = real(tx, name, **more)
+        paused.set()
+        return done
+
+    monkeypatch.setattr(pace, "pause", pause)
+
+    def receipt(beside: Database, number: int) -> None:
+        told = {"gateway": "simulator", "message_id": number, "gateway_id": "S9", "state": "undelivered"}
+        with beside.transaction(in_turn=False) as tx:
+            assert messages.receive_receipt(tx, **told, word="undelivered", code="30002")
+            held.set()
+            assert paused.wait(10)
+            pace.hold_up(tx, "simulator", None, "person", "suspended (30002)")
+
+    with postgres.database() as address, closing(Database(address, rules, clock)) as db:
+        (again,) = queue(db, PHONES[1])
+        with db.transaction() as tx:
+            (before,), _ = messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1.6)
+            messages.settle(tx, [messages.Settled(again, before.attempt_id, "queued", "throttled", due_at=tx.now)])
+        clock.advance(seconds=2)
+        (refused,) = queue(db, PHONES[0], kind="reply")
+
+        async def act(worker: Worker) -> None:
+            await worker.turn()
+            await asyncio.sleep(0.05)
+            with closing(Database(address, rules, clock)) as beside, ThreadPoolExecutor(1) as pool:
+                told = pool.submit(receipt, beside, again)
+                assert held.wait(10)
+                await worker.turn()
+                told.result(10)
+
+        play(db, [Refusing(rate_per_s=1.6)], act)
+        with db.reading() as tx:
+            found = {number: messages.message(tx, number).state for number in (again, refused)}  # type: ignore[union-attr]
+    assert found == {again: "undelivered", refused: "queued"}
 
 
 # -- one worker --------------------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ class Days:
         self.stopped: dict[str, datetime] = {}
         self.halted: set[int] = set()
         self.paused: dict[str | None, datetime] = {}
-        self.resumed_at = self.loop.now()
+        self.resumed_at: dict[str | None, datetime] = {}
         self.handed_at: dict[int, datetime] = {}
         self.zone: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
@@ -426,7 +426,7 @@ class Days:
             context = as_process(self.worker_life)
             worker = context.run(Worker, self.db, {"virtual": self.gateway}, URL, spool=str(self.spool.path))
             worker.owner = f"worker-{number}"
-            self.paused, self.resumed_at = {}, self.loop.now()  # who starts a worker has mended something, perhaps
+            self._try_again()
             self.running = self.loop.create_task(worker.run(self.stop), context=context)
             self.loop.idlers.add(self.running)
             await asyncio.wait([self.running])
@@ -528,6 +528,7 @@ class Days:
         self.db.listen()
         self._note(f"restored to {found.backed_up_at:%F %T}: {sorted(found.held.items())}")
         self.report.restores += 1
+        self.paused = {}  # what was said to the lost machine since the backup nobody knows any more
         with self.db.reading() as tx:
             rows = list(tx.execute(sql("SELECT * FROM messages WHERE direction = 'out'")))
             self.heard = {str(key).partition("/")[0] for key in tx.execute(sql(_HEARD)).scalars()}
@@ -663,7 +664,8 @@ class Days:
             return
         trouble = TROUBLES.get(code or "")
         moved = before != "undelivered" and self.state.get(number) == "undelivered"
-        if trouble is None or not moved or self.handed_at.get(number, BEGAN) <= self.resumed_at:
+        what = booked.own_number if trouble is not None and trouble.scope == "sender" else None
+        if trouble is None or not moved or self.handed_at.get(number, BEGAN) <= self.resumed_at.get(what, BEGAN):
             return
         self.report.pauses += 1
         now = self.loop.now()
@@ -672,17 +674,28 @@ class Days:
             "day": now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1),
             "person": now + timedelta(days=1000),
         }[trouble.hold]  # Accra's midnight is that of UTC
-        what = booked.own_number if trouble.scope == "sender" else None
         self.paused[what] = max(until, self.paused.get(what, until))
         self._note(f"{what or 'the gateway'} is paused until {until:%F %T}")
         if trouble.hold == "person" and not self._is_quiet():
             self.gateway.later(self.dice.uniform(60, 14400), self._resume)
 
+    def _try_again(self) -> None:
+        """A worker starts, and perhaps somebody has mended something: one message tries a gateway that waits for a person.
+
+        Whether it waits so only the database knows: an answer of the gateway may have paused it as well, for longer.
+        """
+        now = self.loop.now()
+        with self.db.reading() as tx:
+            waits = any(row.paused_until == pace.UNTIL_RESUMED for row in pace.paused(tx))
+        if waits and now >= self.resumed_at.get(None, BEGAN) + pace.TRIED_ONCE_IN:
+            self.paused.pop(None, None)
+            self.resumed_at[None] = now
+
     def _resume(self) -> None:
         """Somebody lets the gateway and its numbers go on."""
         with contextlib.suppress(*spool.OUTAGES), self.db.transaction() as tx:
             pace.resume(tx, by=SHEET)
-        self.paused, self.resumed_at = {}, self.loop.now()
+        self.paused, self.resumed_at = {}, dict.fromkeys((None, *self.numbers), self.loop.now())
         self._changed()
 
     def _in_hours(self, at: datetime, case: int, what: str) -> None:

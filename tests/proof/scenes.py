@@ -27,7 +27,7 @@ STRANGERS: Final = 30_000_000
 SETTLES_S: Final = 90
 
 WORKER: Final = (
-    "expand:before", "expand:written", "expand:committed", "claim:before", "claim:written", "claim:committed",
+    "expand:before", "expand:written", "expand:committed", "claim:before", "claim:written", "gate:before",
     "handover:written", "handover:committed", "call:before", "call:after", "settle:before", "settle:written",
     "settle:committed", "leases:written", "leases:committed", "reconcile:asked", "reconcile:before",
     "reconcile:written", "reconcile:committed",

@@ -122,10 +122,10 @@ def _() -> AbstractContextManager[Any]:
         .values(state="claimed", lease_owner=bindparam("owner"), lease_until=bindparam("until", type_=schema.Moment))
         .returning(table.c.id, table.c.priority, table.c.due_at)
     )
-    return mock.patch.multiple(messages, _FIRST_IN_TURN=turn.limit(1), _CLAIM=claim)
+    return mock.patch.multiple(messages, _IS_DUE=turn.limit(1), _CLAIM=claim)
 
 
-@wrong("what a dead worker claimed stays claimed")
+@wrong("what a dead worker was sending stays so")
 def _() -> AbstractContextManager[Any]:
     return mock.patch.object(messages, "end_leases", lambda _tx, **_named: (0, 0))
 

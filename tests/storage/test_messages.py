@@ -410,24 +410,11 @@ def test_a_message_whose_worker_died_while_sending_is_never_claimed_again(db, cl
     assert state(db, number) == "unknown"
 
 
-def test_a_lease_that_is_renewed_holds(db, clock):
-    number = queue(db)
-    claim(db)
-    clock.advance(seconds=100)
-    with db.transaction() as tx:
-        messages.renew(tx, "me")
-    clock.advance(seconds=100)
-    assert end_leases(db) == (0, 0)
-    assert state(db, number) == "claimed"
-
-
 def test_a_hand_over_that_is_never_answered_becomes_unknown_and_gags_its_phone_no_longer(db, clock):
     number, later = queue(db), queue(db)
     send(db, number)
     for _ in range(13):
         clock.advance(seconds=10)
-        with db.transaction() as tx:
-            messages.renew(tx, "me")
     assert end_leases(db) == (0, 1)
     assert state(db, number) == "unknown"
     assert claim(db) == [later]

@@ -211,11 +211,6 @@ def test_what_ends_one_reason_ends_no_other(several, clock):
     hold(several, "person", OURS[0])
     with several.transaction() as tx:
         pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="a copy")
-        pace.resume(tx, but="a copy")
-        assert [row.paused_because for row in pace.paused(tx)] == ["a copy"]
-        assert pace.paused_senders(tx) == []
-    hold(several, "person", OURS[0])
-    with several.transaction() as tx:
         pace.end_pause(tx, "a copy")
         assert pace.paused(tx) == []
         assert [row.number for row in pace.paused_senders(tx)] == [OURS[0]]

@@ -290,7 +290,6 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
     def worker(which, owner):
         while time.monotonic() < end:
             with which.transaction() as tx:
-                messages.renew(tx, owner)
                 messages.end_leases(tx)
                 messages.expire(tx)
                 messages.adopt(tx)
@@ -399,3 +398,53 @@ def test_a_fault_that_was_swallowed_outside_of_a_savepoint_is_told_at_the_commit
             tx.execute(insert(gateways), {"name": None, "tokens": 1, "refilled_at": tx.now})
     with db.reading() as tx:
         assert groups.list_all(tx) == []
+
+
+# -- SQLite's own ------------------------------------------------------------------------------------------------------
+
+
+class Naps:
+    """The time of the module under test: what it sleeps is noted, and `then` happens at a nap that is given."""
+
+    def __init__(self, then, at):
+        self.taken, self.then, self.at = [], then, at
+
+    monotonic = staticmethod(time.monotonic)
+
+    def sleep(self, seconds):
+        self.taken.append(seconds)
+        if len(self.taken) == self.at:
+            self.then()
+
+
+@pytest.mark.only("sqlite")
+def test_who_waits_for_the_writer_has_it_a_moment_after_it_is_free(db, others, monkeypatch):
+    """Left to itself SQLite sleeps longer and longer, up to a tenth of a second, and another writer is first."""
+    before = others[0].transaction()
+    before.__enter__()
+    naps = Naps(lambda: before.__exit__(None, None, None), at=20)
+    monkeypatch.setattr(database, "time", naps)
+    queue_some(db, PHONES[:1])
+    assert naps.taken == [database.RETRY_S] * 20
+    assert sum(naps.taken) < 0.1
+
+
+@pytest.mark.only("sqlite")
+def test_the_writer_is_waited_for_no_longer_than_a_webhook_may_and_the_connection_is_as_it_was(db, others, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 30)
+    with others[0].transaction():
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="locked"), db.transaction():
+            pass
+        assert time.monotonic() - began < 5
+    with db.transaction() as tx:
+        assert tx.scalar(text("PRAGMA busy_timeout")) == 30
+
+
+@pytest.mark.only("sqlite")
+def test_a_fault_at_the_begin_is_a_fault_of_the_database_and_is_not_waited_for(db, monkeypatch):
+    db.close()
+    db.file.write_bytes(b"no database" * 1000)
+    monkeypatch.setattr(database, "time", Naps(None, at=0))
+    with pytest.raises(DBAPIError, match="not a database"), db.transaction():
+        pass

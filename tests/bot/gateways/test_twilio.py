@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +33,7 @@ from bot.gateways.base import (
     Unknown,
     Unreadable,
 )
-from bot.gateways.twilio import CODES, Twilio, result_of, signature_fits
+from bot.gateways.twilio import CODES, Twilio, form_encoded, result_of, signature_fits
 from tests.stub_twilio import Received, StubTwilio, new_sid, requires_spec, spec_path
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
@@ -152,6 +152,35 @@ def test_the_stub_signs_by_the_official_vectors_too(
     url: str, form: Mapping[str, str] | list[tuple[str, str]], signature: str
 ) -> None:
     assert stub_signer.sign(url, form) == signature
+
+
+NAMES = st.sampled_from(["Body", "From", "To", "MessageSid", "Extra", "B"])
+SITES = [
+    "https://sms.example.org",
+    "https://sms.example.org:443",
+    "https://sms.example.org:8443",
+    "http://127.0.0.1:8000",
+]
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=12)), max_size=8),
+    st.sampled_from(SITES),
+    st.sampled_from(SITES),
+    st.sampled_from(["/in/twilio", "/status/twilio/7?attempt=0123456789abcdef"]),
+    st.sampled_from(["", "x", "=", "é"]),
+    st.booleans(),
+)
+def test_a_signature_fits_exactly_where_the_official_validator_says_so(
+    fields: list[tuple[str, str]], site: str, signed_for: str, path: str, spoilt: str, other_token: bool
+) -> None:
+    params = twilio._MultiDict()
+    for name, value in fields:
+        params.setdefault(name, []).append(value)
+    made = RequestValidator("54321" if other_token else TOKEN).compute_signature(signed_for + path, params) + spoilt
+    official = RequestValidator(TOKEN).validate(site + path, params, made)
+    assert signature_fits(TOKEN, site + path, fields, made) == official
+    assert official or spoilt or other_token or site != signed_for
 
 
 def test_what_twilio_signed_is_let_in() -> None:
@@ -976,3 +1005,20 @@ def test_the_stub_posts_webhooks_that_the_adapter_lets_in() -> None:
         adapter().verify(Request("POST", "https://sms.example.org/hook", seen.headers, seen.body))
         posting.post(posting.url, "/hook", form, signature=None)
         assert "x-twilio-signature" not in posting.requests[-1].headers
+
+
+# -- the form that is posted -------------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text("%+&=;#?/ 0aF\n\r\x00éü漢😀\u200b"))
+def test_a_form_is_read_as_it_was_meant_whatever_a_text_holds(text: str, odd: str) -> None:
+    form = [("To", "+254720000001"), ("Body", text), ("StatusCallback", f"https://x.example/status/1?attempt={odd}")]
+    made = form_encoded(form)
+    assert parse_qsl(made.decode("ascii"), keep_blank_values=True, strict_parsing=True) == form
+    assert not set(made) & set(b" \r\n#")
+
+
+@given(st.text(), st.characters(categories=["Cs"]), st.text())
+def test_half_a_character_is_never_left_out_in_silence(before: str, half: str, after: str) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        form_encoded([("Body", before + half + after)])
