@@ -29,6 +29,7 @@ import sqlalchemy
 import storage  # noqa: F401  chooses the SQLite library
 from storage.database import Database
 from storage.database import server as server_of
+from tests.ending import unwind_when_told
 from tests.postgres import running as postgres
 from tests.processes import ROOT
 from tests.proof import faults, scenes
@@ -157,14 +158,16 @@ def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> Non
 def _virtual_days(seed: int, within_s: float, tally: Tally) -> Iterator[None]:
     """The virtual days go by in a process beside the others, which mostly wait."""
     command = ["nice", sys.executable, "-W", "ignore", "-m", "tests.proof.days", str(seed), "--within", str(within_s)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        yield
-        told, _ = child.communicate(timeout=within_s + 300)
-        tally.days = Report(**json.loads(told))
-    finally:
-        child.kill()
-        child.wait()
+    with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder:  # it has no time to tidy up where it is killed
+        env = os.environ | {"TMPDIR": folder}
+        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        try:
+            yield
+            told, _ = child.communicate(timeout=within_s + 300)
+            tally.days = Report(**json.loads(told))
+        finally:
+            child.kill()
+            child.wait()
 
 
 def _labelled(dice: random.Random, within_s: float, size: Size, tally: Tally, address: str | None = None) -> Count:
@@ -343,4 +346,5 @@ def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
 
 
 if __name__ == "__main__":
+    unwind_when_told()
     sys.exit(main())
