@@ -8,6 +8,8 @@ only then puts the copy in the place of the database; the file that stood there 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import shutil
 import sqlite3
@@ -17,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import DatabaseError
@@ -29,6 +31,7 @@ from storage.database import Database, Transaction
 from storage.errors import Misconfigured
 
 _BESIDE = ("-wal", "-shm", "-journal")
+_ROOM = ".jumbe-copy-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +277,9 @@ def _made_at(db: Database) -> datetime:
 
 def _set_aside(target: Path, now: datetime) -> Path:
     """Give the file that is replaced a name of its own, and what belongs to it: it never meets the new one."""
+    for name in target.parent.glob(f"{glob.escape(target.name)}.before-restore-*"):
+        if name.samefile(target):  # a restore that was killed before its end gave it to the file that is still in use
+            name.unlink()
     kept = target.with_name(f"{target.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
     number = 1
     while kept.exists():
@@ -301,15 +307,54 @@ def _put(copy: Path, to: Path) -> None:
 
 @contextlib.contextmanager
 def _room(beside: Path) -> Iterator[Path]:
-    """A folder of our own on the same disk, that nobody else can read and that goes at the end."""
+    """A folder of our own on the same disk, that nobody else can read and that goes at the end.
+
+    Who is killed leaves one behind, as large as the database: whoever comes next takes away what nobody holds any more.
+    """
     try:
-        room = Path(tempfile.mkdtemp(prefix=".jumbe-", dir=beside.parent))
+        for left in beside.parent.glob(f"{_ROOM}*"):
+            _clear(left)
+        room, lock = _new_room(beside.parent)
     except OSError as fault:
         raise Misconfigured([f"{beside.parent} cannot be written: {fault.strerror}"]) from None
+    with lock:
+        try:
+            yield room
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def _new_room(folder: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        room = Path(tempfile.mkdtemp(prefix=_ROOM, dir=folder))
+        if (lock := _take(room)) is not None:
+            return room, lock  # else somebody cleared it away before it was held
+
+
+def _clear(left: Path) -> None:
+    with contextlib.suppress(OSError):
+        if (lock := _take(left)) is not None:
+            with lock:
+                shutil.rmtree(left)
+
+
+def _take(room: Path) -> IO[bytes] | None:
+    """The lock of a room, which ends with the process that holds it, however that ends; None where another has it."""
     try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        lock = (room / "lock").open("ab")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+    except BlockingIOError:
+        pass
+    except OSError:
+        lock.close()
+        raise
+    lock.close()
+    return None
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ import sqlalchemy
 import storage  # noqa: F401  chooses the SQLite library
 from tests.benchmarks import audits, bulk, expansion, inbound, outgoing, peers, serving, sheets, stub
 from tests.benchmarks.measuring import Comparison
+from tests.ending import unwind_when_told
 from tests.postgres import running as postgres
 
 T = TypeVar("T")
@@ -250,4 +251,5 @@ def _versions() -> str:
 
 
 if __name__ == "__main__":
+    unwind_when_told()
     sys.exit(main())

@@ -15,18 +15,19 @@ import platform
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
+from tests.ending import unwind_when_told
 from tests.processes import ROOT
 from tests.proof import faults
 from tests.proof.counting import Count
 from tests.proof.days import Report
-from tests.proof.parts import SETTLING_S, SIZES, Size, Tally, prove_on_postgres, prove_on_sqlite
+from tests.proof.parts import SETTLING_S, SIZES, Size, Tally, prove_beside, prove_on_sqlite
 
 
 def main() -> int:
@@ -51,25 +52,36 @@ def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> Non
 
     Each part gets dice of its own, so that how long one takes changes nothing in the next.
     """
-    theirs = dice.random()
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
-        there = beside.submit(prove_on_postgres, size, minutes, random.Random(theirs))
+    from_there, there = multiprocessing.Pipe(duplex=False)
+    beside = multiprocessing.get_context("spawn").Process(
+        target=prove_beside, args=(there, size, minutes, random.Random(dice.random()))
+    )
+    beside.start()
+    there.close()
+    try:
         prove_on_sqlite(size, minutes, dice, tally)
-        tally.take(there.result())
+        tally.take(from_there.recv())
+    except EOFError:
+        raise SystemExit("the proof on PostgreSQL ended with the fault above") from None
+    finally:
+        beside.terminate()
+        beside.join()
 
 
 @contextlib.contextmanager
 def _virtual_days(seed: int, within_s: float, tally: Tally) -> Iterator[None]:
     """The virtual days go by in a process beside the others, which mostly wait."""
     command = ["nice", sys.executable, "-W", "ignore", "-m", "tests.proof.days", str(seed), "--within", str(within_s)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        yield
-        told, _ = child.communicate(timeout=within_s + 300)
-        tally.days = Report(**json.loads(told))
-    finally:
-        child.kill()
-        child.wait()
+    with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder:  # it has no time to tidy up where it is killed
+        env = os.environ | {"TMPDIR": folder}
+        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        try:
+            yield
+            told, _ = child.communicate(timeout=within_s + 300)
+            tally.days = Report(**json.loads(told))
+        finally:
+            child.kill()
+            child.wait()
 
 
 def _sqlite() -> str:
@@ -141,4 +153,5 @@ def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
 
 
 if __name__ == "__main__":
+    unwind_when_told()
     sys.exit(main())

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import pytest
 
 from storage.database import Database
 from storage.database import server as server_of
+from tests.ending import unwind_when_told
 from tests.postgres import running as postgres
 from tests.proof import faults, scenes
 from tests.proof.counting import Count, log_is_broken
@@ -112,7 +114,13 @@ def prove_on_sqlite(size: Size, minutes: float, dice: random.Random, tally: Tall
     tally.add("SQLite, deaths at random, 1 worker", found)
 
 
-def prove_on_postgres(size: Size, minutes: float, dice: random.Random) -> Tally:
+def prove_beside(told: Connection, size: Size, minutes: float, dice: random.Random) -> None:
+    """What a process beside this one does: prove on PostgreSQL, tell what was found, and end what it started if told to."""
+    unwind_when_told()
+    told.send(_prove_on_postgres(size, minutes, dice))
+
+
+def _prove_on_postgres(size: Size, minutes: float, dice: random.Random) -> Tally:
     weights = {"steps": 3.0, "1 worker": 3.0, "3 workers": 5.0}
     budget, tally = Budget(minutes, *weights.values()), Tally()
     with _server() as server:

@@ -1,0 +1,170 @@
+"""Each migration down and up again on a database in which every column of every table holds something: nothing is lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Float,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    column,
+    func,
+    insert,
+    inspect,
+    select,
+    table,
+    update,
+)
+
+from storage import migrate, schema
+from storage.database import Database
+from storage.folding import searched
+from tests.world import broken_line
+
+STEPS = [
+    (step.revision, step.down_revision) for step in ScriptDirectory.from_config(migrate._config(None)).walk_revisions()
+]
+
+CHOSEN: dict[str, dict[str, Any]] = {
+    "cases": {"status": "closed", "name": "Ángela Müller"},
+    "people": {"role": "viewer"},
+    "consent_events": {"kind": "doubt"},
+    "operations": {"state": "waiting"},
+    "broadcasts": {"state": ("expanding", "sending")},
+    "messages": {"direction": "out", "state": "unknown"},
+    "asks": {"answer": "cannot_tell"},
+    "questions": {"kind": "move"},
+}
+"""What the database would refuse to be anything else; everything else is of the column's type.
+Of two words the first is of the full row and the other of the bare one."""
+
+EITHER = {"broadcast_audience": ("group_id", "case_id")}
+"""Columns of which a row has the one or the other."""
+
+BY_VERBS = (schema.audit, schema.audit_changes)
+"""A chain, which only verbs can make longer: `lived` has filled it."""
+
+FULL, BARE = 1001, 1002
+"""The row that has everything, and the one that has only what it must have."""
+
+TURNED = {
+    "0002": {("consent_events", "kind"): ("doubt", "stop"), ("broadcasts", "state"): ("expanding", "halted")},
+}
+"""What a downgrade turns into something else, because the older release has no word for it; each says so where it does."""
+
+Dump = dict[str, dict[str, list[Any]]]
+
+
+def value(of: Any, number: int) -> Any:
+    """Something that a column can hold."""
+    for key in of.foreign_keys:
+        return 1 if key.column.table in BY_VERBS else number
+    made: dict[Any, Any] = {
+        Text: f"{of.name} {number}", Integer: number, Float: 0.25, Boolean: True, LargeBinary: b"\x00\xff",
+        JSON: {"é": [number]}, schema.Moment: datetime(2026, 11, 3, 9, 58, 7, 123456, tzinfo=UTC),
+    }  # fmt: skip
+    return made[type(of.type)]
+
+
+def row(of: Table, number: int) -> dict[str, Any]:
+    needed = [c for c in of.c if number == FULL or (not c.nullable and c.server_default is None)]
+    made = {c.name: value(c, number) for c in needed} | CHOSEN.get(of.name, {})
+    made = {name: one[number == BARE] if isinstance(one, tuple) else one for name, one in made.items()}
+    if of.name in EITHER:
+        one, other = EITHER[of.name]
+        made |= {one: number, other: None} if number == FULL else {one: None, other: number}
+    return made
+
+
+def fill(db: Database) -> None:
+    """Beside what verbs left: in every table one row with every column, and one with no more than it needs."""
+    with db.transaction() as tx:
+        for of in schema.metadata.sorted_tables:
+            if of is schema.programme:
+                every = {c.name: value(c, FULL) for c in of.c if c.name not in ("id", "rehearsal")}
+                tx.execute(update(of).values(every))
+            elif of not in BY_VERBS:
+                for number in (FULL, BARE):
+                    tx.execute(insert(of).values(row(of, number)))
+        for of in schema.metadata.sorted_tables:
+            filled = tx.execute(select(*(func.count(c) for c in of.c))).one()
+            assert 0 not in filled, f"{of.name} has a column that holds nothing: {filled}"
+
+
+def dump(db: Database) -> Dump:
+    """Everything as it stands, by the names that this revision knows; rows in the order of their keys."""
+    found: Dump = {}
+    with db.reading() as tx:
+        look = inspect(tx.connection)
+        for name in look.get_table_names():
+            if name.startswith("alembic"):
+                continue
+            columns = [column(c["name"]) for c in look.get_columns(name)]
+            keys = look.get_pk_constraint(name)["constrained_columns"]
+            rows = tx.execute(select(*columns).select_from(table(name)).order_by(*map(column, keys))).all()
+            found[name] = {c.name: [line[n] for line in rows] for n, c in enumerate(columns)}
+    return found
+
+
+def shared(one: Dump, other: Dump) -> Dump:
+    """The part of a dump that another one has names for."""
+    return {
+        name: {c: values for c, values in columns.items() if c in other[name]}
+        for name, columns in one.items()
+        if name in other
+    }
+
+
+def turned(found: Dump, revision: str) -> Dump:
+    """A dump with what this downgrade says that it turns into something else."""
+    for (name, of), (was, becomes) in TURNED.get(revision, {}).items():
+        assert was in found[name][of], f"no row tries what becomes of {was}"
+        found[name][of] = [becomes if one == was else one for one in found[name][of]]
+    return found
+
+
+@pytest.mark.parametrize(("revision", "before"), STEPS)
+def test_a_migration_goes_down_and_up_again_and_loses_nothing_that_both_releases_know(
+    lived: Database, revision: str, before: str | None
+) -> None:
+    fill(lived)
+    migrate.downgrade(lived, revision)
+    newer = dump(lived)
+    migrate.downgrade(lived, before or "base")
+    older = dump(lived)
+    assert older == turned(shared(newer, older), revision)
+    assert before is None or {name for name in newer if name not in older or newer[name].keys() > older[name].keys()}
+    migrate.upgrade(lived, revision)
+    again = dump(lived)
+    assert {name: set(columns) for name, columns in again.items()} == {name: set(newer[name]) for name in newer}
+    assert shared(again, older) == older
+    migrate.upgrade(lived)
+    lived.check()
+    if before is not None:
+        with lived.reading() as tx:
+            assert broken_line(tx) is None
+
+
+def test_what_an_upgrade_fills_in_of_itself_is_what_the_release_would_have_written(lived: Database) -> None:
+    fill(lived)
+    migrate.downgrade(lived, "0001")
+    migrate.upgrade(lived, "0002")
+    names = dump(lived)["cases"]
+    assert names["name_key"] == [searched(name) for name in names["name"]]
+    assert "angela muller" in names["name_key"]
+
+
+def test_nobody_is_told_of_a_restore_of_before_the_upgrade(lived: Database) -> None:
+    fill(lived)
+    migrate.downgrade(lived, "0004")
+    migrate.upgrade(lived, "0005")
+    programme = dump(lived)["programme"]
+    assert programme["restore_told_at"] == programme["restored_at"] != [None]
