@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -32,10 +33,11 @@ ROWS: Final = 500
 
 def every_write(within_s: float = 300) -> Found:
     """Each write of each kind of step fails once, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.proof.disk"],
-        cwd=ROOT, capture_output=True, text=True, timeout=within_s, check=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder:  # it has no time to tidy up where it is killed
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.proof.disk"], env=os.environ | {"TMPDIR": folder},
+            cwd=ROOT, capture_output=True, text=True, timeout=within_s, check=False,
+        )  # fmt: skip
     if done.returncode:
         raise AssertionError(done.stderr[-2000:])
     sys.stderr.write(done.stderr)
