@@ -377,7 +377,8 @@ class Worker:
         try:
             with self.db.transaction(in_turn=bool(audited or broken)) as tx:
                 told = [
-                    _settled(handed, result, tx.now, self._instead_of(gateway)) for gateway, handed, result in batch
+                    _settled(handed, result, tx.now, self._instead_of(gateway, handed))
+                    for gateway, handed, result in batch
                 ]
                 messages.settle(tx, told)
                 for name, until in answered.items():
@@ -401,9 +402,9 @@ class Worker:
             self._trials.pop(name, None)
         return True
 
-    def _instead_of(self, gateway: Gateway) -> str | None:
+    def _instead_of(self, gateway: Gateway, handed: HandOver) -> str | None:
         """The gateway that takes over what this one certainly did not send, where the programme asked for one."""
-        other = self.db.rules.failover.get(gateway.name)
+        other = None if handed.stays else self.db.rules.failover.get(gateway.name)
         return other if other in self.gateways else None
 
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:
