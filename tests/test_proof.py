@@ -71,6 +71,15 @@ def test_another_process_gives_the_same_days_whatever_the_order_of_its_sets():
     assert one == another
 
 
+def test_statements_that_are_made_ready_give_the_same_days_as_sqlalchemy(
+    empty_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(days, "TWO", 1.0)
+    quick, usual = (days.run(6, 2, empty_file, is_quick=is_quick) for is_quick in (True, False))
+    assert quick.moves > 100
+    assert quick == usual
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

@@ -45,6 +45,7 @@ from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
 from storage.rules import Rules, Senders
+from tests.proof.quick import quickly
 from tests.proof.virtual import (
     BEGAN,
     FIRST,
@@ -180,8 +181,8 @@ class Report:
 class Days:
     """One programme in one virtual world."""
 
-    def __init__(self, seed: int, days: int, file: Path) -> None:
-        self.seed, self.days = seed, days
+    def __init__(self, seed: int, days: int, file: Path, *, is_quick: bool = True) -> None:
+        self.seed, self.days, self.is_quick = seed, days, is_quick
         self.report = Report(seed, days)
         self.dice = random.Random(seed)
         self.loop = Loop(BEGAN + timedelta(days=seed % 300), random.Random(seed + 1))
@@ -254,6 +255,10 @@ class Days:
 
     def run(self) -> Report:
         """All the days, then some without trouble, then what must be so at the end."""
+        with quickly(self.db.before) if self.is_quick else contextlib.nullcontext():
+            return self._run()
+
+    def _run(self) -> Report:
         asyncio.set_event_loop(self.loop)
         self.loop.set_exception_handler(self._fault)
         self.loop.idle_until = self._idle_until
@@ -1036,14 +1041,22 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def run(
-    seed: int, days: int, empty: Path, wrong: Callable[[], contextlib.AbstractContextManager[None]] | None = None
+    seed: int,
+    days: int,
+    empty: Path,
+    wrong: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    *,
+    is_quick: bool = True,
 ) -> Report:
-    """So many days by this seed, on a copy of an empty database; `wrong` breaks the code on purpose meanwhile."""
+    """So many days by this seed, on a copy of an empty database; `wrong` breaks the code on purpose meanwhile.
+
+    Without `is_quick` every statement goes all the way through SQLAlchemy.
+    """
     with tempfile.TemporaryDirectory(prefix="jumbe-days-") as folder, _seeded(seed):
         file = Path(folder) / "jumbe.db"
         shutil.copy(empty, file)
         with wrong() if wrong else contextlib.nullcontext():
-            return Days(seed, days, file).run()
+            return Days(seed, days, file, is_quick=is_quick).run()
 
 
 @contextlib.contextmanager

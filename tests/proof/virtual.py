@@ -227,7 +227,11 @@ class VirtualDatabase(Database):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SEEN)
 
-    def _before(self, _c: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
+    def _before(self, _c: Any, _cursor: Any, statement: str, _values: Any, _context: Any, _many: bool) -> None:
+        self.before(statement)
+
+    def before(self, statement: str) -> None:
+        """Who asks may die at it, and the database may be away."""
         if life.get() is None:
             return
         if self.away_until is not None and self.clock() < self.away_until:
