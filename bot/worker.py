@@ -406,8 +406,8 @@ class Worker:
         return 1
 
     def _settle(self, tx: Transaction, gateway: Gateway, answers: Sequence[Answer]) -> None:
-        instead = self._instead_of(gateway)
-        messages.settle(tx, [_settled(handed, result, tx.now, instead) for handed, result in answers])
+        told = [_settled(handed, result, tx.now, self._instead_of(gateway, handed)) for handed, result in answers]
+        messages.settle(tx, told)
 
     def _record(self, name: str, gateway: Gateway, answers: Sequence[Answer]) -> None:
         """Write down what calls came to, and what that means for all that is still to leave by the gateway.
@@ -435,9 +435,9 @@ class Worker:
         if ends_trial:
             self._trials.pop(name, None)
 
-    def _instead_of(self, gateway: Gateway) -> str | None:
+    def _instead_of(self, gateway: Gateway, handed: HandOver) -> str | None:
         """The gateway that takes over what this one certainly did not send, where the programme asked for one."""
-        other = self.db.rules.failover.get(gateway.name)
+        other = None if handed.stays else self.db.rules.failover.get(gateway.name)
         return other if other in self.gateways else None
 
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:

@@ -172,6 +172,8 @@ class HandOver:
     segments: int
     own_number: str | None = None
     """Ours by which it leaves, where its gateway has several."""
+    stays: bool = False
+    """Whether no other gateway may take it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,16 @@ _SEND = (
     )
 )
 
+_whose = cases.alias("whose")
+_STAYS = or_(
+    exists().where(
+        attempts.c.message_id == messages.c.id, or_(attempts.c.state == "unknown", attempts.c.reason == "absent")
+    ),
+    exists().where(_whose.c.id == messages.c.case_id, _whose.c.contact_backend_id == messages.c.gateway),
+)
+"""Never goes by another gateway: what was in doubt once, for late evidence of it comes from its own gateway only, and what
+its case is set to."""
+
 _GATE = (
     select(
         *messages.c["id", "kind", "phone", "body", "gateway", "attempts", "created_at", "expires_at", "own_number"],
@@ -261,6 +273,7 @@ _GATE = (
         ).label("changed"),
         broadcasts.c.state.label("broadcast_state"),
         cases.c.time_zone,
+        _STAYS.label("stays"),
         codes_table.c.nonce,
         codes_table.c.length,
         codes_table.c.expires_at.label("code_expires_at"),
@@ -590,13 +603,10 @@ def fail_over(tx: Transaction) -> int:
     """Pass on what its gateway has not taken for a while, a bounded number at once; returns how many.
 
     Only where the programme asked for it, and only what is queued, which is certainly not sent: it is due and its gateway
-    is paused, or it could not be reached with it.  What was in doubt once stays, though it is queued again: late evidence
-    of it comes from its own gateway only.
+    is paused, or it could not be reached with it.  What was in doubt once stays, though it is queued again, and so does
+    what its case is set to.
     """
     since = tx.now - PASSED_ON_AFTER
-    in_doubt = exists().where(
-        attempts.c.message_id == messages.c.id, or_(attempts.c.state == "unknown", attempts.c.reason == "absent")
-    )
     moved = 0
     for one, other in tx.rules.failover.items():
         paused = exists().where(gateways.c.name == one, gateways.c.paused_until > tx.now)
@@ -605,7 +615,7 @@ def fail_over(tx: Transaction) -> int:
         )
         unreached = and_(messages.c.reason == "unreachable", tried)
         waits = and_(messages.c.state == "queued", messages.c.direction == "out", messages.c.gateway == one)
-        stuck = and_(waits, ~in_doubt, or_(and_(paused, messages.c.due_at <= since), unreached))
+        stuck = and_(waits, ~_STAYS, or_(and_(paused, messages.c.due_at <= since), unreached))
         query = (
             select(messages.c.id, messages.c.attempt_id).where(stuck).order_by(messages.c.id).limit(PASSED_ON_AT_ONCE)
         )
@@ -970,6 +980,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
         attempts=row.attempts + 1,
         segments=segments.count(body).parts,
         own_number=row.own_number,
+        stays=row.stays,
     )
 
 

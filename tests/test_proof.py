@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from tests.proof import days
 from tests.proof.crash import POINTS
 from tests.proof.scenes import IMPORT, SPOOL, WEB, WORKER, Moody, Programme, worker_dies_at
 from tests.proof.wrongs import WRONGS
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -55,6 +60,26 @@ def test_a_seed_gives_the_same_days_to_the_byte_and_breaks_no_promise(empty_file
     assert one == again
 
 
+def test_another_process_gives_the_same_days_whatever_the_order_of_its_sets():
+    command = [sys.executable, "-W", "ignore", "-m", "tests.proof.days", "5", "--days", "1"]
+    at_once = [
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hashed}, stdout=subprocess.PIPE)
+        for hashed in ("1", "2")
+    ]
+    one, another = (process.communicate(timeout=120)[0].decode() for process in at_once)
+    assert re.fullmatch(r"seed 5: 1 days, .* digest [0-9a-f]{16}\n", one)
+    assert one == another
+
+
+def test_statements_that_are_made_ready_give_the_same_days_as_sqlalchemy(
+    empty_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(days, "TWO", 1.0)
+    quick, usual = (days.run(6, 2, empty_file, is_quick=is_quick) for is_quick in (True, False))
+    assert quick.moves > 100
+    assert quick == usual
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -65,11 +90,29 @@ def test_a_seed_gives_the_same_days_to_the_byte_and_breaks_no_promise(empty_file
     ],
 )
 def test_the_days_find_code_that_is_broken_on_purpose(name: str, says: str, empty_file: Path):
-    tried = (days.run(seed, 1, empty_file, WRONGS[name]) for seed in range(1, 20))
-    found = next(report for report in tried if report.breach)
+    found = _first_found(name, range(1, 20), 1, empty_file)
     assert re.search(says, found.breach or "")
     assert f"seed {found.seed}" in found.said()
     assert len(found.history) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("another gateway takes over after no answer", r"went to \w+, and \w+ may have it"),
+        ("a case's own gateway is not asked", r"was chosen to go by \w+ instead of"),
+    ],
+)
+def test_the_days_find_a_text_that_goes_by_the_wrong_gateway(
+    name: str, says: str, empty_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(days, "TWO", 1.0)  # every run has two
+    assert re.search(says, _first_found(name, range(10, 20), 3, empty_file).breach or "")
+
+
+def _first_found(name: str, seeds: Iterable[int], many: int, empty_file: Path) -> days.Report:
+    tried = (days.run(seed, many, empty_file, WRONGS[name]) for seed in seeds)
+    return next(report for report in tried if report.breach)
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

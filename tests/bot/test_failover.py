@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import get_args
 
 import pytest
+from sqlalchemy import update
 
 from bot.explaining import life
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, SendResult, Unknown
 from bot.worker import Worker
-from storage import messages
+from storage import messages, pace, schema
 from storage.database import Database
+from storage.messages import Settled
 from storage.rules import Rules
+from tests.world import World
 
 ANN = "15551234567"
 
@@ -42,9 +46,12 @@ def rules() -> Rules:
     return Rules(hours=None, default_gateway="one", gateways=frozenset({"one", "two"}), failover={"one": "two"})
 
 
-def sent_by(db: Database, answer: SendResult) -> tuple[str, str, list[int], list[int], list[str]]:
-    with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "Hello", "notice")
+def sent_by(
+    db: Database, answer: SendResult, row: int | None = None
+) -> tuple[str, str, list[int], list[int], list[str]]:
+    if row is None:
+        with db.transaction() as tx:
+            row = messages.queue(tx, ANN, "Hello", "notice")
     one, two = Says("one", answer), Says("two", Accepted("T1"))
 
     async def work() -> None:
@@ -78,6 +85,31 @@ def test_what_is_about_the_text_its_number_or_our_speed_goes_nowhere_else(db: Da
 def test_what_may_have_been_sent_goes_nowhere_else(db: Database) -> None:
     state, gateway, one, two, _ = sent_by(db, Unknown("no answer"))
     assert (state, gateway, len(one), two) == ("unknown", "one", 1, [])
+
+
+def test_what_was_in_doubt_once_is_refused_rather_than_sent_by_the_other(db: Database) -> None:
+    with db.transaction() as tx:
+        row = messages.queue(tx, ANN, "Hello", "notice")
+        messages.claim(tx, "one", "w", 1)
+        (handed,), _ = messages.hand_over(tx, [row], "w", rate_per_s=100.0)
+        messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
+        messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
+    state, gateway, one, two, _ = sent_by(db, NotSent("destination", "no", "403"), row)
+    assert (state, gateway, len(one), two) == ("refused", "one", 1, []), "late evidence comes from its own gateway only"
+
+
+def test_a_case_that_is_set_to_its_gateway_is_texted_by_no_other(db: Database) -> None:
+    case = World(db).case("p-1", ANN, contact_backend_id="one")
+    with db.transaction() as tx:
+        row = messages.queue(tx, ANN, "Hello", "notice", case_id=case)
+    state, gateway, _, two, _ = sent_by(db, NotSent("destination", "no", "403"), row)
+    assert (state, gateway, two) == ("refused", "one", [])
+    with db.transaction() as tx:
+        other = messages.queue(tx, ANN, "Hello", "notice", case_id=case)
+        pace.pause(tx, "one", until=tx.now + timedelta(hours=9), because="?")
+        tx.execute(update(schema.messages).values(due_at=tx.now - timedelta(hours=1)))
+        assert messages.fail_over(tx) == 0
+        assert messages.message(tx, other).gateway == "one"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("failover", [{}, {"one": "sold"}, {"two": "one"}])

@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +45,10 @@ from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
 from storage.rules import Rules, Senders
+from tests.proof.quick import quickly
 from tests.proof.virtual import (
     BEGAN,
+    FIRST,
     LATE_S,
     MOODS,
     TROUBLES,
@@ -55,6 +57,7 @@ from tests.proof.virtual import (
     Died,
     Life,
     Loop,
+    Typed,
     VirtualDatabase,
     VirtualGateway,
     as_process,
@@ -92,6 +95,19 @@ STARTS: Final = ("START", "start")
 APART: Final = timedelta(days=2)
 """Between two texts of a phone about being texted: the slowest way in is faster, so which came last is never in doubt."""
 
+SECOND: Final = "second"
+TWO: Final = 0.4
+"""So many of the runs have two gateways."""
+
+ROUTES: Final = (
+    (),
+    (("254", SECOND), ("6", SECOND)),
+    (("233242", FIRST), ("23324", SECOND), ("1", SECOND)),
+)
+FAILOVERS: Final[tuple[dict[str, str], ...]] = ({}, {FIRST: SECOND}, {SECOND: FIRST}, {FIRST: SECOND})
+OWN: Final = (None, None, None, FIRST, SECOND)
+"""What a case may be set to, where there are two."""
+
 DAYS_A_RUN: Final = 27
 BUSY: Final = 0.25
 """So many of the days are busy, the first one surely; on the others little happens, and little goes wrong."""
@@ -121,6 +137,10 @@ FORWARD: Final = {
 """Where a message may go, told here a second time: the code's own table cannot vouch for itself."""
 
 
+Way = tuple[str, str | None]
+"""A gateway, or one number of ours at it."""
+
+
 class Breach(Exception):
     """A promise was broken: which one, in words."""
 
@@ -146,6 +166,7 @@ class Report:
     uploads: int = 0
     pauses: int = 0
     restores: int = 0
+    passed_on: int = 0
     checks: int = 0
     met: dict[str, int] = field(default_factory=dict)
     breach: str | None = None
@@ -164,27 +185,29 @@ class Report:
 class Days:
     """One programme in one virtual world."""
 
-    def __init__(self, seed: int, days: int, file: Path) -> None:
-        self.seed, self.days = seed, days
+    def __init__(self, seed: int, days: int, file: Path, *, is_quick: bool = True) -> None:
+        self.seed, self.days, self.is_quick = seed, days, is_quick
         self.report = Report(seed, days)
         self.dice = random.Random(seed)
         self.loop = Loop(BEGAN + timedelta(days=seed % 300), random.Random(seed + 1))
         dice = self.dice
         self.numbers = ("15005550006", "15005550007", "15005550008")[: dice.choice((1, 3))]
-        rules = Rules(
+        self.rules = Rules(
             name="Demo clinic", time_zone="Africa/Accra", country="GH", hold_s=30, rate_per_s=5,
-            default_gateway="virtual", gateways=frozenset({"virtual"}),
-            senders={"virtual": Senders(self.numbers, 2.0)} if len(self.numbers) > 1 else {},
+            default_gateway=FIRST, gateways=frozenset({FIRST}),
+            senders={FIRST: Senders(self.numbers, 2.0)} if len(self.numbers) > 1 else {},
         )  # fmt: skip
+        self.gateway = self._gateway(FIRST, self.numbers, 2)
+        self.all = {FIRST: self.gateway}
+        rules = self.rules
+        if dice.random() < TWO:
+            self.all[SECOND] = self._gateway(SECOND, ("15005550009",), 3)
+            rules = replace(
+                rules, gateways=frozenset(self.all), routes=dice.choice(ROUTES), failover=dice.choice(FAILOVERS)
+            )
         self.db = VirtualDatabase(f"sqlite:///{file}", rules, self.loop.now)
-        self.gateway = VirtualGateway(
-            self.loop, random.Random(seed + 2),
-            Capabilities(
-                receipts=dice.random() < 0.85, signed_webhooks=True, validity=True, answers_stop_itself=False,
-                concurrency=dice.choice((1, 4, 8)), finds_sent=dice.random() < 0.8, lists_inbound=dice.random() < 0.7,
-            ),
-            self.booked, self.delivered, self.web, self.told, self.numbers,
-        )  # fmt: skip
+        self.there = dict(self.all)
+        self.is_leaving = False
         self.spool = intake.spool_of(self.db)
         self.folder = file.parent
         self.is_lost = False
@@ -204,23 +227,42 @@ class Days:
         self.said_at: dict[str, datetime] = {}
         self.stopped: dict[str, datetime] = {}
         self.halted: set[int] = set()
-        self.paused: dict[str | None, datetime] = {}
-        self.resumed_at: dict[str | None, datetime] = {}
+        self.paused: dict[Way, datetime] = {}
+        self.resumed_at: dict[Way, datetime] = {}
         self.handed_at: dict[int, datetime] = {}
         self.zone: dict[int, str] = {}
+        self.own: dict[int, str] = {}
+        self.way: dict[int, str | None] = {}
+        self.came_by: dict[int, tuple[str, str]] = {}
+        self.doubted: set[int] = set()
+        self.passed_on: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
         self.case_of: dict[int, int | None] = {}
-        self.typed: dict[str, Any] = {}
-        self.heard: set[str] = set()
+        self.heard: set[tuple[str, str]] = set()
         self.sheets: dict[str, int] = {}
         self.idle = 0
         self.digest = hashlib.sha256()
         self.lately: deque[str] = deque(maxlen=40)
 
+    def _gateway(self, name: str, numbers: tuple[str, ...], dice: int) -> VirtualGateway:
+        return VirtualGateway(
+            self.loop, random.Random(self.seed + dice),
+            Capabilities(
+                receipts=self.dice.random() < 0.85, signed_webhooks=True, validity=True, answers_stop_itself=False,
+                concurrency=self.dice.choice((1, 4, 8)), finds_sent=self.dice.random() < 0.8,
+                lists_inbound=self.dice.random() < 0.7,
+            ),
+            self.booked, self.delivered, self.web, self.told, numbers, name,
+        )  # fmt: skip
+
     # -- run -----------------------------------------------------------------------------------------------------------
 
     def run(self) -> Report:
         """All the days, then some without trouble, then what must be so at the end."""
+        with quickly(self.db.before) if self.is_quick else contextlib.nullcontext():
+            return self._run()
+
+    def _run(self) -> Report:
         asyncio.set_event_loop(self.loop)
         self.loop.set_exception_handler(self._fault)
         self.loop.idle_until = self._idle_until
@@ -244,8 +286,9 @@ class Days:
             self.loop.close()
             asyncio.set_event_loop(None)
             self.db.close()
-        self.report.digest, self.report.booked = self.digest.hexdigest(), len(self.gateway.book)
-        self.report.met = dict(self.gateway.met)
+        self.report.digest = self.digest.hexdigest()
+        self.report.booked = sum(len(each.book) for each in self.all.values())
+        self.report.met = dict(sum((Counter(each.met) for each in self.all.values()), Counter()))
         return self.report
 
     def _live_out(self) -> None:
@@ -268,7 +311,8 @@ class Days:
             self._plan_day(day)
             await asyncio.sleep(86400)
             self._raise()
-        self.gateway.mood = "well"
+        for each in self.all.values():
+            each.mood = "well"
         self.quiet_since = self.loop.now()
         self._resume()
         for _ in range(QUIET_DAYS * 4):
@@ -286,8 +330,13 @@ class Days:
             begin, zone, reads = WHERE[n % len(WHERE)]
             phone = begin + "5550123456789"[: 12 - len(begin) - 1] + str(n // len(WHERE))
             values = {"time_zone": zone} if zone else {}
+            own = self.dice.choice(OWN) if len(self.all) > 1 else None
+            if own is not None:
+                values["contact_backend_id"] = own
             case = world.case(f"case-{n}", phone, **values)
             self.zone[case] = reads
+            if own is not None:
+                self.own[case] = own
             self.phones.append(phone)
             members.append(case)
         # Two on one phone: it gets one text of a broadcast.
@@ -338,15 +387,21 @@ class Days:
         somewhen(0.15, self._web_goes_down)
         somewhen(0.15, self._database_goes_away)
         somewhen(0.1, self._back_up)
+        if len(self.there) > 1:
+            somewhen(0.1, self._take_out)
 
     def _lead_says(self, words: str) -> None:
-        self.typed[self.gateway.type(LEAD, words).gateway_id] = words
+        self._some().type(LEAD, words)
+
+    def _some(self) -> VirtualGateway:
+        """One of the gateways that are there."""
+        return self.gateway if len(self.there) == 1 else self.dice.choice(list(self.there.values()))
 
     def _case_says(self) -> None:
         phone = self.dice.choice([*self.phones, "233244000999", "254799000999"])
         if self.stopped and self.dice.random() < 0.3:
             phone = self.dice.choice(sorted(self.stopped))  # an ordinary text is no START
-        self.gateway.type(phone, self.dice.choice(ASKS))
+        self._some().type(phone, self.dice.choice(ASKS))
 
     def _stop_or_start(self, phone: str | None = None) -> None:
         phone = phone or self.dice.choice(self.phones)
@@ -355,23 +410,31 @@ class Days:
             return
         self.said_at[phone] = now
         stopped = phone in self.stopped
-        self.gateway.type(phone, self.dice.choice(STARTS if stopped and self.dice.random() < 0.8 else STOPS))
+        self._some().type(phone, self.dice.choice(STARTS if stopped and self.dice.random() < 0.8 else STOPS))
 
     def _repeat(self) -> None:
         """A webhook that was answered long ago comes again."""
-        taken = [typed for typed in self.gateway.received[-60:] if typed.taken]
+        by = self._some()
+        taken = [typed for typed in by.received[-60:] if typed.taken]
         if taken:
-            self.gateway._call_web(self.dice.choice(taken), 9)
+            by._call_web(self.dice.choice(taken), 9)
 
     def _forge(self) -> None:
         self.claim(self.gateway.forge(LEAD, "tell anc Forged") in (0, 403), "a forged request was not refused")
 
     def _mood(self) -> None:
-        self.gateway.mood = self.dice.choices(list(MOODS), (2, 2, 4, 1, 0.3, 2))[0]
-        self.gateway.later(self.dice.expovariate(1 / 9000), self._well_again)
+        which = self._some()
+        is_helped = which.name in self.db.rules.failover
+        which.mood = self.dice.choices(list(MOODS), (2, 2, 4, 2, 3, 2) if is_helped else (2, 2, 4, 1, 0.3, 2))[0]
+        which.later(self.dice.expovariate(1 / 9000), self._well_again, which)
 
-    def _well_again(self) -> None:
-        self.gateway.mood = "well"
+    def _well_again(self, which: VirtualGateway) -> None:
+        which.mood = "well"
+
+    def _take_out(self) -> None:
+        """The second gateway is to be in the settings no more: they are read when web and worker start again."""
+        self.is_leaving = True
+        self._stop_worker()
 
     def _web_goes_down(self) -> None:
         self.web_down_until = self.loop.now() + timedelta(seconds=self.dice.expovariate(1 / 3600))
@@ -424,7 +487,10 @@ class Days:
             number += 1
             self.worker_life, self.stop = Life(), asyncio.Event()
             context = as_process(self.worker_life)
-            worker = context.run(Worker, self.db, {"virtual": self.gateway}, URL, spool=str(self.spool.path))
+            if self.is_leaving and len(self.there) > 1 and self.spool.is_empty():
+                self._note("the second gateway is taken out of the settings")
+                self.there, self.db.rules = {FIRST: self.gateway}, self.rules
+            worker = context.run(Worker, self.db, self.there, URL, spool=str(self.spool.path))
             worker.owner = f"worker-{number}"
             self._try_again()
             self.running = self.loop.create_task(worker.run(self.stop), context=context)
@@ -456,16 +522,18 @@ class Days:
         if self.stop is not None:
             self.stop.set()
 
-    def web(self, request: Request, message_id: int | None) -> int:
+    def web(self, by: str, request: Request, message_id: int | None) -> int:
         """The web process takes a request, or is not there, or dies at it; returns the status, 0 for none."""
         if self.is_lost or (self.loop.now() < self.web_down_until and not self._is_quiet()):
             return 0
+        if by not in self.there:
+            return 404  # as the web process has no page of that name
         process = Life(
             writes_left=self.dice.randrange(12) if self.dice.random() < 0.05 and not self._is_quiet() else None
         )
-        kept = Kept("virtual", request, message_id, self.loop.now())
+        kept = Kept(by, request, message_id, self.loop.now())
         try:
-            status = as_process(process).run(intake.take, self.db, {"virtual": self.gateway}, kept, self.spool)
+            status = as_process(process).run(intake.take, self.db, self.there, kept, self.spool)
         except Died:
             self.report.deaths += 1
             self._note("web died")
@@ -495,7 +563,10 @@ class Days:
         self.loop.look_again()
 
     def _moments(self, now: datetime) -> tuple[datetime | None, bool]:
-        told = {"now": _stamp(now), "late": _stamp(now - codes.LATE)}
+        told = {
+            "now": _stamp(now), "late": _stamp(now - codes.LATE), "minute": _stamp(now - timedelta(seconds=60)),
+            "helped": next(iter(self.db.rules.failover), ""),
+        }  # fmt: skip
         row = self.db.driver.execute(_NEXT, told).fetchone()
         when = None if row[0] is None else datetime.fromisoformat(row[0]).replace(tzinfo=now.tzinfo)
         return when, bool(row[1])
@@ -531,14 +602,20 @@ class Days:
         self.paused = {}  # what was said to the lost machine since the backup nobody knows any more
         with self.db.reading() as tx:
             rows = list(tx.execute(sql("SELECT * FROM messages WHERE direction = 'out'")))
-            self.heard = {str(key).partition("/")[0] for key in tx.execute(sql(_HEARD)).scalars()}
+            self.heard = {(by, str(key).partition("/")[0]) for by, key in tx.execute(sql(_HEARD))}
         self.restored_at, self.last_backed_up = self.loop.now(), backup.last_message
         self.stopped, self.halted, self.flying = dict(backup.stopped), set(backup.halted), {}
         self.each = Counter({key: n for key, n in self.each.items() if key[0] <= backup.last_broadcast})
         self.times = Counter({key: n for key, n in self.times.items() if key <= backup.last_message})
-        for known in (self.state, self.kinds, self.case_of, self.broadcast_of, self.handed_at):
+        for known in (
+            self.state, self.kinds, self.case_of, self.broadcast_of, self.handed_at, self.way, self.doubted,
+            self.passed_on,
+        ):  # fmt: skip
             known.clear()  # type: ignore[attr-defined]
         for row in rows:
+            self.way[row.id] = row.gateway
+            if row.state in ("unknown", "unresolved"):
+                self.doubted.add(row.id)
             self.state[row.id], self.kinds[row.id], self.case_of[row.id] = row.state, row.kind, row.case_id
             if row.broadcast_id is not None:
                 self.broadcast_of[row.id] = row.broadcast_id
@@ -588,26 +665,40 @@ class Days:
 
     def _see(
         self, what: str, number: int, old: str, new: str, phone: str | None, kind: str, broadcast: int | None,
-        case: int | None, attempt: str | None, reason: str | None, body: str | None, own: str | None,
+        case: int | None, attempt: str | None, reason: str | None, body: str | None, own: str | None, way: str | None,
+        answers: int | None,
     ) -> None:  # fmt: skip
         """One thing that was committed."""
         self.report.moves += 1
-        self._note(f"{what} {number} {old}>{new} {kind or ''} to {phone or ''} {reason or ''} {attempt or ''}")
+        self._note(
+            f"{what} {number} {old}>{new} {kind or ''} to {phone or ''} {reason or ''} {attempt or ''} {way or ''}"
+        )
         if what == "broadcast":
             if new == "halted":
                 self.halted.add(number)
             return
         self.claim(new != "gone", f"message {number} was deleted")
         if what == "in":
-            self._see_inbound(number, old, new, phone or "", body, attempt)
+            self._see_inbound(number, old, phone or "", body, (way or "", str(attempt).partition("/")[0]))
+            return
+        if what == "way":
+            self._see_other_way(number, way, attempt)
             return
         self.claim(new in FORWARD.get(old, ()), f"message {number} went from {old} to {new}")
         if not old:
             self.report.texts += 1
-            self.kinds[number], self.case_of[number] = kind, case
+            self.kinds[number], self.case_of[number], self.way[number] = kind, case, way
+            self._see_choice(number, phone or "", kind, case, reason, answers)
             if broadcast is not None:
                 self.broadcast_of[number] = broadcast
+        if way != self.way[number]:
+            self._see_other_way(number, way, attempt)
         self.state[number] = new
+        if new in ("unknown", "unresolved"):
+            self.doubted.add(number)
+        if new == "unknown" and way == SECOND and not self._is_quiet() and self.dice.random() < 0.1:
+            # What is in doubt at a gateway tells most when it goes.
+            self.gateway.later(self.dice.uniform(0, 600), self._take_out)
         if phone is None:
             return
         if kind == "broadcast" and new == "queued" and not self._is_quiet() and self.dice.random() < 0.04:
@@ -620,7 +711,7 @@ class Days:
             del self.flying[phone]
         if new == "sending":
             self._see_hand_over(number, phone, kind, broadcast, case)
-            self._see_way(number, own)
+            self._see_number(number, own)
         if old in ("sending", "unknown") and new in UNSENT:
             left = attempt in self.attempts or (str(attempt).startswith(RESTORED) and self.times[number])
             self.claim(not left, f"message {number} was taken, and is now {new}")
@@ -644,15 +735,50 @@ class Days:
             broadcast not in self.halted, f"message {number} was handed over after broadcast {broadcast} was halted"
         )
 
-    def _see_way(self, number: int, own: str | None) -> None:
+    def _see_number(self, number: int, own: str | None) -> None:
         """By which of our numbers it leaves; none is paused by a receipt, and no gateway."""
-        several = len(self.numbers) > 1
+        by = self.way[number] or ""
+        several = by == FIRST and len(self.numbers) > 1
         self.claim(own in self.numbers if several else own is None, f"message {number} left by {own}")
         self.handed_at[number] = self.loop.now()
-        for what in {None, own}:
-            until = self.paused.get(what)
+        for what in (None, own):
+            until = self.paused.get((by, what))
             which = f"number {what}" if what else "the gateway"
             self.claim(until is None or self.loop.now() >= until, f"message {number} left though {which} was paused")
+
+    def _see_choice(
+        self, number: int, phone: str, kind: str, case: int | None, reason: str | None, answers: int | None
+    ) -> None:
+        """The gateway that a new message is for: where its text came in, its case's own, its number's, the default."""
+        rules = self.db.rules
+        by_number = next((by for begin, by in rules.routes if phone.startswith(begin)), FIRST)
+        own = self.own.get(case or 0)
+        texted, came = self.came_by.get(answers or 0, ("", ""))
+        if texted == phone and came in rules.gateways:
+            meant = came
+        elif own is not None and (own in rules.gateways or kind in KEEPS_HOURS):
+            meant = own
+        else:
+            meant = by_number
+        self.claim(
+            self.way[number] == meant, f"message {number} was chosen to go by {self.way[number]} instead of {meant}"
+        )
+        self.claim(
+            meant in rules.gateways or reason is not None, f"message {number} waits for {meant}, which is not there"
+        )
+
+    def _see_other_way(self, number: int, way: str | None, attempt: str | None) -> None:
+        """A message goes to another gateway: as the settings say, and never after it may have been taken."""
+        before = self.way[number] or ""
+        self._note(f"message {number} passes from {before} to {way}")
+        self.report.passed_on += 1
+        self.claim(way == self.db.rules.failover.get(before), f"message {number} went from {before} to {way} unasked")
+        unanswered = any(attempt in each.unanswered for each in self.all.values())
+        doubtful = unanswered or number in self.doubted or self.times[number]
+        self.claim(not doubtful, f"message {number} went to {way}, and {before} may have it")
+        own = self.own.get(self.case_of.get(number) or 0)
+        self.claim(own != before, f"message {number} went to {way}, and its case is set to {before}")
+        self.way[number] = self.passed_on[number] = str(way)
 
     def told(self, booked: Booked, code: str | None, tell: Callable[[], int]) -> None:
         """A receipt comes; one that moves its message holds up what comes after it, if it says so."""
@@ -664,7 +790,7 @@ class Days:
             return
         trouble = TROUBLES.get(code or "")
         moved = before != "undelivered" and self.state.get(number) == "undelivered"
-        what = booked.own_number if trouble is not None and trouble.scope == "sender" else None
+        what = booked.by, booked.own_number if trouble is not None and trouble.scope == "sender" else None
         if trouble is None or not moved or self.handed_at.get(number, BEGAN) <= self.resumed_at.get(what, BEGAN):
             return
         self.report.pauses += 1
@@ -675,7 +801,7 @@ class Days:
             "person": now + timedelta(days=1000),
         }[trouble.hold]  # Accra's midnight is that of UTC
         self.paused[what] = max(until, self.paused.get(what, until))
-        self._note(f"{what or 'the gateway'} is paused until {until:%F %T}")
+        self._note(f"{what[0]} {what[1] or ''} is paused until {until:%F %T}")
         if trouble.hold == "person" and not self._is_quiet():
             self.gateway.later(self.dice.uniform(60, 14400), self._resume)
 
@@ -686,52 +812,60 @@ class Days:
         """
         now = self.loop.now()
         with self.db.reading() as tx:
-            waits = any(row.paused_until == pace.UNTIL_RESUMED for row in pace.paused(tx))
-        if waits and now >= self.resumed_at.get(None, BEGAN) + pace.TRIED_ONCE_IN:
-            self.paused.pop(None, None)
-            self.resumed_at[None] = now
+            waiting = [row.name for row in pace.paused(tx) if row.paused_until == pace.UNTIL_RESUMED]
+        for way in [(name, None) for name in waiting]:
+            if now >= self.resumed_at.get(way, BEGAN) + pace.TRIED_ONCE_IN:
+                self.paused.pop(way, None)
+                self.resumed_at[way] = now
 
     def _resume(self) -> None:
         """Somebody lets the gateway and its numbers go on."""
         with contextlib.suppress(*spool.OUTAGES), self.db.transaction() as tx:
             pace.resume(tx, by=SHEET)
-        self.paused, self.resumed_at = {}, dict.fromkeys((None, *self.numbers), self.loop.now())
+        ways: list[Way] = [(FIRST, None), (SECOND, None), *((FIRST, number) for number in self.numbers)]
+        self.paused, self.resumed_at = {}, dict.fromkeys(ways, self.loop.now())
         self._changed()
 
     def _in_hours(self, at: datetime, case: int, what: str) -> None:
         wall = at.astimezone(ZoneInfo(self.zone[case]))
         self.claim(OPENS_H <= wall.hour < CLOSES_H, f"{what} at {wall:%H:%M} in {self.zone[case]}")
 
-    def _see_inbound(
-        self, number: int, old: str, new: str, phone: str, body: str | None, gateway_id: str | None
-    ) -> None:
+    def _see_inbound(self, number: int, old: str, phone: str, body: str | None, key: tuple[str, str]) -> None:
         if old:
             return
         self.report.inbound += 1
-        gateway_id = str(gateway_id).partition("/")[0]
-        typed = next((t for t in reversed(self.gateway.received) if t.gateway_id == gateway_id), None)
+        self.came_by[number] = phone, key[0]
+        typed = next((t for t in reversed(self.all[key[0]].received) if t.gateway_id == key[1]), None)
         self.claim(typed is not None, f"text {number} came from nobody")
         assert typed is not None
-        self.claim(gateway_id not in self.heard, f"text {gateway_id} was taken twice")
-        self.heard.add(gateway_id)
+        self.claim(key not in self.heard, f"text {key[1]} was taken twice")
+        self.heard.add(key)
         if body in STOPS and phone not in (LEAD, OTHER_LEAD):
             started = [
                 t.at
-                for t in self.gateway.received
-                if t.phone == phone and t.text in STARTS and t.gateway_id in self.heard
+                for t in self._received()
+                if t.phone == phone and t.text in STARTS and (t.to, t.gateway_id) in self.heard
             ]
             if not any(at > typed.at for at in started):
                 self.stopped[phone] = typed.at
         elif body in STARTS and phone in self.stopped and typed.at > self.stopped[phone]:
             del self.stopped[phone]
 
+    def _received(self) -> Iterator[Typed]:
+        return (typed for each in self.all.values() for typed in each.received)
+
     def booked(self, booked: Booked) -> None:
-        """The gateway took a text: the one truth about what left."""
-        self._note(f"booked {booked.message} {booked.attempt} to {booked.phone}")
+        """A gateway took a text: the one truth about what left."""
+        self._note(f"booked {booked.message} {booked.attempt} to {booked.phone} by {booked.by}")
         self.times[booked.message] += 1
         self.attempts[booked.attempt] = booked
         self._promise(self.times[booked.message] == 1, f"message {booked.message} was sent twice")
         self._promise(booked.message in self.state, f"message {booked.message} was sent and is not in the database")
+        way = self.way.get(booked.message)
+        self._promise(
+            way == booked.by or self._is_of_another(booked),
+            f"message {booked.message} is in the book of {booked.by}, not of {way}",
+        )
         broadcast = self.broadcast_of.get(booked.message)
         if broadcast is not None:
             self.each[broadcast, booked.phone] += 1
@@ -781,7 +915,8 @@ class Days:
                     )
                 )
             )
-            texts = list(tx.execute(sql("SELECT gateway_id, state FROM messages WHERE direction = 'in'")))
+            texts = list(tx.execute(sql("SELECT gateway, gateway_id, state FROM messages WHERE direction = 'in'")))
+            shown = {(row[0], row[1]) for row in tx.execute(sql(_PASSED_ON))}
             asked = list(tx.execute(sql("SELECT id, state, recipients, launched_at, expanded_at FROM broadcasts")))
             sample = self.dice.sample([row.id for row in rows], min(25, len(rows)))
             for number in sample:
@@ -799,12 +934,16 @@ class Days:
         answered = Counter((row.reply_to, row.phone, row.kind) for row in rows if row.reply_to is not None)
         for of, many in answered.items():
             self.claim(many == 1, f"text {of[0]} was answered {many} times")
-        there = Counter(row.gateway_id for row in texts)
-        for typed in self.gateway.received:
-            surely = (typed.taken or self.gateway.capabilities.lists_inbound) and typed.at > self.restored_at
+        for number, way in self.passed_on.items():
+            self.claim((number, way) in shown, f"message {number} went to {way}, and nobody can see it")
+        there = Counter((row.gateway, row.gateway_id) for row in texts)
+        for typed in self._received():
+            lists = typed.to in self.there and self.all[typed.to].capabilities.lists_inbound
+            surely = (typed.taken or lists) and typed.at > self.restored_at
+            times = there[typed.to, typed.gateway_id]
             self.claim(
-                there[typed.gateway_id] == 1 or (not surely and there[typed.gateway_id] == 0),
-                f"text {typed.gateway_id} is there {there[typed.gateway_id]} times",
+                times == 1 or (not surely and times == 0),
+                f"text {typed.gateway_id} of {typed.to} is there {times} times",
             )
         for row in texts:
             self.claim(row.state in ("handled", "set_aside"), f"text {row.gateway_id} is {row.state}")
@@ -818,6 +957,8 @@ class Days:
         self.claim(found.breach is None, "the audit log does not hold")
 
 
+_PASSED_ON: Final = "SELECT message_id, code FROM attempts WHERE reason = 'failover'"
+
 _NEXT: Final = """
 WITH asked AS (
   SELECT coalesce(ask_at, strftime('%Y-%m-%d %H:%M:%f000', handed_over_at, '+2 minutes')) AS at
@@ -827,6 +968,8 @@ SELECT min(at),
     AND NOT EXISTS (SELECT 1 FROM gateways WHERE name = m.gateway AND paused_until > :now)
     AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.phone = m.phone AND (o.state IN ('claimed', 'sending')
       OR o.state = 'unknown' AND m.kind = 'broadcast')))
+  OR EXISTS (SELECT 1 FROM messages m WHERE state = 'queued' AND gateway = :helped AND due_at <= :minute
+    AND EXISTS (SELECT 1 FROM gateways WHERE name = :helped AND paused_until > :now))
   OR EXISTS (SELECT 1 FROM messages WHERE state = 'claimed')
   OR EXISTS (SELECT 1 FROM messages WHERE state = 'sending' AND lease_until <= :now)
   OR EXISTS (SELECT 1 FROM messages WHERE state = 'queued' AND expires_at <= :now)
@@ -838,6 +981,8 @@ SELECT min(at),
     SELECT 1 FROM messages WHERE broadcast_id = b.id AND state IN ('queued', 'claimed', 'sending')))
 FROM (
   SELECT min(due_at) AS at FROM messages WHERE state = 'queued' AND due_at > :now
+  UNION ALL SELECT strftime('%Y-%m-%d %H:%M:%f000', min(due_at), '+60 seconds') FROM messages
+    WHERE state = 'queued' AND gateway = :helped AND due_at > :minute
   UNION ALL SELECT min(expires_at) FROM messages WHERE state = 'queued' AND expires_at > :now
   UNION ALL SELECT min(due_at) FROM messages WHERE state = 'received' AND due_at > :now
   UNION ALL SELECT min(lease_until) FROM messages WHERE state IN ('claimed', 'sending') AND lease_until > :now
@@ -855,7 +1000,7 @@ def _stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
 
 
-_HEARD: Final = "SELECT gateway_id FROM messages WHERE direction = 'in'"
+_HEARD: Final = "SELECT gateway, gateway_id FROM messages WHERE direction = 'in'"
 
 
 @dataclass(frozen=True)
@@ -915,14 +1060,22 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def run(
-    seed: int, days: int, empty: Path, wrong: Callable[[], contextlib.AbstractContextManager[None]] | None = None
+    seed: int,
+    days: int,
+    empty: Path,
+    wrong: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    *,
+    is_quick: bool = True,
 ) -> Report:
-    """So many days by this seed, on a copy of an empty database; `wrong` breaks the code on purpose meanwhile."""
+    """So many days by this seed, on a copy of an empty database; `wrong` breaks the code on purpose meanwhile.
+
+    Without `is_quick` every statement goes all the way through SQLAlchemy.
+    """
     with tempfile.TemporaryDirectory(prefix="jumbe-days-") as folder, _seeded(seed):
         file = Path(folder) / "jumbe.db"
         shutil.copy(empty, file)
         with wrong() if wrong else contextlib.nullcontext():
-            return Days(seed, days, file).run()
+            return Days(seed, days, file, is_quick=is_quick).run()
 
 
 @contextlib.contextmanager
@@ -957,6 +1110,7 @@ def run_many(seed: int, within_s: float, empty: Path) -> Report:
             "uploads",
             "pauses",
             "restores",
+            "passed_on",
             "checks",
         ):
             setattr(whole, name, getattr(whole, name) + getattr(found, name))

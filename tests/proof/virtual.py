@@ -52,6 +52,7 @@ from bot.worker import LOOK_S
 from storage.database import Database, Transaction
 
 URL: Final = "http://127.0.0.1"
+FIRST: Final = "virtual"
 LATE_S: Final = 60.0
 """A gateway that loses its answer books at the latest so long after the call; its list is as much behind again."""
 
@@ -226,7 +227,11 @@ class VirtualDatabase(Database):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SEEN)
 
-    def _before(self, _c: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
+    def _before(self, _c: Any, _cursor: Any, statement: str, _values: Any, _context: Any, _many: bool) -> None:
+        self.before(statement)
+
+    def before(self, statement: str) -> None:
+        """Who asks may die at it, and the database may be away."""
         if life.get() is None:
             return
         if self.away_until is not None and self.clock() < self.away_until:
@@ -247,15 +252,19 @@ def _one_write_less() -> None:
 
 SEEN: Final = """
 CREATE TEMP TABLE seen (n INTEGER PRIMARY KEY, what TEXT, id INTEGER, old TEXT, new TEXT, phone TEXT, kind TEXT,
-  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT, own TEXT);
+  broadcast INTEGER, case_id INTEGER, attempt TEXT, reason TEXT, body TEXT, own TEXT, way TEXT, answers INTEGER);
 CREATE TEMP TRIGGER seen_move AFTER UPDATE OF state ON main.messages WHEN old.state IS NOT new.state BEGIN
-  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, own)
+  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, own, way)
   VALUES (new.direction, new.id, old.state, new.state, new.phone, new.kind, new.broadcast_id, new.case_id,
-    new.attempt_id, new.reason, new.own_number); END;
+    new.attempt_id, new.reason, new.own_number, new.gateway); END;
+CREATE TEMP TRIGGER seen_way AFTER UPDATE OF gateway ON main.messages
+WHEN old.gateway IS NOT new.gateway AND old.state IS new.state BEGIN
+  INSERT INTO seen (what, id, old, new, attempt, way)
+  VALUES ('way', new.id, old.gateway, new.gateway, new.attempt_id, new.gateway); END;
 CREATE TEMP TRIGGER seen_new AFTER INSERT ON main.messages BEGIN
-  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, body)
+  INSERT INTO seen (what, id, old, new, phone, kind, broadcast, case_id, attempt, reason, body, way, answers)
   VALUES (new.direction, new.id, '', new.state, new.phone, new.kind, new.broadcast_id, new.case_id, new.gateway_id,
-    new.reason, new.body); END;
+    new.reason, new.body, new.gateway, new.reply_to); END;
 CREATE TEMP TRIGGER seen_gone AFTER DELETE ON main.messages BEGIN
   INSERT INTO seen (what, id, old, new) VALUES (old.direction, old.id, old.state, 'gone'); END;
 CREATE TEMP TRIGGER seen_broadcast AFTER UPDATE OF state ON main.broadcasts WHEN old.state IS NOT new.state BEGIN
@@ -280,6 +289,8 @@ MOODS: Final[Mapping[str, Mapping[str, float]]] = {
 """How often what becomes of a call, by how the gateway is."""
 
 
+NO_ANSWER: Final = frozenset({"cut", "late", "never", "stall", "stall never", "fault"})
+
 TROUBLES: Final = {
     "40001": Trouble("gateway", "held for a while", "while"),
     "40002": Trouble("sender", "enough for this day", "day"),
@@ -290,7 +301,7 @@ TROUBLES: Final = {
 
 @dataclass
 class Booked:
-    """A text that the gateway took: the truth."""
+    """A text that the gateway `by` took: the truth."""
 
     gateway_id: str
     message: int
@@ -298,6 +309,7 @@ class Booked:
     phone: str
     text: str
     at: datetime
+    by: str
     own_number: str | None = None
     code: str | None = None
     state: str = "accepted"
@@ -305,12 +317,13 @@ class Booked:
 
 @dataclass
 class Typed:
-    """A text that a phone sent; `taken` says whether somebody answered 200 for it."""
+    """A text that a phone sent to one of the gateways; `taken` says whether somebody answered 200 for it."""
 
     gateway_id: str
     phone: str
     text: str
     at: datetime
+    to: str
     taken: bool = False
 
 
@@ -323,16 +336,18 @@ class VirtualGateway:
     capabilities: Capabilities
     on_booked: Callable[[Booked], None]
     on_delivered: Callable[[Booked], None]
-    web: Callable[[Request, int | None], int]
+    web: Callable[[str, Request, int | None], int]
     on_told: Callable[[Booked, str | None, Callable[[], int]], None]
     numbers: tuple[str, ...] = ("15005550006",)
-    name: str = "virtual"
+    name: str = FIRST
     kind: str = "virtual"
     rate_per_s: float = 5.0
     mood: str = "well"
     book: list[Booked] = field(default_factory=list)
     received: list[Typed] = field(default_factory=list)
     met: dict[str, int] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
+    """The attempts of which the caller cannot know what became."""
     n: int = 0
 
     # -- what an adapter does ------------------------------------------------------------------------------------------
@@ -372,6 +387,8 @@ class VirtualGateway:
         moods = MOODS[self.mood]
         fate = self.dice.choices(list(moods), list(moods.values()))[0]
         self.met[fate] = self.met.get(fate, 0) + 1
+        if fate in NO_ANSWER:
+            self.unanswered.add(outgoing.attempt_id)
         takes_s = self.dice.uniform(0.05, 12.0 if fate == "slow" else 1.0)
         if fate in ("taken", "slow", "cut", "stall", "fault"):
             gateway_id = self._book_in(outgoing, takes_s)
@@ -391,7 +408,7 @@ class VirtualGateway:
         if fate == "throttled":
             return NotSent("throttled", "too fast", "429", retry_after_s=self.dice.choice((None, 2.0, 30.0)))
         if fate == "refused":
-            return NotSent(self.dice.choice(("message", "recipient")), "not this one", "21211")
+            return NotSent(self.dice.choice(("message", "recipient", "destination")), "not this one", "21211")
         return NotSent("gateway" if fate == "account" else "unreachable", "not now")
 
     async def find(self, doubtful: Doubtful) -> FindResult:
@@ -435,7 +452,7 @@ class VirtualGateway:
     def type(self, phone: str, text: str) -> Typed:
         """A phone sends a text; it stands in the list at once, and the webhook is called a little later."""
         self.n += 1
-        typed = Typed(f"I{self.n:06}", phone, text, self.loop.now())
+        typed = Typed(f"I{self.n:06}", phone, text, self.loop.now(), self.name)
         self.received.append(typed)
         self.later(self.dice.expovariate(1.0), self._call_web, typed, 0)
         return typed
@@ -443,12 +460,12 @@ class VirtualGateway:
     def forge(self, phone: str, text: str) -> int:
         """Somebody else calls the webhook; returns the status."""
         body = json.dumps({"id": "F1", "from": phone, "text": text}).encode()
-        return self.web(Request("POST", f"{URL}/in/virtual", {"signed": "no"}, body), None)
+        return self.web(self.name, Request("POST", f"{URL}/in/{self.name}", {"signed": "no"}, body), None)
 
     def _call_web(self, typed: Typed, tries: int) -> None:
         body = json.dumps({"id": typed.gateway_id, "from": typed.phone, "text": typed.text}).encode()
-        url = f"{URL}/in/virtual"
-        status = self.web(Request("POST", url, {"signed": self._sign(url, body)}, body), None)
+        url = f"{URL}/in/{self.name}"
+        status = self.web(self.name, Request("POST", url, {"signed": self._sign(url, body)}, body), None)
         typed.taken |= status == 200
         lost = self.dice.random() < 0.05
         if status != 200 and self.capabilities.lists_inbound and tries >= 1:
@@ -468,8 +485,9 @@ class VirtualGateway:
     def _book(self, outgoing: Outgoing, gateway_id: str, ends: datetime | None) -> None:
         message = int(urlsplit(outgoing.callback_url).path.rpartition("/")[2])
         booked = Booked(
-            gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now(), outgoing.own_number
-        )
+            gateway_id, message, outgoing.attempt_id, outgoing.to, outgoing.text, self.loop.now(), self.name,
+            outgoing.own_number,
+        )  # fmt: skip
         self.book.append(booked)
         self.on_booked(booked)
         dice = self.dice
@@ -498,9 +516,10 @@ class VirtualGateway:
         said = {"id": booked.gateway_id, "state": state}
         if state == "undelivered":
             said["code"] = booked.code or "30003"
-        url, body = f"{URL}/status/virtual/{booked.message}?attempt={booked.attempt}", json.dumps(said).encode()
-        signed = {"signed": self._sign(url, body)}
-        self.on_told(booked, said.get("code"), lambda: self.web(Request("POST", url, signed, body), booked.message))
+        url = f"{URL}/status/{self.name}/{booked.message}?attempt={booked.attempt}"
+        body = json.dumps(said).encode()
+        request = Request("POST", url, {"signed": self._sign(url, body)}, body)
+        self.on_told(booked, said.get("code"), lambda: self.web(self.name, request, booked.message))
 
     def _to(self, phone: str) -> str:
         """Which of our numbers a phone writes to."""
@@ -508,7 +527,7 @@ class VirtualGateway:
 
     @staticmethod
     def _sign(url: str, body: bytes) -> str:
-        return hmac.new(b"virtual", url.encode() + body, hashlib.sha256).hexdigest()
+        return hmac.new(b"a secret", url.encode() + body, hashlib.sha256).hexdigest()
 
 
 BEGAN: Final = datetime(2026, 10, 20, 0, 0, tzinfo=UTC)

@@ -18,7 +18,7 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, schedules, schema
+from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, routes, schedules, schema
 from storage.schema import messages as table
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -55,6 +55,42 @@ def _() -> AbstractContextManager[Any]:
         return replace(found, state="queued", reason="unreachable") if isinstance(result, Unknown) else found
 
     return mock.patch.object(worker, "_settled", unsent)
+
+
+@wrong("another gateway takes over after no answer")
+def _() -> AbstractContextManager[Any]:
+    settled = worker._settled
+
+    def over(handed: Any, result: Any, now: Any, instead: str | None) -> Any:
+        found = settled(handed, result, now, instead)
+        if instead is None or not isinstance(result, Unknown):
+            return found
+        return replace(found, state="queued", reason="unreachable", due_at=now, gateway=instead)
+
+    return mock.patch.object(worker, "_settled", over)
+
+
+@wrong("what is in doubt at a gateway that is gone goes by another")
+def _() -> AbstractContextManager[Any]:
+    def again(tx: Any, there: Any) -> int:
+        doubtful = (table.c.state == "unknown", table.c.gateway.not_in(list(there)))
+        return int(
+            tx.execute(update(table).where(*doubtful).values(state="queued", gateway=next(iter(there)))).rowcount
+        )
+
+    return mock.patch.object(evidence, "leave_gone", again)
+
+
+@wrong("a case's own gateway is not asked")
+@contextlib.contextmanager
+def _() -> Iterator[None]:
+    def by_case(rules: Any, whose: Any) -> Any:
+        return routes.by_number(rules, whose.c.contact_phone_number)
+
+    broadcasts._insertion.cache_clear()
+    with mock.patch.object(routes, "by_case", by_case):
+        yield
+    broadcasts._insertion.cache_clear()
 
 
 @wrong("absent at the first look")
