@@ -497,7 +497,8 @@ def told_of(plan: Plan) -> Iterator[sheets.Told]:
     """For each row of a sheet, in order, what its result workbook says: verdict, reason and suggestion."""
     for v in plan.verdicts:
         if v.row is not None:
-            yield v.row, v.verdict, " ".join([*faults_of(v), *sentences_of(v.warnings)]), v.suggestion or ""
+            why = " ".join([*faults_of(v), *sentences_of(v.warnings)]) if v.reason or v.warnings else ""
+            yield v.row, v.verdict, why, v.suggestion or ""
 
 
 def without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:

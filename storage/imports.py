@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, select, true
+from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, case, null, select, true
 
 from storage import consent, contacts, groups, phones, schedules
 from storage.audit import Actor
@@ -311,20 +311,20 @@ def _judged(
                 found.unsure.append(number)
                 yield number, text, "unreadable", why_not, None, None, ()
                 continue
-            fit = [case for case in next(fits) if case.is_known]
+            fit = [one for one in next(fits) if one.is_known]
             if len(fit) != 1:
                 found.unsure.append(number)
                 if not fit:
                     found.note_lost(number, Identifier(text, same, phone))
                 yield number, text, *_unfound(text, fit), None, None, ()
                 continue
-            case = fit[0]
-            word, reason = _member_verdict(case, mode)
+            (one,) = fit
+            word, reason = _member_verdict(one, mode)
             if word == "already_in":
-                stays.append(case.id)
+                stays.append(one.id)
             found.rows.append(number)
-            found.targets.append(case.id)
-            yield number, text, word, reason, case.id, case.case_id, _warnings(case)
+            found.targets.append(one.id)
+            yield number, text, word, reason, one.id, one.case_id, _warnings(one)
     if mode == "replace":
         yield from _left_out(tx, group_id, stays)
 
@@ -340,7 +340,7 @@ def _told_of_a_case(group_id: int, among: Collection[int] | None) -> list[Column
         cases.c.status,
         number,
         cases.c.number_warning,
-        select(owner.c.case_id).where(*other).scalar_subquery().label("owner"),
+        case((cases.c.two_way, null()), else_=select(owner.c.case_id).where(*other).scalar_subquery()).label("owner"),
         consent.is_stopped(number).label("is_stopped"),
         groups.has_member([group_id], cases.c.id).label("is_member"),
         (true() if among is None else groups.has_member(among, cases.c.id)).label("is_known"),
@@ -415,8 +415,8 @@ def _left_out(tx: Transaction, group_id: int, stays: Iterable[int]) -> Iterator[
         .where(cases.c.id.not_in(select(_asked.c.id)))
         .order_by(memberships.c.id)
     )
-    for case in tx.execute(query):
-        yield None, case.external_id or case.case_id, "remove", _LEFT_OUT, case.id, case.case_id, ()
+    for one in tx.execute(query):
+        yield None, one.external_id or one.case_id, "remove", _LEFT_OUT, one.id, one.case_id, ()
 
 
 def _warnings(case: Row[Any]) -> tuple[_Told, ...]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import audits, bulk, expansion, inbound, load, outgoing, peers, serving, sheets, stub
+from tests.benchmarks import bulk, expansion, inbound, load, outgoing, peers, serving, stub
 from tests.benchmarks.__main__ import PARTS, SIZES, Bench, table
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn
+from tests.parts import library
 
 TOY = SIZES["toy"]
 
@@ -53,13 +54,13 @@ def test_cases_are_inserted_and_identifiers_resolved_as_by_hand(tmp_path: Path, 
 
 
 def test_a_sheet_has_the_same_texts_verdicts_and_members_by_every_way(tmp_path: Path, dice: random.Random):
-    found = sheets.compare(tmp_path, dice, rounds=1, many=TOY.sheet, naive=TOY.naive)
+    found = library("tests.benchmarks.sheets").compare(tmp_path, dice, rounds=1, many=TOY.sheet, naive=TOY.naive)
     assert {"calamine alone", "openpyxl", "phonenumbers", "its parts alone"} <= {one.against for one in found}
     assert [one.ours for one in found if one.at_most == 0] == [0], "no number has another verdict than the library's"
 
 
 def test_an_audit_counts_what_sql_by_hand_and_pandas_count(tmp_path: Path, dice: random.Random):
-    found = audits.compare(tmp_path, dice, rounds=1, members=TOY.audited)
+    found = library("tests.benchmarks.audits").compare(tmp_path, dice, rounds=1, members=TOY.audited)
     assert {"SQL by hand", "pandas, loading and six checks"} <= {one.against for one in found}
 
 
