@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import gc
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,7 @@ def _check_result(file: str, result: str | None) -> None:
     """Refuse a result that could not be written, or that would be written over the sheet itself, before anything is done."""
     if result is None:
         return
-    if Path(result).resolve() == Path(file).resolve():
+    if os.path.realpath(result) == os.path.realpath(file):
         raise Problem("result-over-sheet", path=result)
     sheets.check_writable(result)
     if Path(result).suffix.lower() != ".xlsx":

@@ -1080,8 +1080,10 @@ def check_writable(path: str | Path) -> None:
     path = Path(os.path.realpath(path))
     beside = _beside(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(path)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise IsADirectoryError(
+                path
+            )  # or a link that leads to itself, or a device, in whose place no sheet may come
         beside.touch()
     except OSError as error:
         raise Problem("sheet-cannot-write", path=path.name or str(path)) from error

@@ -7,6 +7,7 @@ those after it, so that all are acted on in the order in which they came.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,8 @@ T = TypeVar("T")
 
 def spool_of(db: Database, file: str | None = None) -> Spool:
     """The spool of a database: the file named, or one beside a SQLite file, or one in the folder of the process."""
-    beside = f"{db.file.resolve()}-spool" if db.file else "jumbe-spool"
-    return Spool(Path(file or beside).resolve())
+    beside = f"{os.path.realpath(db.file)}-spool" if db.file else "jumbe-spool"
+    return Spool(Path(os.path.realpath(file or beside)))
 
 
 def take_inbound(db: Database, gateway: Gateway, request: Request) -> int:

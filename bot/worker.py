@@ -599,7 +599,7 @@ def only_one(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    file = file.resolve()
+    file = Path(os.path.realpath(file))
     lock = file.with_name(file.name + ".worker-lock")
     try:
         held = lock.open("a")

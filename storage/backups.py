@@ -80,12 +80,13 @@ def make(db: Database, to: Path) -> Made:
     Raises Misconfigured if it cannot be written, or if the copy does not hold.
     """
     db.check()
-    if to.is_dir() or not to.parent.is_dir():
+    to = Path(os.path.realpath(to))  # what a link leads to is replaced, and the link stays
+    # A device (/dev/null) is no file either: whoever may would put the backup in its place.
+    if (to.exists() and not to.is_file()) or to.is_symlink() or not to.parent.is_dir():
         raise Misconfigured([f"{to} cannot be written: name a file in a folder that is there"])
     if not db.is_sqlite:
         return _dump(db, to)
     assert db.file is not None
-    to = to.resolve()
     if _is_same(to, db.file) or any(_named(to, end).exists() for end in _BESIDE):
         raise Misconfigured([f"{to} is a database in use: name another file for the backup"])
     with _room(to) as room:
@@ -146,7 +147,7 @@ def restore(db: Database, source: Path, *, yes: bool, by: Actor) -> Restored:
         )
     if not source.is_file():
         raise Misconfigured([f"there is no file {source}"])
-    target = db.file.resolve()
+    target = Path(os.path.realpath(db.file))
     if _is_same(source, target):
         raise Misconfigured([f"{source} is the database itself: name a backup"])
     with _room(target) as room:

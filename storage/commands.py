@@ -9,14 +9,9 @@ import click
 
 from storage import audit as log
 from storage import migrate, settings
-from storage.console import as_json, open_database, show, show_one, verified, working
+from storage.console import as_json, named_database, open_database, show, show_one, verified, working
 from storage.database import Database
 from storage.errors import Misconfigured
-
-
-def _database() -> Database:
-    told = settings.read()
-    return Database(told.database_url, told.rules())
 
 
 @click.group()
@@ -28,7 +23,7 @@ def db() -> None:
 @click.argument("revision", default="head")
 def upgrade(revision: str) -> None:
     """Make the database if there is none, and bring its schema to this release."""
-    database = _database()
+    database = named_database(settings.read())
     click.echo(f"{database.shown} is at revision {migrate.upgrade(database, revision)}")
 
 
@@ -50,7 +45,7 @@ def current() -> None:
 
 
 def _existing() -> Database:
-    database = _database()
+    database = named_database(settings.read())
     if database.file is not None and not database.file.exists():
         raise Misconfigured([f"there is no database at {database.file}: make one with 'jumbe db upgrade'"])
     return database
@@ -80,7 +75,9 @@ def verify_audit(ctx: click.Context, noted: str | None, *, json_: bool) -> None:
 
 
 @audit.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 2**31 - 1), metavar="N", default=50, show_default=True, help="The newest so many."
+)
 @as_json
 def list_audit(limit: int, *, json_: bool) -> None:
     """The newest lines: who did what, when, through which door, by what."""

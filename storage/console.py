@@ -21,6 +21,7 @@ from storage import settings
 from storage.audit import Actor, Finding, Line
 from storage.database import Database
 from storage.errors import Problem
+from storage.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,11 +34,16 @@ CLI = Actor("cli", None, "command line")
 
 def open_database() -> Database:
     """The database that the environment names, checked; raises Misconfigured."""
-    told = settings.read()
+    db = named_database(settings.read())
+    db.check()
+    return db
+
+
+def named_database(told: Settings) -> Database:
+    """The database that the settings name, not looked at yet; it is closed with the command that runs."""
     db = Database(told.database_url, told.rules())
     if (command := click.get_current_context(silent=True)) is not None:
         command.call_on_close(db.close)
-    db.check()
     return db
 
 

@@ -38,6 +38,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
     text,
 )
@@ -69,6 +70,9 @@ SECRET = ("password", "sslpassword", "passfile")
 
 TURN = "audit"
 """The lock of those who write in turn."""
+
+_VERSION, _OURS = "alembic_version", schema.programme.name
+"""The tables by which a database is told: one that any program may have that uses Alembic, and one that ours has."""
 
 CHANNEL = "jumbe"
 """What PostgreSQL calls out on when something is there to be sent; workers listen to it."""
@@ -256,6 +260,9 @@ class Database:
             raise Misconfigured(
                 [f"the database {self.shown} {state} and this release needs {schema.REVISION}: run 'jumbe db upgrade'"]
             )
+        with self.reading() as tx:
+            if tx.scalar(select(schema.programme.c.id)) is None:
+                raise Misconfigured([f"the database {self.shown} was not made to its end: run 'jumbe db upgrade'"])
 
     @property
     def address(self) -> str:
@@ -270,13 +277,21 @@ class Database:
         return self.url.difference_update_query(SECRET).render_as_string(hide_password=True)
 
     def revision(self) -> str | None:
-        """The schema's revision in the database, None where it has none; Misconfigured if it cannot be read."""
+        """The schema's revision in the database, None where it has none.
+
+        Raises Misconfigured if it cannot be read, or if it is another programme's.
+        """
         try:
             with self.reading() as tx:
-                known = tx.connection.dialect.has_table(tx.connection, "alembic_version")
-                return tx.scalar(text("SELECT version_num FROM alembic_version")) if known else None
+                tables = set(inspect(tx.connection).get_table_names())
+                found = tx.scalar(text("SELECT version_num FROM alembic_version")) if _VERSION in tables else None
         except (OperationalError, DatabaseError) as error:
             raise Misconfigured([f"the database {self.shown} cannot be read: {_first_line(error)}"]) from error
+        # In a schema of PostgreSQL there may be tables of others beside ours; a file is all ours.
+        begun = found is not None or (self.is_sqlite and tables - {_VERSION})
+        if begun and _OURS not in tables:
+            raise Misconfigured([f"the database {self.shown} is another program's: give Jumbe one of its own"])
+        return found
 
 
 def stamp(tx: Transaction, *, rehearsal: bool) -> None:
@@ -338,10 +353,10 @@ def _read_url(url: str) -> URL:
     """`sqlite:///file` or `postgresql://...`; anything else is the operator's mistake."""
     try:
         read = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise Misconfigured(["DATABASE_URL is no database address: sqlite:///jumbe.db or postgresql://..."]) from error
     name = read.get_backend_name()
-    if name == "sqlite" and not read.database:
+    if name == "sqlite" and read.database in (None, "", ":memory:"):
         raise Misconfigured(["DATABASE_URL names no file: sqlite:///jumbe.db"])
     if name == "postgresql" and read.drivername == "postgresql":
         return read.set(drivername="postgresql+psycopg")
@@ -401,7 +416,9 @@ def _sqlite_engine(url: URL) -> Engine:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
         if sqlite_is_safe():
-            cursor.execute("PRAGMA journal_mode = WAL")
+            # Only a file of ours: one that DATABASE_URL names by mistake stays as it is.
+            if cursor.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (_OURS,)).fetchone()[0]:
+                cursor.execute("PRAGMA journal_mode = WAL")
         elif mode == "wal":
             raise Misconfigured(
                 [f"SQLite {sqlite3.sqlite_version} can damage this file (WAL-reset bug): install pysqlite3"]

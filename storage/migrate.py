@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,17 +22,20 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
     """
     if db.file is not None and not db.file.parent.is_dir():
         raise Misconfigured([f"there is no folder {db.file.parent}: make it first, or correct DATABASE_URL"])
+    db.revision()  # which says so where the tables are another program's
     with db.transaction() as tx:
         _run(command.upgrade, db, tx, to)
     if to == "head":
         with db.transaction() as tx:
             stamp(tx, rehearsal=rehearsal)
             jobs.make(tx)
+    db.close()  # a file that is ours only now is opened anew, as such
     return db.revision()
 
 
 def downgrade(db: Database, to: str) -> str | None:
     """Take the schema back to an older revision (`base` empties the database); returns the revision it is at."""
+    db.revision()
     with db.transaction() as tx:
         _run(command.downgrade, db, tx, to)
         jobs.drop(tx)
@@ -39,6 +43,8 @@ def downgrade(db: Database, to: str) -> str | None:
 
 
 def _run(step: Callable[[Config, str], None], db: Database, tx: Transaction, to: str) -> None:
+    if not re.fullmatch("[0-9]{4}|head|base", to):
+        raise Misconfigured([f"{to[:20]!r} is no revision: say one such as 0004, or 'base' for none"])
     try:
         step(_config(tx.connection), to)
     except CommandError as error:

@@ -5,8 +5,10 @@ A person's mistake is one clear sentence and exit 2, never a traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -41,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
         result = jumbe.main(args=arguments, prog_name="jumbe", standalone_mode=False)
+        sys.stdout.flush()  # here, where a pipe that was closed is heard of
     except Problem as problem:
         return _say(sentence(problem))
     except Misconfigured as fault:
@@ -57,8 +60,21 @@ def main(arguments: list[str] | None = None) -> int:
     except DBAPIError as fault:
         return _say(f"the database cannot be used: {str(fault.orig).splitlines()[0]}")
     except BrokenPipeError:
+        _stop_printing()
         return 0
+    except UnicodeEncodeError:
+        return _say("what was typed has bytes in it that are no letters (UTF-8): type it again")
+    except OSError as fault:
+        where = f"{Path(os.fsdecode(fault.filename)).name[:60]}: " if isinstance(fault.filename, str | bytes) else ""
+        return _say(f"{where}{fault.strerror or fault}")
     return result if isinstance(result, int) else 0
+
+
+def _stop_printing() -> None:
+    """Nobody reads any more (`| head`): what is still in the buffer goes nowhere, without a word at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _say(*sentences: str) -> int:

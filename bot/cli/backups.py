@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from storage import settings as told_settings
-from storage.console import CLI, as_json, count_of, open_database, show_one, working
+from storage.console import CLI, as_json, count_of, named_database, open_database, show_one, working
 from storage.database import Database
 
 FILE = click.Path(path_type=Path)
@@ -44,16 +44,12 @@ def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bo
 
     if (file is None) != fence:
         raise click.UsageError("say the FILE of a backup, or --fence after another tool restored the database")
-    told = told_settings.read()
-    db = Database(told.database_url, told.rules())
+    db = named_database(told_settings.read())
     if check and file is not None:
         _check(db, file, json_=json_)
         return
-    try:
-        with only_one(db.file), working(f"restoring {file or db.shown}", json_=json_):
-            done = backups.put_fence_up(db, by=CLI) if file is None else backups.restore(db, file, yes=yes, by=CLI)
-    finally:
-        db.close()
+    with only_one(db.file), working(f"restoring {file or db.shown}", json_=json_):
+        done = backups.put_fence_up(db, by=CLI) if file is None else backups.restore(db, file, yes=yes, by=CLI)
     if json_:
         kept = str(done.kept) if done.kept else None
         show_one({"database": db.shown, "backed_up_at": done.backed_up_at, "kept": kept, **done.held}, json_=True)
@@ -71,11 +67,8 @@ def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bo
 def _check(db: Database, file: Path, *, json_: bool) -> None:
     from storage import backups
 
-    try:
-        with working(f"trying {file}", json_=json_):
-            found = backups.check(db, file, by=CLI)
-    finally:
-        db.close()
+    with working(f"trying {file}", json_=json_):
+        found = backups.check(db, file, by=CLI)
     if json_:
         told = {"file": str(file), "backed_up_at": found.backed_up_at, "revision": found.revision}
         show_one(told | {"lines": found.lines, "head": found.head, **found.held}, json_=True)

@@ -9,8 +9,7 @@ import click
 
 from storage import contacts, phones, routes
 from storage import settings as told_settings
-from storage.console import as_json, open_database, printable, show, show_one
-from storage.database import Database
+from storage.console import as_json, named_database, open_database, printable, show, show_one
 from storage.errors import Misconfigured
 from storage.settings import Settings
 
@@ -37,7 +36,7 @@ def doctor(ctx: click.Context, *, json_: bool) -> None:
     from bot.intake import spool_of
 
     told = told_settings.read()
-    db = Database(told.database_url, told.rules())
+    db = named_database(told)
     found = [*health.examine(db), health.spooled(spool_of(db, told.spool))]
     gateway = ", ".join(told.gateway_names)
     shown = gateway or "no gateway is set, so web and worker will not start"

@@ -20,6 +20,7 @@ import click
 
 from bot.gateways.base import Gateway
 from storage import settings as told_settings
+from storage.console import named_database
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.settings import Settings
@@ -37,7 +38,7 @@ def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:
         # The file that cannot be read may be the one that names the database.
         raise Misconfigured(faults)
     try:
-        db = Database(settings.database_url, settings.rules())
+        db = named_database(settings)
         db.check()
         faults += meets_its_stamp(db, gateways) if gateways else []
     except Misconfigured as fault:
@@ -161,7 +162,9 @@ def demo(database: str, port: int | None) -> None:
     from bot.demo import make
     from bot.worker import only_one
 
-    file = Path(database).resolve()
+    file = Path(os.path.realpath(database))
+    if file.exists() and not file.is_file():
+        raise Misconfigured([f"{file} is no file: name one for the rehearsal"])
     env = {name: value for name, value in os.environ.items() if not name.startswith("TWILIO_")}
     env |= {"DATABASE_URL": f"sqlite:///{file}", "PUBLIC_URL": "http://127.0.0.1", "JUMBE_SIMULATOR": "1"}
     if port is not None:

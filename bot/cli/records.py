@@ -198,7 +198,7 @@ _COLUMNS = (
 @click.option("--state")
 @click.option("--to", "phone", help="The person's number, for both directions.")
 @click.option("--direction", type=click.Choice(["in", "out"]), metavar="in|out")
-@click.option("--limit", type=int, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1, NUMBER.max), metavar="N", help="The newest so many.")
 @as_json
 def list_messages(
     state: str | None, phone: str | None, direction: str | None, limit: int | None, *, json_: bool
