@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -420,10 +420,18 @@ class Desk:
                 says = _undone(undoing.take_back(tx, row, by=self._by(None)))
         return Result(number, says, undoable=False)
 
-    def last_done(self, at_most: int = 20) -> list[Row[Any]]:
-        """What this person did at the desk, newest first; `undoes` is blank for what cannot be taken back."""
+    def undoable(self, tx: Transaction, rows: Iterable[Row[Any]]) -> set[int]:
+        """The numbers of those operations that this person could take back now: what a page draws a button for."""
+        if not self.may(tx, "add"):
+            return set()
+        changes = self.may(tx, "change")
+        rows = [row for row in rows if row.undoes and (changes or "cases" not in row.undoes)]
+        return undoing.undoable_among(tx, rows, self.person(tx))
+
+    def list_deleted(self) -> list[Row[Any]]:
+        """The groups deleted within a day that this person may bring back, newest first, each with its `number`."""
         with self.db.reading() as tx:
-            return operations.list_done(tx, at_most, by=self._by(None))
+            return undoing.list_deleted(tx, self.person(tx))
 
     def _carry_out(self, proposal: Proposal) -> Result:
         """Do a proposal that was looked at, once.
@@ -606,12 +614,13 @@ def _cases_undone(done: undoing.CasesBack) -> str:
 
 
 def _undone(done: undoing.TakenBack) -> str:
+    group = done.name if done.name == done.group else f"{done.name} ({done.group})"
     if done.what == "name":
         return f"{done.group} is called {done.name} again."
     if done.what == "made":
-        return f"{done.group} is gone."
+        return f"{group} is gone."
     if done.what == "deleted":
-        return f"{done.group} is back with its {count_of(done.total, 'case')}."
-    told = [f"{count_of(done.out, 'case')} out of {done.group} again" if done.out else "",
-            f"{count_of(done.back, 'case')} back in {done.group}" if done.back else ""]  # fmt: skip
+        return f"{group} is back with its {count_of(done.total, 'case')}."
+    told = [f"{count_of(done.out, 'case')} out of {group} again" if done.out else "",
+            f"{count_of(done.back, 'case')} back in {group}" if done.back else ""]  # fmt: skip
     return f"{', '.join(part for part in told if part) or 'Nobody had to be moved'}. It has {count_of(done.total, 'case')} now."

@@ -34,6 +34,10 @@ class CaseGroups(SheetPanel):
         """What was done to a group."""
         return tables.list_history(self.desk, short)
 
+    def do_deleted(self) -> list[dict[str, Any]]:
+        """The groups that were deleted within a day."""
+        return tables.list_deleted(self.desk)
+
     def do_case(self, case_id: str) -> dict[str, Any]:
         """A case whole."""
         return cases.describe(self.desk, case_id)

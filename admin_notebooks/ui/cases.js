@@ -150,7 +150,17 @@ function render({ model, el }) {
 
   function history_(lines) {
     if (!lines.length) return h("p", { class: "soft" }, "Nothing was changed yet.");
-    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, h("b", {}, l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}`, l.source ? `, ${l.source}` : ""))));
+    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, l.number ? h("span", { class: "soft" }, `${l.number} `) : null, h("b", {}, l.takes_back ? `Took ${l.number} back` : l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, l.undoable ? [" ", undoButton(l)] : null,
+      h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}, ${l.door}`, l.source ? `, ${l.source}` : ""))));
+  }
+  // A sheet is taken back whole, so of more than this case it is asked first.
+  function undoButton(l) {
+    const button = h("button", { onclick: () => (l.many > 1 ? ask(root, `Take ${l.number} back?`, h("p", {}, `It made or changed ${count(l.many, "case")}, not this one alone. All of them become as they were before; what somebody changed since stays.`), `Undo all ${l.many.toLocaleString("en")}`, undo, "bad") : tell(undo)) }, l.many > 1 ? `Undo all ${l.many.toLocaleString("en")}` : "Undo");
+    async function undo() {
+      button.disabled = true;
+      try { const done = await ask_("undo", { number: l.number }); await route(); told(done); root.scrollIntoView({ block: "start" }); } finally { button.disabled = false; }
+    }
+    return button;
   }
   const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
 

@@ -78,7 +78,7 @@ def test_a_sheet_is_planned_confirmed_once_and_taken_back(db, ask, anc):
     assert inside(db, anc) == ["p-8", "p-0"]
     checked = load_workbook(io.BytesIO(ask("result", mark=told["mark"]))).active
     assert [cell.value for cell in checked[3]][:2] == ["nobody", "not_found"]
-    assert ask("undo", number=done["number"])["says"].startswith("1 case out of anc again")
+    assert ask("undo", number=done["number"])["says"].startswith("1 case out of Antenatal care (anc) again")
     assert "taken back already" in ask("undo", number=done["number"])
     assert inside(db, anc) == ["p-8"]
 
