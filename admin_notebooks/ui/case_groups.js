@@ -123,9 +123,10 @@ function render({ model, el }) {
 
   async function dropTicked() {
     const proposal = await ask_("remove", { short: state.short, case_ids: [...state.ticked] });
-    told(await ask_("confirm", { mark: proposal.mark }));
+    const done = await confirm_(ask_, proposal);
     state.ticked.clear();
     await refresh();
+    done.stale ? plan(adding, done, () => {}) : told(done);
   }
 
   async function add(box) {
@@ -135,7 +136,8 @@ function render({ model, el }) {
       if (proposal.rows.length === 1) {
         const [row] = proposal.rows;
         if (!proposal.acts) throw new Error([row.reason, row.suggestion && `Did you mean ${row.suggestion}?`].filter(Boolean).join(" "));
-        const done = await ask_("confirm", { mark: proposal.mark });
+        const done = await confirm_(ask_, proposal);
+        if (done.stale) { plan(adding, done, () => { box.value = ""; }); return; }
         told(done, row.warnings.length ? h("span", { class: "chip warn" }, row.warnings.join(" ")) : null);
         box.value = "";
         await Promise.all([ask_("groups").then((g) => { state.groups = g; drawCards(); }), may("read") ? drawTable() : null]);
@@ -183,18 +185,20 @@ function render({ model, el }) {
   // -- make, rename, delete
   function create() {
     ask(root, "Make a group", [h("label", {}, h("span", {}, "Long name"), h("input", { type: "text", name: "name", placeholder: "Antenatal care" })), h("label", {}, h("span", {}, "Short name, for texts: 2 to 12 letters or digits"), h("input", { type: "text", name: "short", placeholder: "anc", required: true, maxlength: 12 }))], "Make it",
-      async ({ short, name }) => { const proposal = await ask_("create", { short, name }); const done = await ask_("confirm", { mark: proposal.mark }); state.short = short.trim().toLowerCase(); await refresh(); told(done); });
+      async ({ short, name }) => { const done = await confirm_(ask_, await ask_("create", { short, name })); state.short = short.trim().toLowerCase(); await refresh(); told(done); });
   }
   function rename(group) {
     ask(root, `Rename ${group.name}`, h("label", {}, h("span", {}, "Long name"), h("input", { type: "text", name: "name", value: group.name, required: true })), "Rename",
-      async ({ name }) => { const proposal = await ask_("rename", { short: group.short, name }); const done = await ask_("confirm", { mark: proposal.mark }); await refresh(); told(done); });
+      async ({ name }) => { const done = await confirm_(ask_, await ask_("rename", { short: group.short, name })); await refresh(); done.stale ? result.replaceChildren(meanwhile(done)) : told(done); });
   }
   async function remove(group) {
     await tell(async () => {
-      const proposal = await ask_("delete", { short: group.short });
-      ask(root, `${proposal.says}?`, [h("p", {}, "This"), h("ul", {}, proposal.goes_with.map((t) => h("li", {}, t))), h("p", { class: "soft" }, "A lead can take it back for 24 hours."), h("label", {}, h("span", {}, `Type ${proposal.must_type} to confirm`), h("input", { type: "text", name: "typed", autocomplete: "off" }))], proposal.says,
-        async ({ typed }) => { const done = await ask_("confirm", { mark: proposal.mark, typed }); await refresh(); told(done); }, "bad");
+      sure(await ask_("delete", { short: group.short }));
     });
+  }
+  function sure(proposal) {
+    ask(root, `${proposal.says}?`, [meanwhile(proposal), h("p", {}, "This"), h("ul", {}, proposal.goes_with.map((t) => h("li", {}, t))), h("p", { class: "soft" }, "A lead can take it back for 24 hours."), h("label", {}, h("span", {}, `Type ${proposal.must_type} to confirm`), h("input", { type: "text", name: "typed", autocomplete: "off" }))], proposal.says,
+      async ({ typed }) => { const done = await confirm_(ask_, proposal, { typed }); if (done.stale) { sure(done); return; } await refresh(); told(done); }, "bad");
   }
 
   const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
@@ -205,6 +209,8 @@ function render({ model, el }) {
       if (may("change")) left.append(h("button", { style: "width: 100%", onclick: create }, "New group"));
       left.append(h("p", { class: "soft", style: "margin-top: 12px" }, `${who.programme}: ${who.name}, ${who.role}`));
       await refresh();
+      const asked = await unanswered(ask_);
+      if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { right.replaceChildren(says("bad", problem.message)); }
   })();
   return () => clearInterval(pulse);

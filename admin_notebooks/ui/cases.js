@@ -129,14 +129,20 @@ function render({ model, el }) {
       try { ask1(await ask_("change", { case_id: c.case_id, values })); } catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
     };
     function ask1(proposal) {
-      const { row } = proposal;
+      const [row] = proposal.rows;
       if (!proposal.acts) { plan.replaceChildren(says(row.reason ? "bad" : "warn", row.reason || "Nothing is different.")); return; }
       const doIt = h("button", { class: "main", onclick: async () => {
         doIt.disabled = true;
-        try { told(await ask_("confirm", { mark: proposal.mark })); await drawCase(); root.scrollIntoView({ block: "start" }); }
+        try {
+          const done = await confirm_(ask_, proposal);
+          if (done.stale) { ask1(done); return; }
+          told(done);
+          await drawCase();
+          root.scrollIntoView({ block: "start" });
+        }
         catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
       } }, proposal.says);
-      plan.replaceChildren(says("warn", "Nothing has been changed yet."), h("ul", { class: "events" }, Object.entries(row.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))),
+      plan.replaceChildren(meanwhile(proposal) || says("warn", "Nothing has been changed yet."), h("ul", { class: "events" }, Object.entries(row.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))),
         proposal.goes_with.length || row.warnings.length ? h("ul", {}, [...proposal.goes_with, ...row.warnings].map((words) => h("li", {}, words))) : "", h("div", { class: "row" }, doIt, h("button", { onclick: () => plan.replaceChildren() }, "Not yet")));
       doIt.focus();
     }
@@ -171,6 +177,8 @@ function render({ model, el }) {
       state.rights = (await ask_("who")).rights;
       state.case = (SERVED && new URLSearchParams(location.search).get("case")) || model.get("case") || null;
       await route();
+      const asked = await unanswered(ask_);
+      if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { body.replaceChildren(says("bad", problem.message)); }
   })();
   return () => { clearInterval(pulse); window.removeEventListener("popstate", back); };

@@ -94,9 +94,16 @@ def test_what_a_change_means_for_the_number_is_told_beforehand(desk, world, ama)
 
 def test_a_case_that_somebody_changed_meanwhile_is_looked_at_again(desk, world, ama):
     proposal = desk.change_case("p-1", {"language_code": "sw"})
-    world.change(ama, language_code="fr")
+    other = Desk(desk.db, world.person("Efua", "233241110003").id)
+    other.change_case("p-2", {"language_code": "fr"}).confirm()
+    other.change_case("p-1", {"language_code": "fr"}).confirm()
     assert told(proposal.confirm) == "plan-stale"
     assert world.look(ama).language_code == "fr"
+    fresh = proposal.anew()
+    assert fresh.meanwhile == ("Efua changed a case.", "1 row of yours means something else now.")
+    assert fresh.records()[0]["changes"] == {"language_code": ["fr", "sw"]}
+    fresh.confirm()
+    assert world.look(ama).language_code == "sw"
 
 
 # ------------------------------------------------------------------------------------------ taking back

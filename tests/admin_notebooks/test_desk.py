@@ -96,12 +96,68 @@ def test_two_clicks_at_once_count_once(address, rules, clock, world, lead):
     assert len(set(numbers)) == 1
 
 
-def test_two_people_on_one_group_do_not_undo_each_other(db, world, desk, anc):
+def test_of_two_people_who_looked_the_second_is_told_and_looks_again(db, world, desk, anc):
+    """Nobody undoes the other without knowing: the second click does nothing, says what happened, and shows it anew."""
     other = Desk(db, world.person("Efua", "233241110003").id)
-    mine, theirs = desk.upload("anc", "a.csv", csv("p-0"), "replace"), other.add("anc", "p-1")
+    mine, theirs = desk.upload("anc", "a.csv", csv("p-0"), "replace"), other.add("anc", "p-1, p-2")
     theirs.confirm()
+
     assert told(mine.confirm) == "plan-stale"
-    assert inside(db, anc) == ["p-8", "p-1"]
+
+    assert inside(db, anc) == ["p-8", "p-1", "p-2"]
+    fresh = mine.anew()
+    assert fresh.meanwhile == ("Efua added 2 cases to it.", "2 rows of yours mean something else now.")
+    assert fresh.says == "Add 1 case to Antenatal care, Remove 3 cases from Antenatal care"
+    done = fresh.confirm()
+    assert fresh.confirm() == done
+    assert inside(db, anc) == ["p-0"]
+    assert told(mine.confirm) == "plan-stale"
+    desk.undo(done.number)
+    assert sorted(inside(db, anc)) == ["p-1", "p-2", "p-8"]
+
+
+def test_who_takes_back_what_another_changed_since_takes_back_their_own_part(db, world, desk, anc):
+    other = Desk(db, world.person("Efua", "233241110003").id)
+    mine = desk.upload("anc", "a.csv", csv("p-0", "p-1")).confirm()
+    other.remove("anc", "p-0").confirm()
+    other.add("anc", "p-0, p-2").confirm()
+
+    assert other.undo(mine.number).says == "1 case out of Antenatal care (anc) again. It has 3 cases now."
+
+    assert sorted(inside(db, anc)) == ["p-0", "p-2", "p-8"]
+    assert told(desk.undo, mine.number) == "undone-before"
+
+
+def test_of_two_names_for_one_group_the_second_is_looked_at_again(db, world, desk, anc):
+    other = Desk(db, world.person("Efua", "233241110003").id)
+    mine = desk.rename("anc", "Mothers")
+    other.rename("anc", "Women").confirm()
+    assert told(mine.confirm) == "plan-stale"
+    assert mine.anew().meanwhile == ("Efua renamed it.",)
+    assert mine.anew().confirm().says == "Women is called Mothers now."
+
+
+def test_two_kernels_at_once_on_one_sheet_apply_it_once(address, rules, clock, world, lead, db, anc):
+    """Both looked, both click at the same moment: one is done, and the other is told or finds nothing left to do."""
+    desks_ = [Database(address, rules, clock) for _ in range(2)]
+    both = [Desk(one, lead.id).upload("anc", "a.csv", csv("p-0", "p-1"), "replace") for one in desks_]
+    came: list[str] = []
+
+    def click(proposal):
+        try:
+            came.append(proposal.confirm().says[:7])
+        except Problem as problem:
+            came.append(problem.key)
+
+    threads = [threading.Thread(target=click, args=(one,)) for one in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in desks_:
+        one.close()
+    assert sorted(came) == ["2 cases", "plan-stale"]
+    assert inside(db, anc) == ["p-0", "p-1"]
 
 
 def test_a_change_elsewhere_does_not_spoil_a_plan_that_still_means_the_same(db, world, desk, anc):
@@ -184,6 +240,7 @@ def test_what_was_asked_for_since_is_seen_before_it_is_halted(db, desk, anc, lea
     with db.transaction() as tx:
         broadcasts.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))
     assert told(deletion.confirm, "anc") == "plan-stale"
+    assert deletion.anew().meanwhile == ("Now this halts 1 broadcast to it: 1.",)
     assert [g.short for g in desk.list_groups()] == ["anc"]
 
 
