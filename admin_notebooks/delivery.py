@@ -257,9 +257,16 @@ def _state(tx: Transaction, row: Row[Any]) -> str:
         return f"waits for {row.send_at.replace('T', ' ')} by each person's clock"
     if row.state == "expanding" and row.hold_until is not None and row.hold_until > tx.now:
         return "held, and can still be halted"
-    return {"expanding": "beginning", "sending": "being sent"}.get(row.state) or (
-        "over" if row.state == "done" else "halted"
-    )
+    return _STATES[row.state]
+
+
+_STATES = {
+    "expanding": "beginning",
+    "sending": "being sent",
+    "done": "over",
+    "halted": "halted",
+    "dropped": "not confirmed, so nothing was sent",
+}
 
 
 def _recipients(number: int, part: str, reason: str) -> Select[Any]:

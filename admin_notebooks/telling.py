@@ -164,7 +164,8 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
         went = telling.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
         row = broadcasts.broadcast(tx, number)
         if went == "seconding":
-            says = f"{number} waits for the ok of another lead, here on this page, within fifteen minutes."
+            others = ", ".join(lead.name for lead in people.leads(tx) if lead.id != desk.person_id)
+            says = f"{number} waits for a second person: {others}, asked by text. The first ok within fifteen minutes lets it go."
         else:
             says = f"{number} is going to {people_of(row.sendable)}. {_begins(tx, row)}"
         return {"number": number, "went": went, "says": says}
@@ -262,7 +263,7 @@ def _shown(tx: Transaction, number: int) -> Record:
     """A preview as a page shows it."""
     row, told, rules = broadcasts.broadcast(tx, number), broadcasts.preview(tx, number), tx.rules
     texts = broadcasts.texts_of(tx, number)
-    other = broadcasts.twin(tx, number, tx.now - telling.TWIN)
+    other = telling.twin(tx, number)
     asked = operations.operation(tx, number)
     assert asked is not None
     return {
@@ -278,8 +279,8 @@ def _shown(tx: Transaction, number: int) -> Record:
         ],
         "takes": _minutes(broadcasts.takes_s(tx, number)),
         "begins": _begins(tx, row),
-        "cautions": telling.to_look_at(tx, number),
-        "needs_second": row.sendable > rules.second_person_above,
+        "cautions": telling.to_look_at(tx, list(texts.values())),
+        "needs_second": telling.needs_second(tx, row),
         "second_above": rules.second_person_above,
         "twin": f"{people.named(tx, other.person_id)} asked for {other.id} to one of these groups within the hour." if other else None,
     }  # fmt: skip

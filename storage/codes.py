@@ -90,12 +90,6 @@ def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce, row.length), typed)), None)
 
 
-def count_confirmed(tx: Transaction, operation: int) -> int:
-    """How many people have confirmed an operation by their codes."""
-    spent = (codes.c.operation_id == operation, codes.c.used_at.is_not(None))
-    return int(tx.scalar(select(func.count()).select_from(codes).where(*spent)))
-
-
 def spend(tx: Transaction, code: int) -> bool:
     """Mark a code as used; False if it was used before, and then it keeps its moment and makes no phone fresh again."""
     spent = update(codes).where(codes.c.id == code, codes.c.used_at.is_(None)).values(used_at=tx.now)

@@ -89,7 +89,7 @@ function render({ model, el }) {
     const go = h("button", { class: "main", type: "submit" }, `Send to ${p.recipients.toLocaleString("en")} ${p.recipients === 1 ? "person" : "people"}`);
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); tell(async () => {
       go.disabled = true;
-      try { const done = await ask_("send", { number: p.number, typed: typed.value, looked: looked.checked }); Object.assign(state, fresh()); done.went === "going" ? await open(p.number, done.says) : (await drawHome(), put(result, says("good", done.says))); }
+      try { const done = await ask_("send", { number: p.number, typed: typed.value, looked: looked.checked }); Object.assign(state, fresh()); await open(p.number, done.says); }
       catch (problem) { go.disabled = false; throw problem; }
     }); } },
       p.cautions.length ? h("label", { class: "row says warn", style: "display: flex" }, looked, h("span", { style: "color: inherit; display: inline" }, `I looked twice: it says ${p.cautions.join(", ")}, which others may read over a shoulder or a network may act on.`)) : null,
@@ -103,7 +103,7 @@ function render({ model, el }) {
         l.samples.map((text) => h("div", { class: "bubble" }, text)), l.forced_by ? h("p", { class: "soft" }, `${begun(`${seen(l.forced_by)}${l.forced_name}`)}, needs Unicode: 70 characters an SMS.`) : null,
         state.offer.may_try && !asSecond ? h("button", { onclick: (event) => { const pressed = event.target; tell(async () => { pressed.disabled = true; try { pressed.parentElement.querySelector(".says")?.remove(); pressed.after(says("good", await ask_("try", { number: p.number, language: l.language }))); } finally { setTimeout(() => { pressed.disabled = false; }, 3000); } }); } }, "Send it to my own phone first") : null)),
       skipped ? h("section", {}, h("h3", {}, "Left out"), h("table", {}, h("tbody", {}, p.left_out.map((r) => h("tr", {}, h("td", { class: "n", style: "width: 64px" }, r.count.toLocaleString("en")), h("td", { style: "max-width: none" }, r.why))))), !asSecond ? h("button", { onclick: () => tell(async () => { const rows = await ask_("left_out", { number: p.number }); put(out, h("table", {}, h("tbody", {}, rows.map((r) => h("tr", {}, h("td", {}, r.name), h("td", {}, r.phone || ""), h("td", { class: "why" }, r.why)))))); }) }, "Who?") : null, out) : null,
-      h("div", { class: "sheet" }, h("p", {}, p.begins), p.needs_second && !asSecond ? h("p", {}, `More than ${p.second_above} people: another lead must say ok as well, here on this page.`) : null, p.recipients ? form : h("p", {}, "Nobody of those can be texted."), result,
+      h("div", { class: "sheet" }, h("p", {}, p.begins), p.needs_second && !asSecond ? h("p", {}, `More than ${p.second_above} people: another lead is asked by text, and may say ok on this page as well.`) : null, p.recipients ? form : h("p", {}, "Nobody of those can be texted."), result,
         h("div", { class: "row", style: "margin-top: 12px" }, asSecond ? h("button", { onclick: () => tell(drawHome) }, "Back") : [h("button", { onclick: write }, "Change it"), h("button", { onclick: () => tell(leave) }, "Do not send it")])));
     root.scrollIntoView({ block: "start" });
     typed.focus({ preventScroll: true });

@@ -10,7 +10,7 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
-from storage import exports, pace, phones
+from storage import exports, pace, phones, telling
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
@@ -141,21 +141,20 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
             raise Problem("broadcast-nobody", number=number)
         raise Problem("broadcast-not-confirmed", number=number)
     with db.transaction() as tx:
-        _confirm(tx, number, preview.recipients)
+        _confirm(tx, number)
         show_one(_broadcast(tx, number), json_=json_)
 
 
-def _confirm(tx: Transaction, number: int, recipients: int) -> None:
+def _confirm(tx: Transaction, number: int) -> None:
     """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
-    if recipients > tx.rules.second_person_above:
-        from bot.commands.broadcasts import ask_leads
-
-        o.decide(tx, number, "seconding", by=CLI)
-        if not ask_leads(tx, number, by=CLI):
-            raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
+    if not telling.needs_second(tx, b.broadcast(tx, number)):
+        telling.go(tx, number, by=CLI)
         return
-    o.decide(tx, number, "done", by=CLI)
-    b.launch(tx, number, hold_s=tx.rules.hold_s, by=CLI)
+    from bot.commands.broadcasts import ask_leads
+
+    telling.wait_for_second(tx, number, by=CLI)
+    if not ask_leads(tx, number, by=CLI):
+        raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
 
 
 def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
 from bot.replies import Words, names, sentences, shorten
 from storage import broadcasts, codes, consent, contacts, messages, operations, people, undoing
+from storage import telling as rules
 from storage.errors import Problem
 from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -44,7 +45,7 @@ def ok(call: Call, code: str) -> Answer:
     if found.digest != operations.digest_of(row) or not _still_may(call, row):
         raise Problem("number-unknown", number=row.id)
     if row.kind == "tell":
-        telling.refuse_if_late(call, row.id)
+        rules.refuse_if_late(call.tx, row.id)
     if not codes.spend(call.tx, found.id):
         return _again(call, row)
     if row.kind == "tell":

@@ -6,7 +6,10 @@ import pytest
 
 from admin_notebooks import telling
 from admin_notebooks.desk import Desk
-from storage import audit, broadcasts, consent, messages
+from bot import inbox
+from bot.commands.broadcasts import ask_second_leads
+from bot.gateways.base import Inbound
+from storage import audit, broadcasts, codes, consent, messages
 from storage.errors import Problem
 from tests.parts import library
 from tests.storage.test_broadcasts import expand
@@ -187,13 +190,53 @@ def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
     told = ask("look", texts={"en": "Big"}, shorts=["anc"])
     assert told["needs_second"]
     done = ask("send", number=told["number"], typed="4")
-    assert done["went"] == "seconding" and "another lead" in done["says"]
+    assert done["went"] == "seconding"
+    assert done["says"].startswith(f"{told['number']} waits for a second person: Ato, asked by text.")
     assert ask("running")[0]["for_me"] is False
     other = Desk(db, ato.id, "03_broadcasts")
     (line,) = telling.list_running(other)
     assert (line["for_me"], line["state"]) == (True, "waits for a second person")
     assert telling.look_again(other, told["number"])["asked_by"] == "Esi"
     assert telling.confirm(other, told["number"], "4")["went"] == "going"
+
+
+def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world, ask, clock):
+    """A page sends nothing: the worker asks, as if it had been asked for by a phone, and the page sees the answer."""
+    db.rules = replace(db.rules, second_person_above=3)
+    ato = world.person("Ato", "233241110002", language="es")
+    number = ask("look", texts={"en": "Clinic closed"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    assert ask("broadcast", number=number)["state"] == "waits for a second person"
+
+    for _ in range(2):
+        with db.transaction() as tx:
+            ask_second_leads(tx)
+
+    with db.reading() as tx:
+        (question,) = messages.list_all(tx)
+        code = codes.shown(tx, question.code_id)
+    assert question.phone == ato.phone
+    assert question.body.startswith(f'{number} de Esi: ENVIA anc, 4 personas: "Clinic closed" Responda ok ******')
+    inbox.take(db, "simulator", Inbound("in-1", ato.phone, "", f"ok {code}"))
+    assert ask("broadcast", number=number)["state"] == "held, and can still be halted"
+    with db.reading() as tx:
+        told = {
+            row.phone: row.body for row in messages.list_all(tx) if row.id != question.id and row.direction == "out"
+        }
+    assert "Ato said ok" in told["233241110001"], "who wrote it on the page learns of it on their phone"
+
+
+def test_what_no_second_lead_answered_is_over_and_says_so(db, world, ask, clock):
+    db.rules = replace(db.rules, second_person_above=3)
+    world.person("Ato", "233241110002")
+    number = ask("look", texts={"en": "Clinic closed"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    clock.advance(hours=2)
+    with db.transaction() as tx:
+        ask_second_leads(tx)
+        assert messages.list_all(tx) == [], "it is too late to ask"
+        broadcasts.put_away_unconfirmed(tx)
+    assert ask("broadcast", number=number)["state"] == "not confirmed, so nothing was sent"
 
 
 def test_whoever_is_no_lead_writes_to_their_own_groups_and_the_people_in_them(db, world, esi, ask):
