@@ -66,7 +66,9 @@ def describe(desk: Desk, number: int) -> Record:
             "reasons": _reasons(tx, number),
             "replied": replied,
             "adds_up": sum(told["parts"].values()) == told["recipients"],
-            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", "expanding", "sending"),
+            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", *broadcasts.RUNNING),
+            "may_pause": desk.may(tx, "tell") and row.state in broadcasts.RUNNING and not broadcasts.is_paused(row),
+            "may_resume": desk.may(tx, "tell") and broadcasts.is_paused(row),
             "may_fix": desk.may(tx, "tell") and told["arrived"] > 0,
         }
 
@@ -253,6 +255,8 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
 def _state(tx: Transaction, row: Row[Any]) -> str:
     if row.state == "previewed":
         return "waits for a second person" if row.asked == "seconding" else "not confirmed"
+    if broadcasts.is_paused(row):
+        return "paused"
     if row.state == "expanding" and row.send_at is not None and row.hold_until > tx.now:
         return f"waits for {row.send_at.replace('T', ' ')} by each person's clock"
     if row.state == "expanding" and row.hold_until is not None and row.hold_until > tx.now:
@@ -355,6 +359,8 @@ _DEEDS = {
     "operations.done": "confirmed {number}",
     "operations.seconding": "confirmed {number}, and a second person had to as well",
     "broadcasts.launch": "let {number} go",
+    "broadcasts.pause": "paused {number}",
+    "broadcasts.resume": "resumed {number}",
     "broadcasts.halt": "halted {number}",
 }
 
@@ -396,7 +402,8 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
     number = row.id
     if message is None:
         if row.state in WAITING and broadcasts.is_for(tx, number, found.id):
-            return f"has not got {number} yet: {said('previewed' if row.state == 'previewed' else 'queued')}"
+            waits = "previewed" if row.state == "previewed" else "paused" if broadcasts.is_paused(row) else "queued"
+            return f"has not got {number} yet: {said(waits)}"
         if row.state == "halted" and broadcasts.is_for(tx, number, found.id):
             return f"did not get {number}: {said('halted')}"
         return f"is not among those for whom {number} was"
@@ -404,7 +411,7 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
         return f"got {number}: the phone has it"
     if message.state in ("accepted", "sent"):
         return f"should get {number}: {MEANINGS[message.state]}, and there is no receipt of the phone"
-    told = said(message.reason or message.state, message.code)
+    told = said("paused" if message.paused else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return f"may or may not have got {number}: {told}"
     if message.state in OPEN:

@@ -193,6 +193,27 @@ def halt(desk: Desk, number: int) -> str:
     return f"{number} is halted: {people_of(done.arrived)} got it, and nobody else will.{more}"
 
 
+def pause(desk: Desk, number: int) -> str:
+    """Let nothing more leave until it is resumed; says how many got it.  Raises `broadcast-unknown` or `pause-not-running`."""
+    with desk.db.transaction() as tx:
+        desk.allow(tx, "tell")
+        delivery.one(desk, tx, number)
+        done = broadcasts.pause(tx, number, by=_by(desk))
+    return (
+        f"{number} is paused: {people_of(done.arrived)} got it, and nobody else does until it is resumed."
+        " Texts whose time runs out meanwhile are not sent."
+    )
+
+
+def resume(desk: Desk, number: int) -> str:
+    """Let it go on; says how many are still to get it.  Raises `broadcast-unknown` or `resume-not-paused`."""
+    with desk.db.transaction() as tx:
+        desk.allow(tx, "tell")
+        delivery.one(desk, tx, number)
+        done = broadcasts.resume(tx, number, by=_by(desk))
+    return f"{number} goes on: {people_of(done.waiting)} {'is' if done.waiting == 1 else 'are'} still to get it."
+
+
 def try_on_me(desk: Desk, number: int, language: str) -> str:
     """Send oneself the first rendering of a language.  Raises `no-phone-here`, `try-stopped` or `try-too-many`."""
     with desk.db.transaction() as tx:

@@ -118,13 +118,13 @@ function render({ model, el }) {
   async function drawOne() {
     const number = state.number, b = await ask_("broadcast", { number });
     if (state.number !== number) return;
-    const stop = h("button", { class: "main bad", onclick: () => tell(async () => { stop.disabled = true; put(result, says("warn", await ask_("halt", { number }))); await drawOne(); }) }, "Halt it");
+    const act = (verb, label, kind) => { const button = h("button", { class: kind, onclick: () => tell(async () => { button.disabled = true; try { put(result, says("warn", await ask_(verb, { number }))); } finally { await drawOne(); } }) }, label); return button; };
     put(page,
       h("div", { class: "row top" }, h("h2", {}, `${b.number} to ${b.whom}`)), h("p", { class: "soft", role: "status" }, `${begun(b.state)}. Asked for by ${b.asked_by}, `, when(b.asked_at), "."), result,
       Object.entries(b.texts).map(([language, text]) => h("div", { class: "bubble" }, Object.keys(b.texts).length > 1 ? h("small", {}, spoken(language)) : null, text)),
       h("h3", {}, `${b.arrived.toLocaleString("en")} of ${(b.recipients - b.parts.skipped).toLocaleString("en")} sent`), gauge(b, "tall"),
       h("div", { class: "figures" }, PARTS.filter(([part]) => b.parts[part]).map(([part, words]) => h("span", {}, h("b", {}, b.parts[part].toLocaleString("en")), ` ${words}`))),
-      h("div", { class: "row" }, b.may_halt ? stop : null, b.may_fix ? h("button", { onclick: () => { Object.assign(state, fresh(), { fixes: b.number, number: null }); write(); } }, "Correct it") : null, h("a", { href: `04_delivery.ipynb?number=${b.number}`, style: "color: var(--deep)" }, "What became of each"), h("span", { class: "gap" }), h("button", { onclick: () => tell(async () => { result.replaceChildren(); await drawHome(); }) }, "All broadcasts")));
+      h("div", { class: "row" }, b.may_resume ? act("resume", "Resume it", "main") : null, b.may_pause ? act("pause", "Pause it", "main") : null, b.may_halt ? act("halt", "Halt it", "main bad") : null, b.may_fix ? h("button", { onclick: () => { Object.assign(state, fresh(), { fixes: b.number, number: null }); write(); } }, "Correct it") : null, h("a", { href: `04_delivery.ipynb?number=${b.number}`, style: "color: var(--deep)" }, "What became of each"), h("span", { class: "gap" }), h("button", { onclick: () => tell(async () => { result.replaceChildren(); await drawHome(); }) }, "All broadcasts")));
     if (b.is_open) setTimeout(() => { if (state.alive && state.number === number) tell(drawOne); }, 2000);
   }
 

@@ -115,6 +115,26 @@ def halt_broadcast(number: int, *, json_: bool) -> None:
         show_one(_broadcast(tx, number), json_=json_)
 
 
+@broadcasts.command("pause")
+@click.argument("number", type=NUMBER)
+@as_json
+def pause_broadcast(number: int, *, json_: bool) -> None:
+    """Let nothing more leave until it is resumed."""
+    with open_database().transaction() as tx:
+        b.pause(tx, number, by=CLI)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
+@broadcasts.command("resume")
+@click.argument("number", type=NUMBER)
+@as_json
+def resume_broadcast(number: int, *, json_: bool) -> None:
+    """Let a paused one go on."""
+    with open_database().transaction() as tx:
+        b.resume(tx, number, by=CLI)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
 @broadcasts.command("launch")
 @click.option("--group", "shorts", multiple=True, required=True, help="Short name; may be said again.")
 @click.option("--text", required=True)
@@ -164,7 +184,7 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
     return {
         "id": number,
         "group": ", ".join(group.short for group in b.groups_of(tx, number)) or None,
-        "state": operation.state if operation.state == "seconding" else progress.row.state,
+        "state": _state(operation, progress.row),
         "text": b.text_of(tx, number),
         "recipients": progress.row.recipients,
         "counts": dict(progress.states),
@@ -172,6 +192,12 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
         "created_at": operation.asked_at,
         **({"send_at": progress.row.send_at} if progress.row.send_at else {}),
     }
+
+
+def _state(operation: Row[Any], row: Row[Any]) -> str:
+    if b.is_paused(row):
+        return "paused"
+    return str(operation.state if operation.state == "seconding" else row.state)
 
 
 @click.group()

@@ -184,6 +184,27 @@ def test_what_runs_is_halted_and_those_it_reached_are_corrected(db, world, ask, 
     assert ask("recent")[0]["whom"] == f"those whom {number} reached"
 
 
+def test_one_that_runs_is_paused_and_goes_on(db, world, ask, desk, clock):
+    number = ask("look", texts={"en": "Come"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    assert ask("broadcast", number=number)["may_pause"]
+    assert ask("pause", number=number).startswith(f"{number} is paused: 0 people got it")
+    told = ask("broadcast", number=number)
+    assert (told["state"], told["may_pause"], told["may_resume"], told["may_halt"]) == ("paused", False, True, True)
+    clock.advance(minutes=2)
+    expand(world)
+    assert claim(db) == []
+    assert ask("resume", number=number) == f"{number} goes on: 4 people are still to get it."
+    assert len(claim(db)) == 4
+    ask("pause", number=number)
+    ask("halt", number=number)
+    assert ask("resume", number=number) == f"{number} is not paused."
+    other = Desk(db, world.person("Ama", "233241110003", "supervisor", "tb").id)
+    for act in (telling.pause, telling.resume):
+        with pytest.raises(Problem, match="broadcast-unknown"):
+            act(other, number)
+
+
 def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
     db.rules = replace(db.rules, second_person_above=3)
     ato = world.person("Ato", "233241110002")
