@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
-from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Record, fitting, numbers, plain
+from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
 from storage import consent, exports, groups, messages, phones
 from storage import schema as s
 from storage.console import reason
@@ -137,12 +137,14 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
 
 
 def write_sheet(desk: Desk, path: Path) -> None:
-    """Every case as a workbook that loads again and then changes nothing; leads only."""
+    """Every case as a workbook that loads again and then changes nothing, and a line in the log; leads only."""
     with desk.db.reading_long() as read:
         with read() as tx:
             desk.allow(tx, "lead")
         table = exports.export(read, "cases")
-        sheets.write_table(path, "cases", table.columns, table.rows)
+        counted = Counted(table.rows)
+        sheets.write_table(path, "cases", table.columns, counted)
+    desk.note_download("cases", counted.rows)
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------

@@ -229,6 +229,13 @@ class Desk:
         with self.db.reading() as tx:
             return groups.list_all(tx, only=self.scope(tx))
 
+    def note_download(self, what: str, rows: int, subject_id: int | None = None) -> None:
+        """Write into the log that this person took a table away: what it was and how many rows it had."""
+        with self.db.transaction() as tx:
+            self.person(tx)
+            facts = {"what": what, "rows": rows}
+            audit.record(tx, "desk.download", "download", subject_id, facts=facts, by=self._by(None))
+
     # -- groups --------------------------------------------------------------------------------------------------------
 
     def create(self, short: str, name: str = "") -> Proposal:

@@ -6,7 +6,7 @@ dictionaries, so that a page opens without pandas.  Whoever is no lead sees thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -199,6 +199,19 @@ def fitting(search: str) -> Sequence[ColumnElement[bool]]:
         for word in searched(search).split()
         if word.lstrip("+")
     ]
+
+
+class Counted:
+    """Rows on their way to somewhere, and how many have passed."""
+
+    def __init__(self, rows: Iterable[list[Any]]) -> None:
+        self._rows = rows
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[list[Any]]:  # noqa: D105 (it is said above)
+        for row in self._rows:
+            self.rows += 1
+            yield row
 
 
 def plain(row: Any) -> Record:
