@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
-from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Record, fitting, plain
+from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
 from storage import consent, exports, groups, messages, phones
 from storage import schema as s
 from storage.console import reason
@@ -99,18 +99,27 @@ def list_texts(desk: Desk, typed: str, before: int | None = None) -> list[Record
 
 
 def list_changes(desk: Desk, typed: str) -> list[Record]:
-    """What was changed of a case, newest first: `at`, `person`, `door`, `source`, and of each property old and new value."""
+    """What was changed of a case, newest first: `at`, `person`, `door`, `source`, and of each property old and new value.
+
+    `number`, `takes_back` and `undoable` as in a group's history; `many` is how many cases were changed with it.
+    """
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
         row = desk.case(tx, typed)
-        of_it = s.audit_changes
+        of_it, with_it = s.audit_changes, s.audit_changes.alias("with_it")
+        many = select(func.count()).where(with_it.c.entry_id == s.audit.c.id, with_it.c.subject == "case")
         query = (
-            select(s.audit, of_it.c.before, of_it.c.after, func.coalesce(s.people.c.name, "system").label("person"))
+            select(
+                s.audit, of_it.c.before, of_it.c.after, func.coalesce(s.people.c.name, "system").label("person"),
+                many.scalar_subquery().label("many"),
+            )
             .join_from(of_it, s.audit, s.audit.c.id == of_it.c.entry_id)
             .outerjoin(s.people, s.people.c.id == s.audit.c.person_id)
             .where(of_it.c.subject == "case", of_it.c.subject_id == row.id)
             .order_by(s.audit.c.id.desc())
-        )
+        )  # fmt: skip
+        lines = tx.execute(query.limit(TEXTS)).all()
+        numbered = numbers(desk, tx, lines, s.operations.c.kind.in_(("case", "cases")))
         return [
             {
                 "at": line.at.isoformat(),
@@ -119,19 +128,23 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
                 "source": line.source,
                 "did": "made" if "case_id" in line.after else "changed",
                 "how": _DID.get(line.verb, ""),
+                "many": line.many,
                 "changes": _both(line.before, line.after),
+                **numbered[line.id],
             }
-            for line in tx.execute(query.limit(TEXTS))
+            for line in lines
         ]
 
 
 def write_sheet(desk: Desk, path: Path) -> None:
-    """Every case as a workbook that loads again and then changes nothing; leads only."""
+    """Every case as a workbook that loads again and then changes nothing, and a line in the log; leads only."""
     with desk.db.reading_long() as read:
         with read() as tx:
             desk.allow(tx, "lead")
         table = exports.export(read, "cases")
-        sheets.write_table(path, "cases", table.columns, table.rows)
+        counted = Counted(table.rows)
+        sheets.write_table(path, "cases", table.columns, counted)
+    desk.note_download("cases", counted.rows)
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ a page at a time; whoever is no lead sees their own broadcasts and those to thei
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, type_coerce
 
+from admin_notebooks import sheets
 from admin_notebooks.desk import Desk, Proposal
-from admin_notebooks.tables import AT_ONCE, fitting, told_of
+from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import broadcasts, contacts, groups, lives, messages, people
 from storage import schema as s
 from storage.database import Transaction
@@ -66,7 +68,9 @@ def describe(desk: Desk, number: int) -> Record:
             "reasons": _reasons(tx, number),
             "replied": replied,
             "adds_up": sum(told["parts"].values()) == told["recipients"],
-            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", "expanding", "sending"),
+            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", *broadcasts.RUNNING),
+            "may_pause": desk.may(tx, "tell") and row.state in broadcasts.RUNNING and not broadcasts.is_paused(row),
+            "may_resume": desk.may(tx, "tell") and broadcasts.is_paused(row),
             "may_fix": desk.may(tx, "tell") and told["arrived"] > 0,
         }
 
@@ -98,14 +102,34 @@ COLUMNS = (
 )
 
 
+SLICE = 2_000
+"""Recipients that an export holds in memory at once."""
+
+
 def export(desk: Desk, number: int, part: str = "") -> Iterator[list[Any]]:
-    """Every recipient as a row of `COLUMNS`; moments are ISO 8601 in UTC."""
-    with desk.db.reading() as tx:
-        one(desk, tx, number)
-        rows = tx.execute(_recipients(number, part, "").order_by(s.messages.c.id)).all()
-    for row in rows:
-        told = _recipient(row)
-        yield [told[name] for name in COLUMNS]
+    """Every recipient as a row of `COLUMNS`, case by case; moments are ISO 8601 in UTC."""
+    # By the case and not by the text: an index has a broadcast's cases in order, so that each slice begins where the last one ended.
+    by_case, last = s.messages.c.case_id, 0
+    with desk.db.reading_long() as read:
+        with read() as tx:
+            one(desk, tx, number)
+        while True:
+            query = _recipients(number, part, "").add_columns(by_case.label("row_id")).where(by_case > last)
+            with read() as tx:
+                rows = tx.execute(query.order_by(by_case).limit(SLICE)).all()
+            for row in rows:
+                told = _recipient(row)
+                yield [told[name] for name in COLUMNS]
+            if len(rows) < SLICE:
+                return
+            last = rows[-1].row_id
+
+
+def write_sheet(desk: Desk, path: Path, number: int, part: str = "") -> None:
+    """Every recipient as a workbook, and a line in the log of who took it away."""
+    counted = Counted(export(desk, number, part))
+    sheets.write_table(path, f"broadcast {number}", COLUMNS, counted)
+    desk.note_download("recipients", counted.rows, number)
 
 
 def over_time(desk: Desk, number: int) -> list[Record]:
@@ -253,13 +277,22 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
 def _state(tx: Transaction, row: Row[Any]) -> str:
     if row.state == "previewed":
         return "waits for a second person" if row.asked == "seconding" else "not confirmed"
+    if broadcasts.is_paused(row):
+        return "paused"
     if row.state == "expanding" and row.send_at is not None and row.hold_until > tx.now:
         return f"waits for {row.send_at.replace('T', ' ')} by each person's clock"
     if row.state == "expanding" and row.hold_until is not None and row.hold_until > tx.now:
         return "held, and can still be halted"
-    return {"expanding": "beginning", "sending": "being sent"}.get(row.state) or (
-        "over" if row.state == "done" else "halted"
-    )
+    return _STATES[row.state]
+
+
+_STATES = {
+    "expanding": "beginning",
+    "sending": "being sent",
+    "done": "over",
+    "halted": "halted",
+    "dropped": "not confirmed, so nothing was sent",
+}
 
 
 def _recipients(number: int, part: str, reason: str) -> Select[Any]:
@@ -348,6 +381,8 @@ _DEEDS = {
     "operations.done": "confirmed {number}",
     "operations.seconding": "confirmed {number}, and a second person had to as well",
     "broadcasts.launch": "let {number} go",
+    "broadcasts.pause": "paused {number}",
+    "broadcasts.resume": "resumed {number}",
     "broadcasts.halt": "halted {number}",
 }
 
@@ -389,7 +424,8 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
     number = row.id
     if message is None:
         if row.state in WAITING and broadcasts.is_for(tx, number, found.id):
-            return f"has not got {number} yet: {said('previewed' if row.state == 'previewed' else 'queued')}"
+            waits = "previewed" if row.state == "previewed" else "paused" if broadcasts.is_paused(row) else "queued"
+            return f"has not got {number} yet: {said(waits)}"
         if row.state == "halted" and broadcasts.is_for(tx, number, found.id):
             return f"did not get {number}: {said('halted')}"
         return f"is not among those for whom {number} was"
@@ -397,7 +433,7 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
         return f"got {number}: the phone has it"
     if message.state in ("accepted", "sent"):
         return f"should get {number}: {MEANINGS[message.state]}, and there is no receipt of the phone"
-    told = said(message.reason or message.state, message.code)
+    told = said("paused" if message.paused else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return f"may or may not have got {number}: {told}"
     if message.state in OPEN:

@@ -15,13 +15,13 @@ import heapq
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row
+from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
 from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
@@ -33,6 +33,9 @@ from storage.errors import Problem
 from storage.identifiers import key
 from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
+from storage.schema import audit as audit_table
+from storage.schema import audit_changes
+from storage.schema import people as people_table
 
 PERSON = "DESK_PERSON"
 """The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""
@@ -76,7 +79,8 @@ class Proposal:
     """Something that could be done and is not done yet.
 
     `says` names the effect ("Add 10 cases to Antenatal care"), `goes_with` what else would follow, `must_type` what has to
-    be typed first.  Of a sheet or a list `plan` has the verdict of every row.
+    be typed first.  Of a sheet or a list `plan` has the verdict of every row.  `meanwhile` is what others did, in words,
+    where it was made anew because of that; `seen` the last line of the log that it knows of, `about` the group's row id.
     """
 
     desk: Desk
@@ -87,9 +91,13 @@ class Proposal:
     plan: Plan | None = None
     sheet: sheets.Sheet | None = None
     source: str | None = None
+    meanwhile: tuple[str, ...] = ()
+    seen: int = 0
+    about: int | None = None
     mark: str = field(default_factory=lambda: f"desk:{secrets.token_hex(12)}")
     _do: Callable[[Transaction, Plan | None, Actor], _Done]
     _again: Callable[[Transaction], Plan] | None = None
+    _anew: Callable[[], Proposal] | None = None
 
     @property
     def acts(self) -> bool:
@@ -126,6 +134,12 @@ class Proposal:
         if self.must_type is not None and key(typed) != key(self.must_type):
             raise Problem("typed-otherwise", wanted=self.must_type)
         return self.desk._carry_out(self)
+
+    def anew(self) -> Proposal:
+        """The same wish as things are now, with `meanwhile`: what follows one that was refused as `plan-stale`."""
+        assert self._anew is not None, "what knows nothing of others is never stale"
+        fresh = self._anew()
+        return replace(fresh, meanwhile=self.desk._meanwhile(self, fresh))
 
 
 def open_desk(notebook: str = "notebook") -> Desk:
@@ -221,6 +235,13 @@ class Desk:
         with self.db.reading() as tx:
             return groups.list_all(tx, only=self.scope(tx))
 
+    def note_download(self, what: str, rows: int, subject_id: int | None = None) -> None:
+        """Write into the log that this person took a table away: what it was and how many rows it had."""
+        with self.db.transaction() as tx:
+            self.person(tx)
+            facts = {"what": what, "rows": rows}
+            audit.record(tx, "desk.download", "download", subject_id, facts=facts, by=self._by(None))
+
     # -- groups --------------------------------------------------------------------------------------------------------
 
     def create(self, short: str, name: str = "") -> Proposal:
@@ -254,20 +275,27 @@ class Desk:
 
     def rename(self, short: str, name: str) -> Proposal:
         """Give a group another long name."""
+        with self.db.reading() as tx:
+            before, seen = self.group(tx, short), _last_line(tx)
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "change")
             row = self.group(tx, short)
+            if row.name != before.name:
+                raise Problem("plan-stale")  # somebody else called it something: that must be seen first
             old = groups.rename(tx, row.id, name, by=by)
             return _Done(f"{old} is called {name.strip()} now.", {"name": old}, row.id)
 
-        return Proposal(desk=self, kind="name", says=f"Call it {name.strip()}", _do=do)
+        return Proposal(
+            desk=self, kind="name", says=f"Call it {name.strip()}", seen=seen, about=before.id,
+            _do=do, _anew=lambda: self.rename(short, name),
+        )  # fmt: skip
 
     def delete(self, short: str) -> Proposal:
         """Delete a group: says what is halted with it, and wants its short name typed.  A lead takes it back for 24 hours."""
         with self.db.reading() as tx:
             row = self.group(tx, short)
-            count = groups.count_members(tx, row.id)
+            count, seen = groups.count_members(tx, row.id), _last_line(tx)
             pending = broadcasts.pending_for(tx, row.id)
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
@@ -292,7 +320,10 @@ class Desk:
                 *([stops] if pending else []),
             ),
             must_type=row.short,
+            seen=seen,
+            about=row.id,
             _do=do,
+            _anew=lambda: self.delete(short),
         )
 
     def _discreet(self, tx: Transaction, problem: Problem) -> Problem:
@@ -335,10 +366,12 @@ class Desk:
             return _Done(says, {"lines": [line.id for line in lines]}, group.id)
 
         with self.db.reading() as tx:
-            plan, group = again(tx), self.group(tx, short)
-        says = _effect(plan, group.name) or "Nothing to do"
-        kind = {"add": "add", "remove": "drop", "replace": "replace"}[mode]
-        return Proposal(desk=self, kind=kind, says=says, plan=plan, sheet=sheet, source=source, _do=do, _again=again)
+            seen, plan, group = _last_line(tx), again(tx), self.group(tx, short)
+        return Proposal(
+            desk=self, kind={"add": "add", "remove": "drop", "replace": "replace"}[mode],
+            says=_effect(plan, group.name) or "Nothing to do", plan=plan, sheet=sheet, source=source, seen=seen,
+            about=group.id, _do=do, _again=again, _anew=lambda: self._members(short, sheet, mode, source),
+        )  # fmt: skip
 
     def _known(self, tx: Transaction, mode: Mode) -> frozenset[int] | None:
         """Whom a person may name: everybody for a lead; to take out, and where the programme says so, only their own."""
@@ -361,13 +394,14 @@ class Desk:
             return _Done(f"{_cases_effect(done, is_done=True)}.", undoes, None)
 
         with self.db.reading() as tx:
-            plan = again(tx)
+            seen, plan = _last_line(tx), again(tx)
         source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
         large = f"More than {TAKES_BACK:,} cases are not taken back by a button: keep all cases as a sheet first."
         return Proposal(
             desk=self, kind="cases", says=says, goes_with=(large,) if _is_large(plan) else (),
-            plan=plan, sheet=sheet, source=source, _do=do, _again=again,
+            plan=plan, sheet=sheet, source=source, seen=seen, _do=do, _again=again,
+            _anew=lambda: self.upload_cases(name, data),
         )  # fmt: skip
 
     def change_case(self, typed: str, values: Mapping[str, str]) -> Proposal:
@@ -398,10 +432,13 @@ class Desk:
             return _Done(f"{says.replace('Change', 'Changed', 1)}.", undoes, None)
 
         with self.db.reading() as tx:
-            plan = again(tx)
+            seen, plan = _last_line(tx), again(tx)
             follows = _follows(tx, before, plan)
         says = _change_of(before, plan)
-        return Proposal(desk=self, kind="case", says=says, goes_with=follows, plan=plan, _do=do, _again=again)
+        return Proposal(
+            desk=self, kind="case", says=says, goes_with=follows, plan=plan, seen=seen, _do=do, _again=again,
+            _anew=lambda: self.change_case(before.case_id, values),
+        )  # fmt: skip
 
     def _apply(
         self, tx: Transaction, read: imports.CaseSheet, plan: Plan | None, verb: str, by: Actor
@@ -426,10 +463,41 @@ class Desk:
                 says = _undone(undoing.take_back(tx, row, by=self._by(None)))
         return Result(number, says, undoable=False)
 
-    def last_done(self, at_most: int = 20) -> list[Row[Any]]:
-        """What this person did at the desk, newest first; `undoes` is blank for what cannot be taken back."""
+    def undoable(self, tx: Transaction, rows: Iterable[Row[Any]]) -> set[int]:
+        """The numbers of those operations that this person could take back now: what a page draws a button for."""
+        if not self.may(tx, "add"):
+            return set()
+        changes = self.may(tx, "change")
+        rows = [row for row in rows if row.undoes and (changes or "cases" not in row.undoes)]
+        return undoing.undoable_among(tx, rows, self.person(tx))
+
+    def list_deleted(self) -> list[Row[Any]]:
+        """The groups deleted within a day that this person may bring back, newest first, each with its `number`."""
         with self.db.reading() as tx:
-            return operations.list_done(tx, at_most, by=self._by(None))
+            return undoing.list_deleted(tx, self.person(tx))
+
+    def outcome(self, mark: str) -> Result | None:
+        """What a click with this mark came to, also one to which a page never heard an answer; None: it was not done."""
+        with self.db.reading() as tx:
+            before = operations.done_as(tx, mark, by=self._by(None))
+        return None if before is None else _as_before(before)
+
+    def _meanwhile(self, old: Proposal, fresh: Proposal) -> tuple[str, ...]:
+        """What others did to the group or the cases of a proposal since it was made, in words, the last five first."""
+        otherwise = _otherwise(old.plan, fresh.plan)
+        line, under = audit_table.c, audit_changes.c
+        hit = exists().where(under.entry_id == line.id, under.subject == "case", under.subject_id.in_(otherwise[:500]))
+        of_it = or_(and_(line.subject == "group", line.subject_id == old.about), and_(line.subject == "case", hit))
+        query = select(audit_table, func.coalesce(people_table.c.name, "The system's own user").label("person"))
+        query = query.outerjoin(people_table, people_table.c.id == line.person_id).where(line.id > old.seen, of_it)
+        with self.db.reading() as tx:
+            told = [f"{row.person} {_deed(row)}." for row in tx.execute(query.order_by(line.id.desc()).limit(5))]
+        told += [f"Now this {more}." for more in fresh.goes_with if more not in old.goes_with]
+        if otherwise:
+            told.append(
+                f"{count_of(len(otherwise), 'row')} of yours {'means' if len(otherwise) == 1 else 'mean'} something else now."
+            )
+        return tuple(told)
 
     def _carry_out(self, proposal: Proposal) -> Result:
         """Do a proposal that was looked at, once.
@@ -442,7 +510,7 @@ class Desk:
             with self.db.transaction() as tx:
                 by = self._by(proposal.source)
                 if (before := operations.done_as(tx, proposal.mark, by=by)) is not None:
-                    return Result(before.id, before.answer or "", before.state == "done" and bool(before.undoes))
+                    return _as_before(before)
                 if plan is None or imports.holds(tx, plan) or attempt == TRIES - 1:
                     return self._write(tx, proposal, plan, by)
             if proposal._again is not None:
@@ -469,7 +537,41 @@ class Desk:
         return Actor("desk", self.person_id, source or self.notebook)
 
 
+def _as_before(row: Row[Any]) -> Result:
+    """The result of an operation that was done earlier, as it was told then."""
+    return Result(row.id, row.answer or "", row.state == "done" and bool(row.undoes))
+
+
+def _last_line(tx: Transaction) -> int:
+    head = audit.head(tx)
+    return 0 if head is None else head.id
+
+
+def _otherwise(old: Plan | None, fresh: Plan | None) -> list[int]:
+    """The row ids of the cases of which a plan says something else than it did."""
+    if old is None or fresh is None:
+        return []
+    before = {(v.row, v.identifier): (v.verdict, v.target, v.changes) for v in old.verdicts}
+    now = {(v.row, v.identifier): (v.verdict, v.target, v.changes) for v in fresh.verdicts}
+    differing = [before.get(key_) or now[key_] for key_ in {**before, **now} if before.get(key_) != now.get(key_)]
+    return [target or 0 for _verdict, target, _changes in differing]
+
+
 # -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _deed(line: Row[Any]) -> str:
+    """What a line of the log says that somebody did: `added 2 cases to it`."""
+    many = next((n for n in line.facts.values() if isinstance(n, int)), 0)
+    told = {
+        "groups.add": f"added {count_of(many, 'case')} to it",
+        "groups.remove": f"removed {count_of(many, 'case')} from it",
+        "groups.rename": "renamed it",
+        "groups.restore": "brought it back",
+        "cases.import": "loaded a sheet of cases",
+        "cases.undo": "took a change of cases back",
+    }
+    return told.get(line.verb, "changed a case" if line.subject == "case" else "changed it")
 
 
 def record(v: Verdict) -> dict[str, Any]:
@@ -611,12 +713,13 @@ def _cases_undone(done: undoing.CasesBack) -> str:
 
 
 def _undone(done: undoing.TakenBack) -> str:
+    group = done.name if done.name == done.group else f"{done.name} ({done.group})"
     if done.what == "name":
         return f"{done.group} is called {done.name} again."
     if done.what == "made":
-        return f"{done.group} is gone."
+        return f"{group} is gone."
     if done.what == "deleted":
-        return f"{done.group} is back with its {count_of(done.total, 'case')}."
-    told = [f"{count_of(done.out, 'case')} out of {done.group} again" if done.out else "",
-            f"{count_of(done.back, 'case')} back in {done.group}" if done.back else ""]  # fmt: skip
+        return f"{group} is back with its {count_of(done.total, 'case')}."
+    told = [f"{count_of(done.out, 'case')} out of {group} again" if done.out else "",
+            f"{count_of(done.back, 'case')} back in {group}" if done.back else ""]  # fmt: skip
     return f"{', '.join(part for part in told if part) or 'Nobody had to be moved'}. It has {count_of(done.total, 'case')} now."

@@ -6,15 +6,15 @@ dictionaries, so that a page opens without pandas.  Whoever is no lead sees thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, groups
+from storage import broadcasts, groups, undoing
 from storage import schema as s
 from storage.consent import HOLDING, said_last
 from storage.contacts import PROPERTIES
@@ -108,14 +108,19 @@ def list_members(
 
 
 def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
-    """What was done to a group, newest first: `at`, `person`, `door`, `source`, `did`, `cases`."""
+    """What was done to a group, newest first: `at`, `person`, `door`, `source`, `did`, `cases`.
+
+    `number` is the operation's, which `takes_back` says that this line took back; `undoable` whether this person may take
+    it back now, said once where it wrote several lines.
+    """
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
         group = desk.group(tx, short)
         query = select(s.audit, func.coalesce(s.people.c.name, "system").label("person"))
         query = query.outerjoin(s.people, s.people.c.id == s.audit.c.person_id)
         query = query.where(s.audit.c.subject == "group", s.audit.c.subject_id == group.id)
-        lines = tx.execute(query.order_by(s.audit.c.id.desc()).limit(at_most))
+        lines = tx.execute(query.order_by(s.audit.c.id.desc()).limit(at_most)).all()
+        numbered = numbers(desk, tx, lines, s.operations.c.group_id == group.id)
         return [
             {
                 "at": line.at.isoformat(),
@@ -124,9 +129,37 @@ def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
                 "source": line.source,
                 "did": line.verb.removeprefix("groups."),
                 "cases": next((n for n in line.facts.values() if isinstance(n, int)), None),
+                **numbered[line.id],
             }
             for line in lines
         ]
+
+
+def numbers(desk: Desk, tx: Transaction, lines: Sequence[Row[Any]], which: ColumnElement[bool]) -> dict[int, Record]:
+    """For each line of the audit log, newest first, `number`, `takes_back` and `undoable`, by the line's id."""
+    written = undoing.written_by(tx, lines, which)
+    may = desk.undoable(tx, [one.operation for one in written.values()])
+    told: dict[int, Record] = {}
+    for line in lines:
+        one = written.get(line.id)
+        number = one.operation.id if one else None
+        told[line.id] = {
+            "number": number,
+            "takes_back": bool(one and one.is_undo),
+            "undoable": number in may and not any(other["undoable"] and other["number"] == number for other in told.values()),
+        }  # fmt: skip
+    return told
+
+
+def list_deleted(desk: Desk) -> list[Record]:
+    """The groups deleted within a day that this person may bring back: `number`, `short`, `name`, `members`, who, when."""
+    return [
+        {
+            "number": row.number, "short": row.short, "name": row.name, "members": row.members,
+            "person": row.person, "deleted_at": row.deleted_at.isoformat(),
+        }
+        for row in desk.list_deleted()
+    ]  # fmt: skip
 
 
 def told_of(desk: Desk, tx: Transaction) -> list[ColumnElement[bool]]:
@@ -166,6 +199,19 @@ def fitting(search: str) -> Sequence[ColumnElement[bool]]:
         for word in searched(search).split()
         if word.lstrip("+")
     ]
+
+
+class Counted:
+    """Rows on their way to somewhere, and how many have passed."""
+
+    def __init__(self, rows: Iterable[list[Any]]) -> None:
+        self._rows = rows
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[list[Any]]:  # noqa: D105 (it is said above)
+        for row in self._rows:
+            self.rows += 1
+            yield row
 
 
 def plain(row: Any) -> Record:

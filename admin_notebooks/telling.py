@@ -164,7 +164,8 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
         went = telling.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
         row = broadcasts.broadcast(tx, number)
         if went == "seconding":
-            says = f"{number} waits for the ok of another lead, here on this page, within fifteen minutes."
+            others = ", ".join(lead.name for lead in people.leads(tx) if lead.id != desk.person_id)
+            says = f"{number} waits for a second person: {others}, asked by text. The first ok within fifteen minutes lets it go."
         else:
             says = f"{number} is going to {people_of(row.sendable)}. {_begins(tx, row)}"
         return {"number": number, "went": went, "says": says}
@@ -190,6 +191,27 @@ def halt(desk: Desk, number: int) -> str:
     unclear = sum(done.states.get(state, 0) for state in ("claimed", "sending", "unknown"))
     more = f" Of {people_of(unclear)} it is not clear yet." if unclear else ""
     return f"{number} is halted: {people_of(done.arrived)} got it, and nobody else will.{more}"
+
+
+def pause(desk: Desk, number: int) -> str:
+    """Let nothing more leave until it is resumed; says how many got it.  Raises `broadcast-unknown` or `pause-not-running`."""
+    with desk.db.transaction() as tx:
+        desk.allow(tx, "tell")
+        delivery.one(desk, tx, number)
+        done = broadcasts.pause(tx, number, by=_by(desk))
+    return (
+        f"{number} is paused: {people_of(done.arrived)} got it, and nobody else does until it is resumed."
+        " Texts whose time runs out meanwhile are not sent."
+    )
+
+
+def resume(desk: Desk, number: int) -> str:
+    """Let it go on; says how many are still to get it.  Raises `broadcast-unknown` or `resume-not-paused`."""
+    with desk.db.transaction() as tx:
+        desk.allow(tx, "tell")
+        delivery.one(desk, tx, number)
+        done = broadcasts.resume(tx, number, by=_by(desk))
+    return f"{number} goes on: {people_of(done.waiting)} {'is' if done.waiting == 1 else 'are'} still to get it."
 
 
 def try_on_me(desk: Desk, number: int, language: str) -> str:
@@ -262,7 +284,7 @@ def _shown(tx: Transaction, number: int) -> Record:
     """A preview as a page shows it."""
     row, told, rules = broadcasts.broadcast(tx, number), broadcasts.preview(tx, number), tx.rules
     texts = broadcasts.texts_of(tx, number)
-    other = broadcasts.twin(tx, number, tx.now - telling.TWIN)
+    other = telling.twin(tx, number)
     asked = operations.operation(tx, number)
     assert asked is not None
     return {
@@ -278,8 +300,8 @@ def _shown(tx: Transaction, number: int) -> Record:
         ],
         "takes": _minutes(broadcasts.takes_s(tx, number)),
         "begins": _begins(tx, row),
-        "cautions": telling.to_look_at(tx, number),
-        "needs_second": row.sendable > rules.second_person_above,
+        "cautions": telling.to_look_at(tx, list(texts.values())),
+        "needs_second": telling.needs_second(tx, row),
         "second_above": rules.second_person_above,
         "twin": f"{people.named(tx, other.person_id)} asked for {other.id} to one of these groups within the hour." if other else None,
     }  # fmt: skip

@@ -377,6 +377,8 @@ class _Life:
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"
+        if row.paused or row.reason == "paused":
+            return f". Broadcast {row.broadcast_id} is paused: it leaves when somebody resumes that, if its time has not run out"
         if row.reason == "doubt":
             return ". It is looked at again every five minutes, until the phone answers or its time runs out"
         if row.due_at > self.tx.now:
@@ -513,6 +515,7 @@ _OPERATIONS = {
     "invite": "a phone to be asked whether it is a case's",
     "move": "a new number for a case",
     "inbox": "a reply that staff can answer by its number",
+    "resume": "a paused broadcast to go on",
     "caution": "a text to look at twice",
 }
 """What a text asked for, by the kind of its operation."""
@@ -526,6 +529,8 @@ _DEEDS = {
     "operations.refused": "was the third wrong code, which ended {of}",
     "operations.undone": "took {of} back",
     "broadcasts.launch": "let {of} go",
+    "broadcasts.pause": "paused {of}",
+    "broadcasts.resume": "let {of} go on",
     "broadcasts.halt": "halted {of}",
     "groups.create": "made the group {of}",
     "groups.add": "put {people} into the group {of}",

@@ -30,7 +30,7 @@ from typing import IO, Any, TypeVar
 
 from bot import digest, inbox, intake
 from bot.breaker import Breaker
-from bot.commands.broadcasts import begin
+from bot.commands.broadcasts import ask_second_leads, begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.intake import spool_of
 from bot.reconciler import Reconciler
@@ -586,6 +586,7 @@ def _tidy_up(tx: Transaction) -> None:
     messages.adopt(tx)
     messages.fail_over(tx)
     broadcasts.put_away_unconfirmed(tx)
+    ask_second_leads(tx)
     broadcasts.finish(tx)
 
 

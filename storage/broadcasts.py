@@ -63,6 +63,9 @@ from storage.schema import operations as operations_table
 RANGE = 10_000
 """Recipients of each group in one transaction while expanding, at most."""
 
+RUNNING = ("expanding", "sending")
+"""The states of a broadcast that was let go and is not over: it may be paused, resumed and halted."""
+
 FEWEST, HELD_S = 100, 0.02
 """So few even where writing is slow: each range has a cost of its own.  And how long one may keep the writer."""
 
@@ -81,6 +84,7 @@ _HOUR_HAS_COME = (
     select(broadcasts.c.id)
     .where(
         broadcasts.c.state == "expanding",
+        broadcasts.c.paused_at.is_(None),
         broadcasts.c.hold_until <= bindparam("now", type_=Moment),
         _WAITS_FOR_ITS_HOUR,
     )
@@ -398,7 +402,7 @@ def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
     row = broadcast(tx, number)
     if row.state == "previewed":
         operations.decide(tx, number, "dropped", by=by)
-    if row.state in ("previewed", "expanding", "sending"):
+    if row.state in ("previewed", *RUNNING):
         tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(state="halted", finished_at=tx.now))
         tx.execute(
             update(messages)
@@ -408,6 +412,47 @@ def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
         change = Change("broadcast", number, {"state": row.state}, {"state": "halted"})
         audit.record(tx, "broadcasts.halt", "broadcast", number, changes=[change], by=by)
     return progress(tx, number)
+
+
+def pause(tx: Transaction, number: int, *, by: Actor) -> Progress:
+    """Let nothing more of a broadcast leave until it is resumed; a second time changes nothing.
+
+    What is on its way to the gateway this instant cannot be called back, and what a worker has only taken goes back.
+    Its texts grow old meanwhile, and one whose time runs out is not sent.  Raises Problem `broadcast-unknown`, and
+    `pause-not-running` for what is not confirmed, or over.
+    """
+    row = broadcast(tx, number)
+    if row.state not in RUNNING:
+        raise Problem("pause-not-running", number=number)
+    if row.paused_at is None:
+        tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(paused_at=tx.now))
+        waiting = (messages.c.broadcast_id == number, messages.c.state == "queued")
+        tx.execute(update(messages).where(*waiting).values(paused=True))
+        audit.record(tx, "broadcasts.pause", "broadcast", number, by=by)
+    return progress(tx, number)
+
+
+def resume(tx: Transaction, number: int, *, by: Actor) -> Progress:
+    """Let a paused broadcast go on, with what is still in time; a second time changes nothing.
+
+    Raises Problem `broadcast-unknown`, and `resume-not-paused` for what never was, or is over or halted.
+    """
+    row = broadcast(tx, number)
+    if row.state not in RUNNING or row.paused_at is None:
+        raise Problem("resume-not-paused", number=number)
+    tx.execute(update(broadcasts).where(broadcasts.c.id == number).values(paused_at=None))
+    held = (messages.c.broadcast_id == number, messages.c.paused)
+    tx.execute(update(messages).where(*held).values(paused=False))
+    turned_back = (messages.c.broadcast_id == number, messages.c.state == "queued", messages.c.reason == "paused")
+    tx.execute(update(messages).where(*turned_back).values(due_at=tx.now, reason=None))
+    audit.record(tx, "broadcasts.resume", "broadcast", number, by=by)
+    tx.wake()
+    return progress(tx, number)
+
+
+def is_paused(row: Row[Any]) -> bool:
+    """Whether a broadcast is paused now: what is over or halted is not."""
+    return row.paused_at is not None and row.state in RUNNING
 
 
 def is_expanding(tx: Transaction) -> bool:
@@ -457,7 +502,8 @@ def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
     of_range = {"number": row.id, "after": after, "upto": upto}
     named = tx.execute(_ZONES, of_range).scalars() if by_zone else ()
     written = _insertion(
-        tx.rules, _content(tx, row.id), row.kind, row.state == "halted", row.hold_until, row.send_at,
+        tx.rules, _content(tx, row.id), row.kind, row.state == "halted", row.paused_at is not None, row.hold_until,
+        row.send_at,
         tuple(sorted(_valid_zones(tx, named))), tx.is_sqlite,
     )  # fmt: skip
     tx.execute(written, {"after": after, "upto": upto, "now": tx.now})
@@ -469,6 +515,7 @@ def _insertion(
     content: _Content,
     kind: str,
     halted: bool,
+    paused: bool,
     hold_until: datetime,
     send_at: str | None,
     zones: tuple[str, ...],
@@ -484,11 +531,11 @@ def _insertion(
         literal("out"), part.c.phone, part.c.body, literal(kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
         part.c.gateway, part.c.case_id, literal(content.number), part.c.language, literal(KINDS[kind].priority),
-        *_due(rules, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()),
+        *_due(rules, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()), literal(paused, Boolean()),
     ).where(part.c.case_id.is_not(None))
     columns = [
         "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
-        "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at",
+        "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at", "paused",
     ]
     # fmt: on
     dialect = sqlite if on_sqlite else postgresql
@@ -519,7 +566,7 @@ def progress(tx: Transaction, number: int) -> Progress:
 
 def running(tx: Transaction) -> list[Row[Any]]:
     """Broadcasts that are expanding or sending, newest first."""
-    query = select(broadcasts).where(broadcasts.c.state.in_(("expanding", "sending")))
+    query = select(broadcasts).where(broadcasts.c.state.in_(RUNNING))
     return list(tx.execute(query.order_by(broadcasts.c.id.desc())))
 
 

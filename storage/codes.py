@@ -76,24 +76,22 @@ def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
     )
 
 
-def alive(tx: Transaction, person: int) -> set[str]:
-    """The digits of the codes that this person could confirm something with now."""
-    secret = secret_of(tx)
-    waiting = (row for row in waiting_for(tx, person) if row.expires_at > tx.now)
-    return {digits(secret, row.nonce, row.length) for row in waiting}
-
-
 def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
     """The newest code of this person with these digits, used or not."""
     secret = secret_of(tx)
-    rows = tx.execute(select(codes).where(codes.c.person_id == person).order_by(codes.c.id.desc()).limit(50))
-    return next((row for row in rows if hmac.compare_digest(digits(secret, row.nonce, row.length), typed)), None)
+    same = (row for row in _newest(tx, person) if hmac.compare_digest(digits(secret, row.nonce, row.length), typed))
+    return next(same, None)
 
 
-def count_confirmed(tx: Transaction, operation: int) -> int:
-    """How many people have confirmed an operation by their codes."""
-    spent = (codes.c.operation_id == operation, codes.c.used_at.is_not(None))
-    return int(tx.scalar(select(func.count()).select_from(codes).where(*spent)))
+def sent(tx: Transaction, person: int) -> set[str]:
+    """The digits of the newest codes of this person, used and over ones too: what no answer of ours may quote."""
+    secret = secret_of(tx)
+    return {digits(secret, row.nonce, row.length) for row in _newest(tx, person)}
+
+
+def _newest(tx: Transaction, person: int) -> list[Row[Any]]:
+    query = select(codes).where(codes.c.person_id == person).order_by(codes.c.id.desc())
+    return list(tx.execute(query.limit(50)))
 
 
 def spend(tx: Transaction, code: int) -> bool:

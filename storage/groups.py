@@ -40,11 +40,11 @@ VERBS = frozenset(
     [
         # English
         "menu", "groups", "who", "list", "find", "new", "name", "add", "drop", "remove", "delete", "tell", "msg",
-        "ask", "at", "also", "ok", "confirm", "no", "halt", "fix", "check", "status", "undo", "re", "move", "invite",
+        "ask", "at", "also", "ok", "confirm", "no", "halt", "pause", "resume", "fix", "check", "status", "undo", "re", "move", "invite",
         # Spanish
         "grupos", "quien", "quienes", "lista", "busca", "buscar", "nuevo", "nueva", "nombra", "nombre", "agrega",
         "agregar", "saca", "sacar", "borra", "borrar", "envia", "enviar", "pregunta", "hora", "tambien", "confirma",
-        "confirmar", "frena", "frenar", "corrige", "corregir", "revisa", "revisar", "estado", "deshaz", "deshacer",
+        "confirmar", "frena", "frenar", "espera", "sigue", "seguir", "corrige", "corregir", "revisa", "revisar", "estado", "deshaz", "deshacer",
         "responde", "responder", "cambia", "cambiar", "invita", "invitar",
     ]
 )  # fmt: skip

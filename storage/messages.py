@@ -201,11 +201,14 @@ def _next_in_turn() -> Select[tuple[int]]:
     """
     now, by = bindparam("now", type_=Moment), bindparam("by", type_=Text)
     ahead, flying, doubtful = messages.alias("ahead"), messages.alias("flying"), messages.alias("doubtful")
-    due = and_(messages.c.direction == "out", messages.c.state == "queued", messages.c.due_at <= now)
+    due = and_(
+        messages.c.direction == "out", messages.c.state == "queued", ~messages.c.paused, messages.c.due_at <= now
+    )
     in_flight = exists().where(flying.c.phone == messages.c.phone, flying.c.state.in_(("claimed", "sending")))
     overtaken = exists().where(
         ahead.c.phone == messages.c.phone,
         ahead.c.state == "queued",
+        ~ahead.c.paused,
         ahead.c.due_at <= now,
         tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id)
         < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
@@ -272,6 +275,7 @@ _GATE = (
             messages.c.broadcast_id.is_not(None), messages.c.phone.is_distinct_from(cases.c.contact_phone_number)
         ).label("changed"),
         broadcasts.c.state.label("broadcast_state"),
+        broadcasts.c.paused_at,
         cases.c.time_zone,
         _STAYS.label("stays"),
         codes_table.c.nonce,
@@ -788,7 +792,7 @@ def not_leaving(tx: Transaction) -> list[Row[Any]]:
     gateway for two minutes though it was due: no worker serves it, or it is paused.
     """
     counted = (messages.c.gateway, func.count().label("many"), func.min(messages.c.created_at).label("since"))
-    waiting = and_(messages.c.direction == "out", messages.c.state == "queued")
+    waiting = and_(messages.c.direction == "out", messages.c.state == "queued", ~messages.c.paused)
     tried = and_(waiting, messages.c.attempts > 0, messages.c.reason.in_(("unreachable", "throttled")))
     refused = select(messages.c.reason, *counted).where(tried).group_by(messages.c.reason, messages.c.gateway)
     last = messages.alias("last")
@@ -945,6 +949,9 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     if row.nonce is not None and row.created_at < row.code_expires_at - codes.LIFE:
         # The code was issued anew since for other words, and must not leave under the old ones.
         return {"state": "cancelled", "reason": "replaced"}
+    if row.paused_at is not None:
+        # It was claimed when its broadcast was paused, and goes back to wait with the others.
+        return {"state": "queued", "due_at": tx.now + LOOK_AGAIN, "reason": "paused"}
     if kind.needs_consent and row.said == "stop":
         return {"state": "withheld", "reason": "stopped"}
     if kind.needs_consent and row.said == "doubt":

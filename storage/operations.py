@@ -133,13 +133,6 @@ def done_as(tx: Transaction, mark: str, *, by: Actor) -> Row[Any] | None:
     return tx.execute(select(operations).where(*same).order_by(operations.c.id.desc()).limit(1)).first()
 
 
-def list_done(tx: Transaction, at_most: int, *, by: Actor) -> list[Row[Any]]:
-    """What this actor did through this door, or took back, newest first."""
-    mine = (operations.c.person_id == by.person_id, operations.c.door == by.door)
-    over = operations.c.state.in_(("done", "undone"))
-    return list(tx.execute(select(operations).where(*mine, over).order_by(operations.c.id.desc()).limit(at_most)))
-
-
 def of_group(tx: Transaction, kind: str, group_id: int) -> int | None:
     """The number of the newest operation of a kind on a group that was done; None if there is none."""
     done = (operations.c.kind == kind, operations.c.group_id == group_id, operations.c.state.in_(("done", "undone")))

@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "same-phone": "another case on the same phone got it",
     "gateway-unknown": "its gateway is not set up here",
     "halted": "it was halted before it left",
+    "paused": "it is paused, and waits to be resumed",
     "expired": "its time ran out before it could leave",
     "quiet-hours": "it is quiet hours there",
     "process-died": "the system stopped in the middle of sending; it may or may not have left",

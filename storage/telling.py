@@ -1,8 +1,13 @@
-"""The rules by which a broadcast goes at a door where people have signed in: asked for, looked at, confirmed, once.
+"""The rules by which a text to many goes, at whichever door it is asked for: once, as it was shown, and by two where it is large.
 
-The phone has codes instead (`ok 482193`); what must hold is the same: what was shown is what goes, the same wish twice
-is one broadcast, a word that others should not read is looked at, a large one has a second lead, and one person texts
-single cases at most so often.  `broadcasts.py` writes it down and lets it go.
+Here stands what must hold everywhere: the same wish twice is one broadcast, what was shown is what goes, a word that
+others should not read is looked at, a large one has a second lead, one person texts single cases at most so often, and
+one with an hour of its own is asked about again when its group has grown by then.  `broadcasts.py` writes it down and
+lets it go.
+
+`ask` and `confirm` are for a door where people have signed in; a phone has codes instead (`ok 482193`), which the bot
+checks before it calls `go` or `wait_for_second`.  Whoever waits for a second lead, the worker asks the others by text
+(`unasked`): a page sends nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row
+from sqlalchemy import Row, exists, select
 
-from storage import broadcasts, cautions, consent, messages, operations, people
+from storage import broadcasts, cautions, consent, lives, messages, operations, people
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.schema import codes
+from storage.schema import operations as operations_table
 
 SINGLE_TEXTS_AN_HOUR = 30
 TRIES_AN_HOUR = 20
@@ -26,6 +33,112 @@ TWIN = timedelta(hours=1)
 """Within it somebody else's broadcast to the same group is told of."""
 
 Went = Literal["going", "seconding"]
+
+
+# -- at every door -----------------------------------------------------------------------------------------------------
+
+
+def same_wish(tx: Transaction, person_id: int | None, words: str) -> tuple[Row[Any], Literal["waits", "runs"]] | None:
+    """What this person asked for in these very words within ten minutes, and whether it waits or runs, or ran.
+
+    None where it was dropped: after a halt too the same words are a new wish.
+    """
+    same = operations.with_same_words(tx, person_id, words, kind="tell")
+    if same is None:
+        return None
+    state = broadcasts.broadcast(tx, same.id).state
+    if same.state == "waiting" and state == "previewed" and same.expires_at > tx.now:
+        return same, "waits"
+    if same.state == "seconding" or (same.state == "done" and state in ("expanding", "sending", "done")):
+        return same, "runs"
+    return None
+
+
+def check_hour(tx: Transaction, at: datetime) -> None:
+    """Raise Problem `time-quiet` for a wall-clock time at which nobody may be texted."""
+    if (hours := tx.rules.hours) is not None and not hours.holds(at.time()):
+        raise Problem("time-quiet", time=f"{at:%H:%M}", opens=f"{hours.opens:%H:%M}", closes=f"{hours.closes:%H:%M}")
+
+
+def refuse_if_late(tx: Transaction, number: int) -> None:
+    """Raise Problem `time-past` where the time of a broadcast that waits is over for some by now."""
+    row = broadcasts.broadcast(tx, number)
+    if row.state == "previewed" and row.send_at is not None:
+        at = datetime.fromisoformat(row.send_at)
+        if (zone := broadcasts.past_in(tx, number, at)) is not None:
+            raise Problem("time-past", time=f"{at:%H:%M}", zone=zone)
+
+
+def may_text_single(tx: Transaction, person_id: int | None) -> None:
+    """Raise Problem `tell-too-many` for one who texted too many single people within an hour; the system's own user may."""
+    if person_id is None:
+        return
+    hour = tx.now - timedelta(hours=1)
+    texts = broadcasts.count_texts(tx, person_id, hour) + operations.count(tx, person_id, "invite", hour)
+    if texts >= SINGLE_TEXTS_AN_HOUR:
+        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+
+
+def to_look_at(tx: Transaction, texts: Sequence[str]) -> list[str]:
+    """The words of a text, in whatever language, that somebody should look at twice."""
+    return cautions.found_in(texts, tx.rules.health_words)
+
+
+def twin(tx: Transaction, number: int) -> Row[Any] | None:
+    """Somebody else's broadcast to one of the same groups within the hour: two people may have had the same idea."""
+    return broadcasts.twin(tx, number, tx.now - TWIN)
+
+
+def needs_second(tx: Transaction, row: Row[Any]) -> bool:
+    """Whether a broadcast is too large for the ok of one person."""
+    return bool(row.sendable > tx.rules.second_person_above)
+
+
+def wait_for_second(tx: Transaction, number: int, *, by: Actor) -> None:
+    """One person has confirmed a large broadcast: it waits for a second lead, fifteen minutes."""
+    operations.decide(tx, number, "seconding", by=by)
+
+
+def go(tx: Transaction, number: int, *, by: Actor) -> None:
+    """Let a broadcast go that was confirmed by as many as it needs."""
+    row = broadcasts.broadcast(tx, number)
+    operations.decide(tx, number, "done", by=by)
+    broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
+
+
+def holds_s(tx: Transaction, row: Row[Any]) -> int:
+    """How many seconds a broadcast is held before the first text leaves: a text to one person is not."""
+    return 0 if row.kind == "text" and row.send_at is None else tx.rules.hold_s
+
+
+def begin(tx: Transaction, number: int, *, by: Actor) -> bool:
+    """The hour of a broadcast has come: True if it begins, for those who are in its groups now.
+
+    False where its group has grown beyond the one ok that it had: then it waits for a second lead.
+    """
+    row = broadcasts.begin(tx, number)
+    had_second = any(deed.verb == "operations.seconding" for deed in lives.deeds(tx, number))
+    if had_second or not needs_second(tx, row):
+        return True
+    broadcasts.hold_back(tx, number)
+    wait_for_second(tx, number, by=by)
+    return False
+
+
+def unasked(tx: Transaction) -> list[int]:
+    """The broadcasts that wait for a second lead of whom nobody was texted yet."""
+    told = exists().where(
+        codes.c.operation_id == operations_table.c.id,
+        codes.c.person_id.is_distinct_from(operations_table.c.person_id),
+        # An earlier question, before its hour, is over: each has fifteen minutes from when it was asked.
+        codes.c.expires_at >= operations_table.c.expires_at,
+    )
+    waits = (operations_table.c.kind == "tell", operations_table.c.state == "seconding")
+    query = select(operations_table.c.id).where(*waits, operations_table.c.expires_at > tx.now, ~told)
+    return list(tx.execute(query.order_by(operations_table.c.id)).scalars())
+
+
+# -- where people have signed in ---------------------------------------------------------------------------------------
 
 
 def ask(
@@ -44,19 +157,16 @@ def ask(
     the same went within ten minutes, and `time-quiet` for a time at which nobody may be texted.
     """
     tx.alone("tell")
-    if send_at is not None and (hours := tx.rules.hours) is not None and not hours.holds(send_at.time()):
-        opens, closes = f"{hours.opens:%H:%M}", f"{hours.closes:%H:%M}"
-        raise Problem("time-quiet", time=f"{send_at:%H:%M}", opens=opens, closes=closes)
+    if send_at is not None:
+        check_hour(tx, send_at)
     wish = [dict(texts), sorted(group_ids), sorted(case_ids), fixes, send_at.isoformat() if send_at else None]
     words = f"{by.door}:{hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:24]}"
-    same = operations.with_same_words(tx, by.person_id, words, kind="tell")
-    if same is not None:
-        state = broadcasts.broadcast(tx, same.id).state
-        if same.state == "waiting" and state == "previewed" and same.expires_at > tx.now:
-            broadcasts.amend(tx, same.id)
-            return int(same.id)
-        if same.state == "seconding" or (same.state == "done" and state in ("expanding", "sending", "done")):
-            raise Problem("broadcast-twice", number=same.id)
+    if (same := same_wish(tx, by.person_id, words)) is not None:
+        operation, is_now = same
+        if is_now == "runs":
+            raise Problem("broadcast-twice", number=operation.id)
+        broadcasts.amend(tx, operation.id)
+        return int(operation.id)
     number = broadcasts.draft(tx, texts, group_ids=group_ids, case_ids=case_ids, fixes=fixes, words=words, by=by)
     if send_at is not None:
         broadcasts.amend(tx, number, send_at=send_at)
@@ -93,35 +203,18 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
         raise Problem("broadcast-decided", number=number)
     if is_second and not _is_lead(tx, by):
         raise Problem("second-person", number=number)
-    if not row.sendable:
-        raise Problem("broadcast-nobody-here")
-    if count != row.sendable:
-        raise Problem("count-otherwise", count=row.sendable)
-    if broadcasts.has_changed(tx, number):
-        raise Problem("broadcast-changed", number=number)
-    if (words := to_look_at(tx, number)) and not looked:
-        raise Problem("look-twice", words=", ".join(words))
-    _in_time(tx, row)
+    _refuse_unless_seen(tx, row, count, looked=looked)
+    refuse_if_late(tx, number)
     if not is_second:
-        _not_too_many(tx, row, by)
-        if row.sendable > tx.rules.second_person_above:
+        if row.kind == "text":
+            may_text_single(tx, by.person_id)
+        if needs_second(tx, row):
             if not [lead for lead in people.leads(tx) if lead.id != by.person_id]:
                 raise Problem("broadcast-no-other-lead", number=number, limit=tx.rules.second_person_above)
-            operations.decide(tx, number, "seconding", by=by)
+            wait_for_second(tx, number, by=by)
             return "seconding"
-    operations.decide(tx, number, "done", by=by)
-    broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
+    go(tx, number, by=by)
     return "going"
-
-
-def holds_s(tx: Transaction, row: Row[Any]) -> int:
-    """How many seconds a broadcast is held before the first text leaves: a text to one person is not."""
-    return 0 if row.kind == "text" and row.send_at is None else tx.rules.hold_s
-
-
-def to_look_at(tx: Transaction, number: int) -> list[str]:
-    """The words of a broadcast that somebody should look at twice, in whatever language they stand."""
-    return cautions.found_in(broadcasts.texts_of(tx, number).values(), tx.rules.health_words)
 
 
 def try_on(tx: Transaction, person: Row[Any], body: str, *, by: Actor) -> None:
@@ -137,22 +230,18 @@ def try_on(tx: Transaction, person: Row[Any], body: str, *, by: Actor) -> None:
     messages.queue(tx, person.phone, body, "notice", person_id=person.id)
 
 
+def _refuse_unless_seen(tx: Transaction, row: Row[Any], count: int, *, looked: bool) -> None:
+    """What goes is what was shown: to so many, with these words, and to nobody who was not shown."""
+    if not row.sendable:
+        raise Problem("broadcast-nobody-here")
+    if count != row.sendable:
+        raise Problem("count-otherwise", count=row.sendable)
+    if broadcasts.has_changed(tx, row.id):
+        raise Problem("broadcast-changed", number=row.id)
+    if not looked and (words := to_look_at(tx, list(broadcasts.texts_of(tx, row.id).values()))):
+        raise Problem("look-twice", words=", ".join(words))
+
+
 def _is_lead(tx: Transaction, by: Actor) -> bool:
     row = people.by_id(tx, by.person_id)
     return row is not None and people.may(row, "lead")
-
-
-def _in_time(tx: Transaction, row: Row[Any]) -> None:
-    if row.send_at is not None:
-        at = datetime.fromisoformat(row.send_at)
-        if (zone := broadcasts.past_in(tx, row.id, at)) is not None:
-            raise Problem("time-past", time=f"{at:%H:%M}", zone=zone)
-
-
-def _not_too_many(tx: Transaction, row: Row[Any], by: Actor) -> None:
-    if row.kind != "text" or by.person_id is None:
-        return
-    hour = tx.now - timedelta(hours=1)
-    texts = broadcasts.count_texts(tx, by.person_id, hour) + operations.count(tx, by.person_id, "invite", hour)
-    if texts >= SINGLE_TEXTS_AN_HOUR:
-        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)

@@ -11,32 +11,35 @@ what somebody changed since and therefore stays.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Row, and_, func, select
 
 from storage import contacts, groups, operations, people, phones
 from storage.audit import Actor
 from storage.contacts import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.schema import audit_changes, cases, memberships
+from storage.schema import audit, audit_changes, cases, memberships
+from storage.schema import groups as groups_table
+from storage.schema import operations as operations_table
+from storage.schema import people as people_table
 
 What = Literal["name", "made", "deleted", "members"]
 
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """What was taken back: the group's short name, who left it again, who is back, and how many are in it now."""
+    """What was taken back: the group's short and long name, who left it again, who is back, how many are in it now."""
 
     what: What
     group: str
+    name: str
     out: int = 0
     back: int = 0
     total: int = 0
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,72 @@ def undoable(tx: Transaction, number: int | None, person: Row[Any] | None) -> Ro
     Raises Problem `undo-unknown`.
     """
     row = operations.operation(tx, number) if number is not None else None
-    if row is None or row.state not in ("done", "undone") or not row.undoes or not _may(tx, row, person):
+    if row is None or row.state not in ("done", "undone") or not row.undoes:
+        raise Problem("undo-unknown", number=number)
+    if not _may(tx, row, person, _own(tx, person)):
         raise Problem("undo-unknown", number=number)
     return row
+
+
+def undoable_among(tx: Transaction, rows: Iterable[Row[Any]], person: Row[Any] | None) -> set[int]:
+    """The numbers of those operations that this person could take back now: what a page draws a button for."""
+    own = _own(tx, person)
+    return {row.id for row in rows if row.state == "done" and row.undoes and _may(tx, row, person, own)}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """By which operation a line of the audit log was written, and whether it was by taking that operation back."""
+
+    operation: Row[Any]
+    is_undo: bool
+
+
+def written_by(tx: Transaction, lines: Sequence[Row[Any]], which: ColumnElement[bool]) -> dict[int, Written]:
+    """For these lines of the audit log the operation behind each, by the line's id; `which` narrows the operations down.
+
+    An operation and its lines are of one transaction, so they have the moment, the person and the door in common.  One
+    that waited for an `ok`, and one that was taken back, has a line of its own that says when.
+    """
+    moments = {line.at for line in lines}
+    at_once = select(operations_table).where(which, operations_table.c.asked_at.in_(moments))
+    found: dict[tuple[Any, ...], list[Written]] = {}
+    for row in tx.execute(at_once.order_by(operations_table.c.id)):
+        found.setdefault((row.asked_at, row.person_id, row.door), []).append(Written(row, is_undo=False))
+    decided = (
+        select(
+            operations_table, audit.c.verb, audit.c.at, audit.c.person_id.label("who"), audit.c.door.label("through")
+        )
+        .join(audit, and_(audit.c.subject == "operation", audit.c.subject_id == operations_table.c.id))
+        .where(which, audit.c.verb.in_(("operations.done", "operations.undone")), audit.c.at.in_(moments))
+    )
+    for row in tx.execute(decided.order_by(audit.c.id)):
+        found.setdefault((row.at, row.who, row.through), []).append(Written(row, row.verb == "operations.undone"))
+    told = {line.id: found.get((line.at, line.person_id, line.door), []) for line in lines}
+    return {number: next((w for w in ws if number in _lines(w)), ws[-1]) for number, ws in told.items() if ws}
+
+
+def list_deleted(tx: Transaction, person: Row[Any] | None) -> list[Row[Any]]:
+    """The groups that were deleted within a day and that this person may bring back, newest first.
+
+    Each has `number` of the deletion, `short`, `name`, `members`, `deleted_at` and the `person` who did it.
+    """
+    if person is not None and not people.may(person, "lead"):
+        return []
+    inside = select(func.count()).where(memberships.c.group_id == groups_table.c.id, memberships.c.removed_at.is_(None))
+    done = operations_table
+    query = (
+        select(
+            done.c.id.label("number"), done.c.undoes, groups_table.c.short, groups_table.c.name,
+            groups_table.c.deleted_at, inside.scalar_subquery().label("members"),
+            func.coalesce(people_table.c.name, "system").label("person"),
+        )
+        .join_from(done, groups_table, groups_table.c.id == done.c.group_id)
+        .outerjoin(people_table, people_table.c.id == done.c.person_id)
+        .where(done.c.state == "done", done.c.asked_at > tx.now - operations.UNDO, groups_table.c.deleted_at.is_not(None))
+        .order_by(done.c.id.desc())
+    )  # fmt: skip
+    return [row for row in tx.execute(query) if "deleted" in (row.undoes or {})]
 
 
 def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
@@ -71,7 +137,7 @@ def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
         raise Problem("undo-unknown", number=row.id)
     if "deleted" in row.undoes:
         group = groups.restore(tx, row.undoes["deleted"], by=by)
-        done = TakenBack("deleted", group.short, total=groups.count_members(tx, group.id))
+        done = TakenBack("deleted", group.short, group.name, total=groups.count_members(tx, group.id))
     else:
         done = _in_group(tx, row, by=by)
     operations.decide(tx, row.id, "undone", by=by)
@@ -126,17 +192,28 @@ def _as_before(tx: Transaction, case: Row[Any]) -> Wanted:
     return Wanted(case.id, values, {name: old.get(name) for name in untouched})
 
 
-def _may(tx: Transaction, row: Row[Any], person: Row[Any] | None) -> bool:
+def _lines(written: Written) -> Sequence[int]:
+    """The lines by which an operation says that it wrote, where it says so and was not taken back by them."""
+    undoes = written.operation.undoes or {}
+    return () if written.is_undo else undoes.get("lines") or undoes.get("cases") or ()
+
+
+def _own(tx: Transaction, person: Row[Any] | None) -> Collection[int] | None:
+    """The groups within which a person may take their own back; None for a lead, who may everywhere."""
+    if person is None or people.may(person, "lead"):
+        return None
+    return {group.id for group in people.groups_of(tx, person)}
+
+
+def _may(tx: Transaction, row: Row[Any], person: Row[Any] | None, own: Collection[int] | None) -> bool:
     if row.asked_at <= tx.now - operations.UNDO:
         return False
-    if person is None or people.may(person, "lead"):
+    if person is None or own is None:
         return True
     # A deletion is taken back by a lead only.
     is_own = row.person_id == person.id and "deleted" not in row.undoes
     is_over = row.state == "undone"  # and what is over is only told of
-    return is_own and (
-        is_over or "cases" in row.undoes or any(group.id == row.group_id for group in people.groups_of(tx, person))
-    )
+    return is_own and (is_over or "cases" in row.undoes or row.group_id in own)
 
 
 def _in_group(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
@@ -146,16 +223,16 @@ def _in_group(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
     (group,) = live
     if "name" in row.undoes:
         groups.rename(tx, group.id, row.undoes["name"], by=by)
-        return TakenBack("name", group.short, total=group.members, name=row.undoes["name"])
+        return TakenBack("name", group.short, row.undoes["name"], total=group.members)
     if "made" in row.undoes:
         if group.members:
             raise Problem("undo-in-use", group=group.short, count=group.members)
         groups.delete(tx, group.id, by=by)
-        return TakenBack("made", group.short)
+        return TakenBack("made", group.short, group.name)
     came, went = _moved(tx, row)
     out = groups.remove(tx, group.id, came, by=by)
     back = groups.add(tx, group.id, went, by=by)
-    return TakenBack("members", group.short, len(out), len(back), groups.count_members(tx, group.id))
+    return TakenBack("members", group.short, group.name, len(out), len(back), groups.count_members(tx, group.id))
 
 
 def _moved(tx: Transaction, row: Row[Any]) -> tuple[Sequence[int], Sequence[int]]:

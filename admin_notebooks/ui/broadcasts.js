@@ -89,7 +89,7 @@ function render({ model, el }) {
     const go = h("button", { class: "main", type: "submit" }, `Send to ${p.recipients.toLocaleString("en")} ${p.recipients === 1 ? "person" : "people"}`);
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); tell(async () => {
       go.disabled = true;
-      try { const done = await ask_("send", { number: p.number, typed: typed.value, looked: looked.checked }); Object.assign(state, fresh()); done.went === "going" ? await open(p.number, done.says) : (await drawHome(), put(result, says("good", done.says))); }
+      try { const done = await ask_("send", { number: p.number, typed: typed.value, looked: looked.checked }); Object.assign(state, fresh()); await open(p.number, done.says); }
       catch (problem) { go.disabled = false; throw problem; }
     }); } },
       p.cautions.length ? h("label", { class: "row says warn", style: "display: flex" }, looked, h("span", { style: "color: inherit; display: inline" }, `I looked twice: it says ${p.cautions.join(", ")}, which others may read over a shoulder or a network may act on.`)) : null,
@@ -103,7 +103,7 @@ function render({ model, el }) {
         l.samples.map((text) => h("div", { class: "bubble" }, text)), l.forced_by ? h("p", { class: "soft" }, `${begun(`${seen(l.forced_by)}${l.forced_name}`)}, needs Unicode: 70 characters an SMS.`) : null,
         state.offer.may_try && !asSecond ? h("button", { onclick: (event) => { const pressed = event.target; tell(async () => { pressed.disabled = true; try { pressed.parentElement.querySelector(".says")?.remove(); pressed.after(says("good", await ask_("try", { number: p.number, language: l.language }))); } finally { setTimeout(() => { pressed.disabled = false; }, 3000); } }); } }, "Send it to my own phone first") : null)),
       skipped ? h("section", {}, h("h3", {}, "Left out"), h("table", {}, h("tbody", {}, p.left_out.map((r) => h("tr", {}, h("td", { class: "n", style: "width: 64px" }, r.count.toLocaleString("en")), h("td", { style: "max-width: none" }, r.why))))), !asSecond ? h("button", { onclick: () => tell(async () => { const rows = await ask_("left_out", { number: p.number }); put(out, h("table", {}, h("tbody", {}, rows.map((r) => h("tr", {}, h("td", {}, r.name), h("td", {}, r.phone || ""), h("td", { class: "why" }, r.why)))))); }) }, "Who?") : null, out) : null,
-      h("div", { class: "sheet" }, h("p", {}, p.begins), p.needs_second && !asSecond ? h("p", {}, `More than ${p.second_above} people: another lead must say ok as well, here on this page.`) : null, p.recipients ? form : h("p", {}, "Nobody of those can be texted."), result,
+      h("div", { class: "sheet" }, h("p", {}, p.begins), p.needs_second && !asSecond ? h("p", {}, `More than ${p.second_above} people: another lead is asked by text, and may say ok on this page as well.`) : null, p.recipients ? form : h("p", {}, "Nobody of those can be texted."), result,
         h("div", { class: "row", style: "margin-top: 12px" }, asSecond ? h("button", { onclick: () => tell(drawHome) }, "Back") : [h("button", { onclick: write }, "Change it"), h("button", { onclick: () => tell(leave) }, "Do not send it")])));
     root.scrollIntoView({ block: "start" });
     typed.focus({ preventScroll: true });
@@ -118,13 +118,13 @@ function render({ model, el }) {
   async function drawOne() {
     const number = state.number, b = await ask_("broadcast", { number });
     if (state.number !== number) return;
-    const stop = h("button", { class: "main bad", onclick: () => tell(async () => { stop.disabled = true; put(result, says("warn", await ask_("halt", { number }))); await drawOne(); }) }, "Halt it");
+    const act = (verb, label, kind) => { const button = h("button", { class: kind, onclick: () => tell(async () => { button.disabled = true; try { put(result, says("warn", await ask_(verb, { number }))); } finally { await drawOne(); } }) }, label); return button; };
     put(page,
       h("div", { class: "row top" }, h("h2", {}, `${b.number} to ${b.whom}`)), h("p", { class: "soft", role: "status" }, `${begun(b.state)}. Asked for by ${b.asked_by}, `, when(b.asked_at), "."), result,
       Object.entries(b.texts).map(([language, text]) => h("div", { class: "bubble" }, Object.keys(b.texts).length > 1 ? h("small", {}, spoken(language)) : null, text)),
       h("h3", {}, `${b.arrived.toLocaleString("en")} of ${(b.recipients - b.parts.skipped).toLocaleString("en")} sent`), gauge(b, "tall"),
       h("div", { class: "figures" }, PARTS.filter(([part]) => b.parts[part]).map(([part, words]) => h("span", {}, h("b", {}, b.parts[part].toLocaleString("en")), ` ${words}`))),
-      h("div", { class: "row" }, b.may_halt ? stop : null, b.may_fix ? h("button", { onclick: () => { Object.assign(state, fresh(), { fixes: b.number, number: null }); write(); } }, "Correct it") : null, h("a", { href: `04_delivery.ipynb?number=${b.number}`, style: "color: var(--deep)" }, "What became of each"), h("span", { class: "gap" }), h("button", { onclick: () => tell(async () => { result.replaceChildren(); await drawHome(); }) }, "All broadcasts")));
+      h("div", { class: "row" }, b.may_resume ? act("resume", "Resume it", "main") : null, b.may_pause ? act("pause", "Pause it", "main") : null, b.may_halt ? act("halt", "Halt it", "main bad") : null, b.may_fix ? h("button", { onclick: () => { Object.assign(state, fresh(), { fixes: b.number, number: null }); write(); } }, "Correct it") : null, h("a", { href: `04_delivery.ipynb?number=${b.number}`, style: "color: var(--deep)" }, "What became of each"), h("span", { class: "gap" }), h("button", { onclick: () => tell(async () => { result.replaceChildren(); await drawHome(); }) }, "All broadcasts")));
     if (b.is_open) setTimeout(() => { if (state.alive && state.number === number) tell(drawOne); }, 2000);
   }
 

@@ -63,6 +63,14 @@ class Broadcasts(Panel):
         """Stop what has not left yet."""
         return telling.halt(self.desk, number)
 
+    def do_pause(self, number: int) -> str:
+        """Let nothing more leave for now."""
+        return telling.pause(self.desk, number)
+
+    def do_resume(self, number: int) -> str:
+        """Let it go on."""
+        return telling.resume(self.desk, number)
+
 
 def panel(desk: Desk) -> Broadcasts:
     """The panel for a notebook's cell."""

@@ -11,9 +11,9 @@ function render({ model, el }) {
   const may = (right_) => state.rights.includes(right_);
 
   // -- left: the groups as cards
-  const cards = h("div", { class: "cards" });
+  const cards = h("div", { class: "cards" }), gone = h("div");
   const find = h("input", { type: "search", placeholder: "Find a group", "aria-label": "Find a group", oninput: drawCards });
-  left.append(find, cards);
+  left.append(find, cards, gone);
 
   function drawCards() {
     const word = find.value.trim().toLowerCase();
@@ -23,8 +23,15 @@ function render({ model, el }) {
     if (!shown.length) cards.append(h("p", { class: "soft" }, state.groups.length ? "No group is called so." : "No groups yet."));
   }
 
+  async function drawDeleted() {
+    const rows = await ask_("deleted");
+    gone.replaceChildren(rows.length ? h("details", {}, h("summary", { class: "soft" }, `Deleted in the last day: ${rows.length}`),
+      h("ul", { class: "events" }, rows.map((g) => h("li", {}, h("b", {}, g.name), h("span", { class: "soft" }, ` ${g.short}, ${count(g.members, "case")}`), " ", undoButton(g.number, g.name, g.short), h("small", {}, `${g.person}, `, when(g.deleted_at)))))) : "");
+  }
+
   async function refresh() {
     state.groups = await ask_("groups");
+    await drawDeleted();
     if (!state.groups.some((g) => g.short === state.short)) state.short = [...state.groups].sort((a, b) => b.members - a.members)[0]?.short || null;
     drawCards();
     await draw();
@@ -40,8 +47,16 @@ function render({ model, el }) {
   // -- right: one group
   const result = h("div"), body = h("div");
   function told(done, more) {
-    result.replaceChildren(says("good", done.says, done.undoable && h("button", { onclick: () => tell(async () => { told(await ask_("undo", { number: done.number })); await refresh(); }) }, "Undo"), more));
+    result.replaceChildren(says("good", done.says, done.undoable && undoButton(done.number), more));
   }
+  // Taken back once, however often it is pressed; a group that comes back is shown.
+  const undoButton = (number, what = "", short = null) => {
+    const button = h("button", { "aria-label": `Undo ${what || number}`, onclick: () => tell(async () => {
+      button.disabled = true;
+      try { const done = await ask_("undo", { number }); state.short = short || state.short; await refresh(); told(done); } finally { button.disabled = false; }
+    }) }, "Undo");
+    return button;
+  };
   async function tell(act) {
     try { await act(); } catch (problem) { result.replaceChildren(says("bad", problem.message)); }
   }
@@ -108,9 +123,10 @@ function render({ model, el }) {
 
   async function dropTicked() {
     const proposal = await ask_("remove", { short: state.short, case_ids: [...state.ticked] });
-    told(await ask_("confirm", { mark: proposal.mark }));
+    const done = await confirm_(ask_, proposal);
     state.ticked.clear();
     await refresh();
+    done.stale ? plan(adding, done, () => {}) : told(done);
   }
 
   async function add(box) {
@@ -120,7 +136,8 @@ function render({ model, el }) {
       if (proposal.rows.length === 1) {
         const [row] = proposal.rows;
         if (!proposal.acts) throw new Error([row.reason, row.suggestion && `Did you mean ${row.suggestion}?`].filter(Boolean).join(" "));
-        const done = await ask_("confirm", { mark: proposal.mark });
+        const done = await confirm_(ask_, proposal);
+        if (done.stale) { plan(adding, done, () => { box.value = ""; }); return; }
         told(done, row.warnings.length ? h("span", { class: "chip warn" }, row.warnings.join(" ")) : null);
         box.value = "";
         await Promise.all([ask_("groups").then((g) => { state.groups = g; drawCards(); }), may("read") ? drawTable() : null]);
@@ -148,8 +165,10 @@ function render({ model, el }) {
   async function drawHistory() {
     const lines = await ask_("history", { short: state.short });
     const words = { create: "made the group", rename: "renamed it", add: "added", remove: "removed", delete: "deleted it", restore: "brought it back" };
-    body.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ["When", "Who", "Did", "Through", "By"].map((t) => h("th", {}, t)))),
-      h("tbody", {}, lines.map((l) => h("tr", {}, h("td", {}, when(l.at)), h("td", {}, l.person), h("td", {}, `${words[l.did] || l.did}${l.cases !== null && ["add", "remove"].includes(l.did) ? ` ${count(l.cases, "case")}` : ""}`), h("td", {}, l.door), h("td", {}, l.source || ""))))));
+    const did = (l) => `${words[l.did] || l.did}${l.cases !== null && ["add", "remove"].includes(l.did) ? ` ${count(l.cases, "case")}` : ""}`;
+    const what = (l) => [did(l), l.takes_back ? h("span", { class: "soft" }, `, taking ${l.number} back`) : null, l.undoable ? [" ", undoButton(l.number)] : null];
+    body.replaceChildren(h("p", { class: "soft" }, "What was done can be taken back here for a day, or by a text such as ", h("b", {}, "undo 58"), "."), h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "No."), ["When", "Who", "Did", "Through", "By"].map((t) => h("th", {}, t)))),
+      h("tbody", {}, lines.map((l) => h("tr", {}, h("td", { class: "n" }, l.number ?? ""), h("td", {}, when(l.at)), h("td", {}, l.person), h("td", {}, what(l)), h("td", {}, l.door), h("td", {}, l.source || ""))))));
   }
 
   // -- a case
@@ -166,18 +185,20 @@ function render({ model, el }) {
   // -- make, rename, delete
   function create() {
     ask(root, "Make a group", [h("label", {}, h("span", {}, "Long name"), h("input", { type: "text", name: "name", placeholder: "Antenatal care" })), h("label", {}, h("span", {}, "Short name, for texts: 2 to 12 letters or digits"), h("input", { type: "text", name: "short", placeholder: "anc", required: true, maxlength: 12 }))], "Make it",
-      async ({ short, name }) => { const proposal = await ask_("create", { short, name }); const done = await ask_("confirm", { mark: proposal.mark }); state.short = short.trim().toLowerCase(); await refresh(); told(done); });
+      async ({ short, name }) => { const done = await confirm_(ask_, await ask_("create", { short, name })); state.short = short.trim().toLowerCase(); await refresh(); told(done); });
   }
   function rename(group) {
     ask(root, `Rename ${group.name}`, h("label", {}, h("span", {}, "Long name"), h("input", { type: "text", name: "name", value: group.name, required: true })), "Rename",
-      async ({ name }) => { const proposal = await ask_("rename", { short: group.short, name }); const done = await ask_("confirm", { mark: proposal.mark }); await refresh(); told(done); });
+      async ({ name }) => { const done = await confirm_(ask_, await ask_("rename", { short: group.short, name })); await refresh(); done.stale ? result.replaceChildren(meanwhile(done)) : told(done); });
   }
   async function remove(group) {
     await tell(async () => {
-      const proposal = await ask_("delete", { short: group.short });
-      ask(root, `${proposal.says}?`, [h("p", {}, "This"), h("ul", {}, proposal.goes_with.map((t) => h("li", {}, t))), h("p", { class: "soft" }, "A lead can take it back for 24 hours."), h("label", {}, h("span", {}, `Type ${proposal.must_type} to confirm`), h("input", { type: "text", name: "typed", autocomplete: "off" }))], proposal.says,
-        async ({ typed }) => { const done = await ask_("confirm", { mark: proposal.mark, typed }); await refresh(); told(done); }, "bad");
+      sure(await ask_("delete", { short: group.short }));
     });
+  }
+  function sure(proposal) {
+    ask(root, `${proposal.says}?`, [meanwhile(proposal), h("p", {}, "This"), h("ul", {}, proposal.goes_with.map((t) => h("li", {}, t))), h("p", { class: "soft" }, "A lead can take it back for 24 hours."), h("label", {}, h("span", {}, `Type ${proposal.must_type} to confirm`), h("input", { type: "text", name: "typed", autocomplete: "off" }))], proposal.says,
+      async ({ typed }) => { const done = await confirm_(ask_, proposal, { typed }); if (done.stale) { sure(done); return; } await refresh(); told(done); }, "bad");
   }
 
   const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
@@ -188,6 +209,8 @@ function render({ model, el }) {
       if (may("change")) left.append(h("button", { style: "width: 100%", onclick: create }, "New group"));
       left.append(h("p", { class: "soft", style: "margin-top: 12px" }, `${who.programme}: ${who.name}, ${who.role}`));
       await refresh();
+      const asked = await unanswered(ask_);
+      if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { right.replaceChildren(says("bad", problem.message)); }
   })();
   return () => clearInterval(pulse);

@@ -34,6 +34,10 @@ class CaseGroups(SheetPanel):
         """What was done to a group."""
         return tables.list_history(self.desk, short)
 
+    def do_deleted(self) -> list[dict[str, Any]]:
+        """The groups that were deleted within a day."""
+        return tables.list_deleted(self.desk)
+
     def do_case(self, case_id: str) -> dict[str, Any]:
         """A case whole."""
         return cases.describe(self.desk, case_id)
@@ -52,7 +56,7 @@ class CaseGroups(SheetPanel):
 
     def do_add(self, short: str, typed: str) -> dict[str, Any]:
         """What adding these would do, row by row."""
-        return self.propose_rows(self.desk.add(short, typed))
+        return self.propose(self.desk.add(short, typed))
 
     def do_remove(self, short: str, case_ids: list[str]) -> dict[str, Any]:
         """What taking these out would do."""
@@ -60,7 +64,7 @@ class CaseGroups(SheetPanel):
 
     def do_upload(self, short: str, name: str, mode: Mode, data: bytes) -> dict[str, Any]:
         """What a sheet would do, row by row."""
-        return self.propose_rows(self.desk.upload(short, name, data, mode))
+        return self.propose(self.desk.upload(short, name, data, mode))
 
     def do_template(self) -> bytes:
         """The sheet to fill in."""

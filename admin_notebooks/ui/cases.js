@@ -129,14 +129,20 @@ function render({ model, el }) {
       try { ask1(await ask_("change", { case_id: c.case_id, values })); } catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
     };
     function ask1(proposal) {
-      const { row } = proposal;
+      const [row] = proposal.rows;
       if (!proposal.acts) { plan.replaceChildren(says(row.reason ? "bad" : "warn", row.reason || "Nothing is different.")); return; }
       const doIt = h("button", { class: "main", onclick: async () => {
         doIt.disabled = true;
-        try { told(await ask_("confirm", { mark: proposal.mark })); await drawCase(); root.scrollIntoView({ block: "start" }); }
+        try {
+          const done = await confirm_(ask_, proposal);
+          if (done.stale) { ask1(done); return; }
+          told(done);
+          await drawCase();
+          root.scrollIntoView({ block: "start" });
+        }
         catch (problem) { plan.replaceChildren(says("bad", problem.message)); }
       } }, proposal.says);
-      plan.replaceChildren(says("warn", "Nothing has been changed yet."), h("ul", { class: "events" }, Object.entries(row.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))),
+      plan.replaceChildren(meanwhile(proposal) || says("warn", "Nothing has been changed yet."), h("ul", { class: "events" }, Object.entries(row.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))),
         proposal.goes_with.length || row.warnings.length ? h("ul", {}, [...proposal.goes_with, ...row.warnings].map((words) => h("li", {}, words))) : "", h("div", { class: "row" }, doIt, h("button", { onclick: () => plan.replaceChildren() }, "Not yet")));
       doIt.focus();
     }
@@ -150,7 +156,17 @@ function render({ model, el }) {
 
   function history_(lines) {
     if (!lines.length) return h("p", { class: "soft" }, "Nothing was changed yet.");
-    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, h("b", {}, l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}`, l.source ? `, ${l.source}` : ""))));
+    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, l.number ? h("span", { class: "soft" }, `${l.number} `) : null, h("b", {}, l.takes_back ? `Took ${l.number} back` : l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, l.undoable ? [" ", undoButton(l)] : null,
+      h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}, ${l.door}`, l.source ? `, ${l.source}` : ""))));
+  }
+  // A sheet is taken back whole, so of more than this case it is asked first.
+  function undoButton(l) {
+    const button = h("button", { onclick: () => (l.many > 1 ? ask(root, `Take ${l.number} back?`, h("p", {}, `It made or changed ${count(l.many, "case")}, not this one alone. All of them become as they were before; what somebody changed since stays.`), `Undo all ${l.many.toLocaleString("en")}`, undo, "bad") : tell(undo)) }, l.many > 1 ? `Undo all ${l.many.toLocaleString("en")}` : "Undo");
+    async function undo() {
+      button.disabled = true;
+      try { const done = await ask_("undo", { number: l.number }); await route(); told(done); root.scrollIntoView({ block: "start" }); } finally { button.disabled = false; }
+    }
+    return button;
   }
   const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
 
@@ -161,6 +177,8 @@ function render({ model, el }) {
       state.rights = (await ask_("who")).rights;
       state.case = (SERVED && new URLSearchParams(location.search).get("case")) || model.get("case") || null;
       await route();
+      const asked = await unanswered(ask_);
+      if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { body.replaceChildren(says("bad", problem.message)); }
   })();
   return () => { clearInterval(pulse); window.removeEventListener("popstate", back); };

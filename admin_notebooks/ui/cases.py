@@ -40,12 +40,11 @@ class Cases(SheetPanel):
 
     def do_change(self, case_id: str, values: dict[str, str]) -> dict[str, Any]:
         """What setting these properties would do: old and new values, faults and warnings."""
-        proposal = self.desk.change_case(case_id, values)
-        return {**self.propose(proposal), "row": proposal.records(1)[0]}
+        return self.propose(self.desk.change_case(case_id, values))
 
     def do_upload(self, name: str, data: bytes) -> dict[str, Any]:
         """What a sheet of cases would create and change, with old and new value of each cell."""
-        return self.propose_rows(self.desk.upload_cases(name, data))
+        return self.propose(self.desk.upload_cases(name, data))
 
     def do_template(self) -> bytes:
         """The sheet to fill in."""

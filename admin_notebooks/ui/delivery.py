@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import functools
 from typing import Any
 
 import pandas as pd
 
-from admin_notebooks import delivery, plots, sheets
+from admin_notebooks import delivery, plots
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import Panel, asset
+from admin_notebooks.ui.uploads import bytes_of
 
 
 class Delivery(Panel):
@@ -44,11 +44,7 @@ class Delivery(Panel):
 
     def do_export(self, number: int, part: str = "") -> bytes:
         """Every recipient as a workbook."""
-        with tempfile.TemporaryDirectory() as room:
-            path = Path(room) / "delivery.xlsx"
-            rows = delivery.export(self.desk, number, part)
-            sheets.write_table(path, f"broadcast {number}", delivery.COLUMNS, rows)
-            return path.read_bytes()
+        return bytes_of(functools.partial(delivery.write_sheet, self.desk, number=number, part=part))
 
     def do_gather(self, number: int, part: str, short: str, name: str = "", reason: str = "") -> dict[str, Any]:
         """A group of those in a part."""

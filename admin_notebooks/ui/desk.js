@@ -41,7 +41,7 @@ function asker(model, onDead) {
   return (verb, args, data, patience = 60000) =>
     new Promise((done, fail) => {
       const id = next++;
-      const timer = setTimeout(() => { waiting.delete(id); onDead(true); fail(new Error("There was no answer. Reload the page, and look whether it was done before you do it again.")); }, patience);
+      const timer = setTimeout(() => { waiting.delete(id); onDead(true); const silence = new Error("There was no answer. Reload the page: it says whether it was done."); silence.silent = true; fail(silence); }, patience);
       waiting.set(id, { done, fail, timer });
       model.send({ id, verb, args: args || {} }, undefined, data ? [data] : []);
     });
@@ -55,6 +55,26 @@ function living(model, root) {
   const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
   return { ask_, end: () => clearInterval(pulse) };
 }
+// A click is done once.  Its mark is kept in this tab until the answer, so that a page that lost its kernel amid it can say,
+// when it is opened again, whether it was done.
+const UNANSWERED = "jumbe.unanswered";
+async function confirm_(ask_, proposal, more = {}) {
+  const keep = (value) => { try { value ? sessionStorage.setItem(UNANSWERED, JSON.stringify(value)) : sessionStorage.removeItem(UNANSWERED); } catch { /* a browser that keeps nothing */ } };
+  keep({ mark: proposal.mark, says: proposal.says });
+  try {
+    const done = await ask_("confirm", { mark: proposal.mark, ...more }, null, 300000);
+    keep(null);
+    return done;
+  } catch (problem) { if (!problem.silent) keep(null); throw problem; }
+}
+async function unanswered(ask_) {
+  let asked = null;
+  try { asked = JSON.parse(sessionStorage.getItem(UNANSWERED)); sessionStorage.removeItem(UNANSWERED); } catch { /* as above */ }
+  return asked && { says: asked.says, done: await ask_("outcome", { mark: asked.mark }) };
+}
+const notDone = (asked) => says("warn", `The page lost its connection before “${asked.says}” was done: nothing of it is there. Do it again.`);
+// What others did while somebody looked at a proposal, which is therefore shown once more.
+const meanwhile = (proposal) => (proposal.meanwhile.length ? says("warn", "Somebody changed it while you looked, so nothing was done: look again.", h("ul", {}, proposal.meanwhile.map((words) => h("li", {}, words)))) : "");
 
 function save(buffer, name) {
   const bytes = buffer.buffer ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : buffer;

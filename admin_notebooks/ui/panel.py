@@ -74,6 +74,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
             "goes_with": list(proposal.goes_with),
             "must_type": proposal.must_type,
             "counts": proposal.counts,
+            "meanwhile": list(proposal.meanwhile),
         }
 
     def proposed(self, mark: str) -> Proposal:
@@ -91,8 +92,19 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         return self.desk.describe()
 
     def do_confirm(self, mark: str, typed: str = "") -> dict[str, Any]:
-        """Do what was proposed, once."""
-        return done(self.proposed(mark).confirm(typed))
+        """Do what was proposed, once; where somebody changed something since, what it would do now, to be confirmed anew."""
+        proposal = self.proposed(mark)
+        try:
+            return done(proposal.confirm(typed))
+        except Problem as problem:
+            if problem.key != "plan-stale":
+                raise
+            return {"stale": sentence(problem), **self.propose(proposal.anew())}
+
+    def do_outcome(self, mark: str) -> dict[str, Any] | None:
+        """What became of a click whose answer this page never heard."""
+        result = self.desk.outcome(mark)
+        return None if result is None else done(result)
 
     def do_undo(self, number: int) -> dict[str, Any]:
         """Take an operation back."""

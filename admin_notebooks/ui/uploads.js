@@ -46,13 +46,14 @@ function planOf({ ask_, tell, told, place, proposal, columns, after }) {
   const go = h("button", { class: "main", disabled: !proposal.acts, onclick: () => tell(async () => {
     go.disabled = true;
     try {
-      const done = await ask_("confirm", { mark: proposal.mark }, null, 300000);
+      const done = await confirm_(ask_, proposal);
+      if (done.stale) { planOf({ ask_, tell, told, place, proposal: done, columns, after }); return; }
       told(done, sheet());
       place.replaceChildren();
       await after();
     } catch (problem) { go.disabled = false; throw problem; }
   }) }, proposal.says);
-  place.replaceChildren(says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", ...proposal.goes_with.map((words) => says("warn", words)), h("div", { class: "row filters" }, chips),
+  place.replaceChildren(meanwhile(proposal) || says("warn", "Nothing has been changed yet."), proposal.refusal ? says("bad", proposal.refusal) : "", ...proposal.goes_with.map((words) => says("warn", words)), h("div", { class: "row filters" }, chips),
     h("div", { class: "row", style: "margin-top: 10px" }, go, sheet(), h("button", { onclick: () => place.replaceChildren() }, "Cancel")), rows);
   list(proposal.rows);
 }

@@ -20,9 +20,9 @@ SHOWN = 500
 class SheetPanel(Panel):
     """A panel whose proposals have rows."""
 
-    def propose_rows(self, proposal: Proposal) -> dict[str, Any]:
+    def propose(self, proposal: Proposal) -> dict[str, Any]:
         """A proposal as the page shows it, with its first rows, problems first."""
-        return {**self.propose(proposal), "rows": proposal.records(SHOWN)}
+        return {**super().propose(proposal), "rows": proposal.records(SHOWN)}
 
     def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
         """The rows of a sheet that have one verdict, or the first of all, problems first."""

@@ -10,7 +10,7 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
-from storage import exports, pace, phones
+from storage import exports, pace, phones, telling
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
@@ -115,6 +115,26 @@ def halt_broadcast(number: int, *, json_: bool) -> None:
         show_one(_broadcast(tx, number), json_=json_)
 
 
+@broadcasts.command("pause")
+@click.argument("number", type=NUMBER)
+@as_json
+def pause_broadcast(number: int, *, json_: bool) -> None:
+    """Let nothing more leave until it is resumed."""
+    with open_database().transaction() as tx:
+        b.pause(tx, number, by=CLI)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
+@broadcasts.command("resume")
+@click.argument("number", type=NUMBER)
+@as_json
+def resume_broadcast(number: int, *, json_: bool) -> None:
+    """Let a paused one go on."""
+    with open_database().transaction() as tx:
+        b.resume(tx, number, by=CLI)
+        show_one(_broadcast(tx, number), json_=json_)
+
+
 @broadcasts.command("launch")
 @click.option("--group", "shorts", multiple=True, required=True, help="Short name; may be said again.")
 @click.option("--text", required=True)
@@ -141,21 +161,20 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
             raise Problem("broadcast-nobody", number=number)
         raise Problem("broadcast-not-confirmed", number=number)
     with db.transaction() as tx:
-        _confirm(tx, number, preview.recipients)
+        _confirm(tx, number)
         show_one(_broadcast(tx, number), json_=json_)
 
 
-def _confirm(tx: Transaction, number: int, recipients: int) -> None:
+def _confirm(tx: Transaction, number: int) -> None:
     """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
-    if recipients > tx.rules.second_person_above:
-        from bot.commands.broadcasts import ask_leads
-
-        o.decide(tx, number, "seconding", by=CLI)
-        if not ask_leads(tx, number, by=CLI):
-            raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
+    if not telling.needs_second(tx, b.broadcast(tx, number)):
+        telling.go(tx, number, by=CLI)
         return
-    o.decide(tx, number, "done", by=CLI)
-    b.launch(tx, number, hold_s=tx.rules.hold_s, by=CLI)
+    from bot.commands.broadcasts import ask_leads
+
+    telling.wait_for_second(tx, number, by=CLI)
+    if not ask_leads(tx, number, by=CLI):
+        raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
 
 
 def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
@@ -165,7 +184,7 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
     return {
         "id": number,
         "group": ", ".join(group.short for group in b.groups_of(tx, number)) or None,
-        "state": operation.state if operation.state == "seconding" else progress.row.state,
+        "state": _state(operation, progress.row),
         "text": b.text_of(tx, number),
         "recipients": progress.row.recipients,
         "counts": dict(progress.states),
@@ -173,6 +192,12 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
         "created_at": operation.asked_at,
         **({"send_at": progress.row.send_at} if progress.row.send_at else {}),
     }
+
+
+def _state(operation: Row[Any], row: Row[Any]) -> str:
+    if b.is_paused(row):
+        return "paused"
+    return str(operation.state if operation.state == "seconding" else row.state)
 
 
 @click.group()

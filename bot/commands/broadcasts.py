@@ -15,14 +15,10 @@ from sqlalchemy import Row
 from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
-from storage import broadcasts, cautions, codes, consent, contacts, messages, operations, people, schedules
+from storage import broadcasts, codes, consent, contacts, messages, operations, people, schedules, telling
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
-
-SINGLE_TEXTS_AN_HOUR = 30
-TWIN = timedelta(hours=1)
-"""Within it somebody else's broadcast to the same group is told of."""
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 _CLOCK = re.compile(r"(?P<hour>\d{1,2})[:.h]?(?P<minute>\d\d)?(?P<half>am|pm)?")
@@ -145,9 +141,7 @@ def _time_meant(call: Call, words: Sequence[str]) -> datetime:
         meant += timedelta(days=1 if day == TOMORROW else 0)
         if meant <= today:
             raise Problem("time-shape", typed=" ".join(words))
-    hours = call.tx.rules.hours
-    if hours is not None and not hours.holds(meant.time()):
-        raise Problem("time-quiet", time=f"{meant:%H:%M}", opens=f"{hours.opens:%H:%M}", closes=f"{hours.closes:%H:%M}")
+    telling.check_hour(call.tx, meant)
     return meant
 
 
@@ -156,7 +150,7 @@ def _look_twice(call: Call, text: str) -> Answer | None:
 
     The same words again within ten minutes mean that it was looked at.
     """
-    found = cautions.found_in([text], call.tx.rules.health_words)
+    found = telling.to_look_at(call.tx, [text])
     if not found or operations.with_same_words(call.tx, call.person.id, call.words, kind="caution") is not None:
         return None
     operations.note(call.tx, "caution", words=call.words, undoes=None, message_id=call.message_id, by=call.by)
@@ -170,7 +164,7 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if broadcasts.has_changed(call.tx, row.id):
         return _ask_again(call, operation)
-    if row.sendable > call.tx.rules.second_person_above and operation.state == "waiting":
+    if telling.needs_second(call.tx, row) and operation.state == "waiting":
         return _ask_second(call, operation, row)
     answer = going(call, operation.id)
     if operation.state == "seconding":
@@ -178,27 +172,23 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
     return answer
 
 
-def refuse_if_late(call: Call, number: int) -> None:
-    """Raises Problem `time-past` where the time of a broadcast is over for some by now: asked before a code is spent."""
-    row = broadcasts.broadcast(call.tx, number)
-    if row.state == "previewed" and row.send_at is not None:
-        at = datetime.fromisoformat(row.send_at)
-        if (zone := broadcasts.past_in(call.tx, number, at)) is not None:
-            raise Problem("time-past", time=f"{at:%H:%M}", zone=zone)
-
-
 def begin(tx: Transaction, number: int) -> None:
     """The hour of a broadcast has come: it begins, or waits for a second lead if its group has grown beyond one ok."""
-    row = broadcasts.begin(tx, number)
-    if row.sendable <= tx.rules.second_person_above or codes.count_confirmed(tx, number) > 1:
+    if telling.begin(tx, number, by=Actor("worker")):
         return
-    operation = operations.operation(tx, number)
+    operation, row = operations.operation(tx, number), broadcasts.broadcast(tx, number)
     assert operation is not None
-    broadcasts.hold_back(tx, number)
-    operations.decide(tx, number, "seconding", by=Actor("worker"))
     asked = ask_leads(tx, number, by=Actor("worker", operation.person_id))
     values = {"number": number, "count": row.sendable, "leads": names(asked)}
     _notify(tx, operation.person_id, lambda _: ("needs-second" if asked else "needs-second-none", values))
+
+
+def ask_second_leads(tx: Transaction) -> None:
+    """Text the other leads about what waits for one of them and was asked for where nothing is sent: on a page."""
+    for number in telling.unasked(tx):
+        operation = operations.operation(tx, number)
+        assert operation is not None
+        ask_leads(tx, number, by=Actor("worker", operation.person_id))
 
 
 def _ask_again(call: Call, operation: Row[Any]) -> Answer:
@@ -218,16 +208,14 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
 def going(call: Call, number: int) -> Answer:
     """Launch a confirmed broadcast and say so."""
     row = broadcasts.broadcast(call.tx, number)
-    hold_s = 0 if row.kind == "text" and row.send_at is None else call.tx.rules.hold_s
-    operations.decide(call.tx, number, "done", by=call.by)
-    broadcasts.launch(call.tx, number, hold_s=hold_s, by=call.by)
+    telling.go(call.tx, number, by=call.by)
     values = {
         "number": number,
         "people": count_shown(call.sentences, row.sendable),
         "minutes": call.sentences.say(
             ("about-minutes", {"count": max(1, math.ceil(broadcasts.takes_s(call.tx, number) / 60))})
         ),
-        "starts": call.sentences.say(_starts(call, row, hold_s)),
+        "starts": call.sentences.say(_starts(call, row, telling.holds_s(call.tx, row))),
     }
     return call.say(("going", values))
 
@@ -275,14 +263,14 @@ def _nobody(call: Call, number: int, whom: str) -> Answer:
 
 def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
-    may_text_single(call)
+    telling.may_text_single(call.tx, call.person.id)
     number = _draft(call, text, case_ids=[case.id])
     shown = Words(person_shown(case))
     if broadcasts.broadcast(call.tx, number).sendable == 0:
         reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
-    careful = bool(cautions.found_in([text], call.tx.rules.health_words))
+    careful = bool(telling.to_look_at(call.tx, [text]))
     if careful or call.guess or call.is_late or not codes.is_fresh(call.tx, call.person.id):
         return _ask(call, number)
     going(call, number)
@@ -290,14 +278,6 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     if leaves > call.tx.now:
         return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call, leaves)}))
     return call.say(("text-going", {"number": number, "person": shown, "id": id_shown(case)}))
-
-
-def may_text_single(call: Call) -> None:
-    """Raises Problem `tell-too-many` for one who texted too many single people within an hour."""
-    hour = call.tx.now - timedelta(hours=1)
-    texts = broadcasts.count_texts(call.tx, call.person.id, hour)
-    if texts + operations.count(call.tx, call.person.id, "invite", hour) >= SINGLE_TEXTS_AN_HOUR:
-        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
 
 
 def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:
@@ -403,7 +383,7 @@ def _languages_shown(preview: broadcasts.Preview) -> str:
 
 def _twin_shown(call: Call, number: int) -> str:
     """Somebody else's broadcast to the same group within the hour: two people may have had the same idea."""
-    other = broadcasts.twin(call.tx, number, call.tx.now - TWIN)
+    other = telling.twin(call.tx, number)
     if other is None:
         return ""
     values = {"person": shorten(people.named(call.tx, other.person_id), 20), "number": other.id}
@@ -412,16 +392,13 @@ def _twin_shown(call: Call, number: int) -> str:
 
 def _same_words(call: Call) -> Answer | None:
     """The same words within ten minutes: the same preview and code while it waits, its progress once it runs."""
-    same = operations.with_same_words(call.tx, call.person.id, call.words)
-    if same is None or same.kind != "tell":
+    same = telling.same_wish(call.tx, call.person.id, call.words)
+    if same is None:
         return None
-    if same.state == "waiting" and same.answer:
-        return kept_answer(call, same)
-    # After a halt the same words are a new wish.
-    running = broadcasts.broadcast(call.tx, same.id).state in ("expanding", "sending", "done")
-    if same.state == "seconding" or (same.state == "done" and running):
-        return progress_said(call, same.id, "already-running")
-    return None
+    operation, is_now = same
+    if is_now == "runs":
+        return progress_said(call, operation.id, "already-running")
+    return kept_answer(call, operation) if operation.answer else None
 
 
 def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
@@ -437,7 +414,7 @@ def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
 
 
 def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
-    operations.decide(call.tx, operation.id, "seconding", by=call.by)
+    telling.wait_for_second(call.tx, operation.id, by=call.by)
     asked = ask_leads(call.tx, operation.id, by=call.by)
     values = {"number": operation.id, "count": row.sendable, "leads": names(asked)}
     return call.say(("needs-second" if asked else "needs-second-none", values))
@@ -445,11 +422,14 @@ def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
 
 def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
     """Send every other lead a code of their own for a large broadcast; returns their names."""
-    row = broadcasts.broadcast(tx, number)
+    row, operation = broadcasts.broadcast(tx, number), operations.operation(tx, number)
+    assert operation is not None
     others = [p for p in people.leads(tx) if p.id != by.person_id]
     shorts = ", ".join(g.short for g in broadcasts.groups_of(tx, number))
     for lead in others:
         told = sentences(lead.language_code or tx.rules.language)
+        if fixed := operation.request.get("fixes"):
+            shorts = f"{told.verb('fix')} {fixed}"
         values = {
             "number": number,
             "person": Words(people.named(tx, by.person_id)),

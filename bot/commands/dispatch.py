@@ -183,8 +183,8 @@ def answer(
 
 
 def _without_codes(tx: Transaction, person: Row[Any], text: str) -> str:
-    """The answer without a code that still works: what was typed may be quoted, and a code is written down nowhere."""
-    runs = set(_DIGITS.findall(text)) & codes.alive(tx, person.id) if _DIGITS.search(text) else set()
+    """The answer without a code, also one that was used: what was typed may be quoted, and a code is written down nowhere."""
+    runs = set(_DIGITS.findall(text)) & codes.sent(tx, person.id) if _DIGITS.search(text) else set()
     for digits in runs:
         text = text.replace(digits, codes.mask(len(digits)))
     return text

@@ -33,7 +33,9 @@ AT_ONCE = 10
 def menu(call: Call) -> Answer:
     """What this person may do."""
     allowed = [
-        c.verb for c in in_order() if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re")
+        c.verb
+        for c in in_order()
+        if people.may(call.person, c.right) and c.verb not in ("menu", "ok", "no", "re", "resume")
     ]
     example = "add" if "add" in allowed else allowed[0]
     verbs = " ".join(map(call.sentences.verb, allowed))

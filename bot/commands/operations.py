@@ -16,6 +16,7 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
 from bot.replies import Words, names, sentences, shorten
 from storage import broadcasts, codes, consent, contacts, messages, operations, people, undoing
+from storage import telling as rules
 from storage.errors import Problem
 from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -44,13 +45,15 @@ def ok(call: Call, code: str) -> Answer:
     if found.digest != operations.digest_of(row) or not _still_may(call, row):
         raise Problem("number-unknown", number=row.id)
     if row.kind == "tell":
-        telling.refuse_if_late(call, row.id)
+        rules.refuse_if_late(call.tx, row.id)
     if not codes.spend(call.tx, found.id):
         return _again(call, row)
     if row.kind == "tell":
         return telling.confirm(call, row)
     if row.kind in ("invite", "move"):
         return asking.confirm(call, row)
+    if row.kind == "resume":
+        return _resumed(call, row)
     operations.decide(call.tx, row.id, "done", by=call.by)
     return grouping.carry_out(call, row)
 
@@ -114,6 +117,35 @@ def halt(call: Call, number: str) -> Answer:
     return call.say(*parts)
 
 
+@command("pause <number>", right="tell", risk="stops", examples=["pause 42"])
+def pause(call: Call, number: str) -> Answer:
+    """Let nothing more of a broadcast leave until it is resumed."""
+    row = _broadcast(call, number)
+    done = broadcasts.pause(call.tx, row.id, by=call.by)
+    return call.say(("paused", {"number": row.id, "got": done.arrived, "left": done.waiting}))
+
+
+@command("resume <number>", right="tell", risk="code", examples=["resume 42"])
+def resume(call: Call, number: str) -> Answer:
+    """Let a paused broadcast go on, after a code."""
+    row = _broadcast(call, number)
+    if not broadcasts.is_paused(row):
+        raise Problem("resume-not-paused", number=row.id)
+    if again := grouping.waiting_already(call):
+        return again
+    left = broadcasts.progress(call.tx, row.id).waiting
+    values = {"broadcast": row.id, "people": telling.count_shown(call.sentences, left)}
+    return grouping.ask_with_code(call, "resume", {"broadcast": row.id}, "ask-resume", values)
+
+
+def _resumed(call: Call, row: Row[Any]) -> Answer:
+    """The code was right: it goes on."""
+    number = int(row.request["broadcast"])
+    done = broadcasts.resume(call.tx, number, by=call.by)
+    operations.decide(call.tx, row.id, "done", by=call.by)
+    return call.say(("resumed", {"number": number, "people": telling.count_shown(call.sentences, done.waiting)}))
+
+
 @command("fix <number> <text...>", right="tell", risk="sends", examples=["fix 42 The clinic opens at 10"])
 def fix(call: Call, number: str, text: str) -> Answer:
     """A correction to exactly those whom a broadcast reached."""
@@ -162,6 +194,8 @@ def _waits(call: Call, row: Row[Any]) -> bool:
 def _state_shown(call: Call, row: Row[Any]) -> str:
     """Where a broadcast is; of one that waits for its time, when that is."""
     told = call.sentences.sentences
+    if broadcasts.is_paused(row):
+        return told["state-paused"]
     if _waits(call, row):
         return told["state-scheduled"].format(time=call.sentences.day_and_time(row.send_at))
     return told[f"state-{row.state}"]
@@ -231,6 +265,8 @@ def _still_may(call: Call, row: Row[Any]) -> bool:
     """Whether the right that the operation needs is still there, now that the code comes."""
     if row.kind == "tell":
         return people.may(call.person, "tell") and _sees(call, row.id)
+    if row.kind == "resume":
+        return people.may(call.person, "tell") and _sees(call, int(row.request["broadcast"]))
     if row.kind in ("invite", "move"):
         case = contacts.contact(call.tx, int(row.request["case"]))
         return people.may(call.person, "tell" if row.kind == "invite" else "change") and is_seen(call, case)
@@ -306,7 +342,8 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
             reason = call.sentences.reason("scheduled")
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
         if row.state in ("previewed", "expanding") and broadcasts.is_for(call.tx, number, case.id):
-            reason = call.sentences.reason("previewed" if row.state == "previewed" else "queued")
+            waits = "paused" if broadcasts.is_paused(row) else "previewed" if row.state == "previewed" else "queued"
+            reason = call.sentences.reason(waits)
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
         return call.say(("check-not-sent-to", {"person": who, "number": number}))
     at = clock_shown(call, message.settled_at or message.created_at)
@@ -314,7 +351,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
         return call.say(("check-got", {"person": who, "number": number, "time": at}))
     if message.state in ("accepted", "sent"):
         return call.say(("check-sent", {"person": who, "number": number, "time": at}))
-    reason = call.sentences.reason(message.reason or message.state, message.code)
+    reason = call.sentences.reason("paused" if message.paused else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))
     if message.state in OPEN:

@@ -14,10 +14,11 @@ from storage import broadcasts, contacts, groups, messages, people
 from storage import passwords as store
 from storage.contacts import Wanted
 from storage.rules import Rules
-from tests.admin_notebooks.test_serving import CLI, HOSTILE, PASSWORD, desk
+from tests.desks import CLI, PASSWORD, desk
 from tests.processes import until
 from tests.rehearsal import CHROMIUM, QUIET, running
 
+HOSTILE = "<img src=x onerror=alert(1)>"
 RULES = Rules(
     name="Demo clinic", time_zone="Africa/Accra", hours=None, hold_s=1, rate_per_s=50,
     default_gateway="simulator", gateways=frozenset({"simulator"}),

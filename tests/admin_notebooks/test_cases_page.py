@@ -1,41 +1,29 @@
 """The page of cases in a browser: found, changed, loaded by a sheet, and a hostile name is text wherever it stands."""
 
-import os
-
 import pytest
 
 from tests.parts import library
 
 library("voila")
+library("jupyterlab")
 
 from bot.demo import SUPERVISOR
 from storage import audit, people
-from tests.admin_notebooks.test_serving import HOSTILE, PASSWORD, rehearsed
-from tests.rehearsal import CHROMIUM, QUIET
+from tests.admin_notebooks.test_journeys import HOSTILE, rehearsal
+from tests.desks import CLI, chromium, desk
 
-__all__ = ["rehearsed"]
+__all__ = ["rehearsal"]
 
 SHEET = f"caseid,external_id,name,district\n,p-102,Kofi Mensah,Kisumu\n,hostile,,\n,new-1,{HOSTILE},\n,,Nobody,\n"
 
 
 @pytest.mark.processes
-def test_a_journey_through_cases(rehearsed):
-    if not CHROMIUM.exists() and os.environ.get("CI") != "true":
-        pytest.skip("there is no chromium at /usr/bin/chromium")
-    playwright = library("playwright.sync_api", "pip install playwright")
-    address, db = rehearsed
-    with db.transaction() as tx:
-        people.change(tx, people.person(tx, SUPERVISOR), role="lead", by=audit.Actor("cli"))
-    faults = []
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.goto(f"{address}/voila/render/02_cases.ipynb?case=p-101")
-        page.fill("[name=name]", "Samuel")
-        page.fill("[name=password]", PASSWORD)
-        page.click("button")
+def test_a_journey_through_cases(rehearsal, tmp_path):
+    with rehearsal.db.transaction() as tx:
+        people.change(tx, people.person(tx, SUPERVISOR), role="lead", by=CLI)
+    with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        seen.sign_in(f"{address}/voila/render/02_cases.ipynb?case=p-101", "Samuel")
         page.wait_for_selector("text=This case owns the number since")  # the address outlived the door
 
         page.click("button:text-is('Change')")
@@ -74,8 +62,7 @@ def test_a_journey_through_cases(rehearsed):
         page.click(".says.good >> text=Undo")
         page.wait_for_selector("text=1 case is as before, 1 case that was made is closed.")
         assert page.locator("img[src=x]").count() == 0
-        browser.close()
-    assert faults == []
-    with db.reading() as tx:
+    assert seen.faults == []
+    with rehearsal.db.reading() as tx:
         verbs = [line.verb for line in audit.list_last(tx, 20) if line.verb.startswith("cases.")]
     assert verbs[:4] == ["cases.undo", "cases.import", "cases.undo", "cases.change"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from admin_notebooks import cases
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage import audit, contacts, operations, undoing
@@ -93,9 +94,16 @@ def test_what_a_change_means_for_the_number_is_told_beforehand(desk, world, ama)
 
 def test_a_case_that_somebody_changed_meanwhile_is_looked_at_again(desk, world, ama):
     proposal = desk.change_case("p-1", {"language_code": "sw"})
-    world.change(ama, language_code="fr")
+    other = Desk(desk.db, world.person("Efua", "233241110003").id)
+    other.change_case("p-2", {"language_code": "fr"}).confirm()
+    other.change_case("p-1", {"language_code": "fr"}).confirm()
     assert told(proposal.confirm) == "plan-stale"
     assert world.look(ama).language_code == "fr"
+    fresh = proposal.anew()
+    assert fresh.meanwhile == ("Efua changed a case.", "1 row of yours means something else now.")
+    assert fresh.records()[0]["changes"] == {"language_code": ["fr", "sw"]}
+    fresh.confirm()
+    assert world.look(ama).language_code == "sw"
 
 
 # ------------------------------------------------------------------------------------------ taking back
@@ -127,6 +135,23 @@ def test_what_somebody_changed_since_stays(desk, world, ama):
     assert (world.look(ama).language_code, world.look(ama).properties) == ("fr", {"district": "Kisumu"})
     assert world.look(ama + 1).properties == {"district": "Busia"}
     assert world.look(ama + 2).status == "closed"
+
+
+def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, clock):
+    sheet = desk.upload_cases("june.csv", b"external_id,language_code\np-1,sw\np-2,sw\n").confirm()
+    clock.advance(minutes=1)
+    mine = yaw_s.change_case("p-1", {"name": "Ama M"}).confirm()
+
+    def seen(by):
+        return [(line["number"], line["undoable"], line["many"]) for line in cases.list_changes(by, "p-1")[:2]]
+
+    assert seen(desk) == [(mine.number, True, 1), (sheet.number, True, 2)]
+    assert seen(yaw_s) == [(mine.number, True, 1), (sheet.number, False, 2)]
+    clock.advance(minutes=1)
+    desk.undo(sheet.number)
+    assert world.look(ama).name == "Ama M"
+    newest, _, oldest = cases.list_changes(desk, "p-1")[:3]
+    assert (newest["takes_back"], newest["number"], oldest["undoable"]) == (True, sheet.number, False)
 
 
 def test_more_than_can_be_taken_back_in_seconds_is_said_beforehand(desk, world, ama, monkeypatch):

@@ -4,10 +4,11 @@ import io
 
 import pytest
 from openpyxl import load_workbook
+from sqlalchemy import func, select
 
-from admin_notebooks import delivery
+from admin_notebooks import cases, delivery
 from admin_notebooks.desk import Desk
-from storage import broadcasts, consent, groups, messages
+from storage import audit, broadcasts, consent, groups, messages, schema
 from storage.audit import Actor
 from storage.errors import Problem
 from tests.parts import library
@@ -178,6 +179,29 @@ def ask(desk):
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
+def test_a_large_one_leaves_slice_by_slice(desk, sent, monkeypatch, statements_of):
+    whole = list(delivery.export(desk, sent))
+    monkeypatch.setattr(delivery, "SLICE", 2)
+    with statements_of(desk.db) as ran:
+        assert list(delivery.export(desk, sent)) == whole
+    assert len([line for line in ran if "LIMIT" in line]) == len(whole) // 2 + 1
+    assert len({row[0] for row in whole}) == len(whole) == 7
+
+
+def test_who_takes_a_table_away_stands_in_the_log(desk, sent, tmp_path):
+    delivery.write_sheet(desk, tmp_path / "sent.xlsx", sent, "failed")
+    cases.write_sheet(desk, tmp_path / "cases.xlsx")
+    many = len(delivery.list_recipients(desk, sent, part="failed")[1])
+    assert many > 0
+    with desk.db.reading() as tx:
+        took = [line for line in audit.list_last(tx, 2) if line.verb == "desk.download"]
+        assert [(line.facts, line.subject_id) for line in sorted(took, key=lambda line: line.id)] == [
+            ({"what": "recipients", "rows": many}, sent),
+            ({"what": "cases", "rows": tx.scalar(select(func.count()).select_from(schema.cases))}, None),
+        ]
+        assert {(line.person_id, line.door) for line in took} == {(desk.person_id, "desk")}
+
+
 def test_the_page_draws_itself_and_exports_what_it_shows(ask, sent):
     assert ask("list")["count"] == 1
     assert ask("broadcast", number=sent)["arrived"] == 2

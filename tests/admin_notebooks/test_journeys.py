@@ -72,6 +72,7 @@ def test_a_journey_of_a_manager_through_the_pages(rehearsal, tmp_path):
         )
         add_by_hand(page)
         upload(page)
+        take_back_later(page)
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.set_viewport_size({"width": 1280, "height": 860})
@@ -98,7 +99,7 @@ def test_a_journey_of_a_manager_through_the_pages(rehearsal, tmp_path):
         done = [(line.verb, line.person_id, line.door) for line in audit.list_last(tx, 30) if line.person_id == person]
         sent = [row.state for row in messages.list_all(tx, direction="out") if row.broadcast_id == number]
     verbs = [verb for verb, _, door in reversed(done) if verb.startswith(("groups.", "broadcasts.")) and door == "desk"]
-    assert verbs == ["groups.add", "groups.add", "groups.remove", "broadcasts.launch"]
+    assert verbs == ["groups.add", "groups.add", "groups.remove", "groups.remove", "broadcasts.launch"]
     assert sent == ["delivered"] * 20
 
 
@@ -142,10 +143,17 @@ def upload(page):
         verdicts
     )
     page.click(".says.good >> text=Undo")
-    page.wait_for_selector(".says.good >> text=2 cases out of anc again. It has 32 cases now.")
+    page.wait_for_selector(".says.good >> text=2 cases out of Antenatal care (anc) again. It has 32 cases now.")
     too_large = {"name": "big.csv", "mimeType": "x", "buffer": b"x" * (8 * 2**20 + 1)}
     page.set_input_files("input[type=file]", files=[too_large])
     page.wait_for_selector("text=a page takes 8 MB")
+
+
+def take_back_later(page):
+    """What was done before is in the history, and is taken back once however often it is clicked."""
+    page.click("text=History")
+    page.locator("tbody tr").filter(has_text="added 1 case").first.get_by_text("Undo").dblclick()
+    page.wait_for_selector(".says.good >> text=1 case out of Antenatal care (anc) again. It has 31 cases now.")
 
 
 def look_at_the_audit(page):

@@ -94,6 +94,63 @@ def test_history_says_what_was_done(desk):
     ]
 
 
+def test_history_takes_back_what_was_done_once_and_says_so(db, world, desk, clock):
+    """Each line has the number of its operation and whose it is; of two clicks one counts."""
+    world.case("p-5", "233205550005")
+    esi = Desk(db, world.person("Esi", "233241110001").id)
+    added = esi.add("anc", "else").confirm()
+    clock.advance(minutes=1)
+    replaced = esi.upload("anc", "june.csv", b"case_identifier\np-1\np-5\n", "replace").confirm()
+
+    newest = tables.list_history(esi, "anc")[:3]
+
+    assert [(line["did"], line["number"], line["undoable"]) for line in newest] == [
+        ("remove", replaced.number, True), ("add", replaced.number, False), ("add", added.number, True)
+    ]  # fmt: skip
+    assert tables.list_history(esi, "anc")[3]["number"] is None, "what a test did with the store itself has no number"
+    clock.advance(minutes=1)
+    assert esi.undo(replaced.number).says.endswith("back in Antenatal care (anc). It has 3 cases now.")
+    with pytest.raises(Problem) as told:
+        esi.undo(replaced.number)
+    assert told.value.key == "undone-before"
+    after = tables.list_history(esi, "anc")
+    assert [(line["did"], line["takes_back"], line["undoable"]) for line in after[:5]] == [
+        ("add", True, False), ("remove", True, False), ("remove", False, False), ("add", False, False), ("add", False, True)
+    ]  # fmt: skip
+    clock.advance(hours=24)
+    assert not any(line["undoable"] for line in tables.list_history(esi, "anc"))
+
+
+def test_who_may_not_take_something_back_sees_no_button_and_is_refused(db, world, desk):
+    done = Desk(db, world.person("Esi", "233241110001").id).add("anc", "else").confirm()
+    for n, role in enumerate(("supervisor", "viewer")):
+        other = Desk(db, world.person(role, f"23324111000{n + 5}", role, "anc").id)
+        assert not any(line["undoable"] for line in tables.list_history(other, "anc"))
+        assert tables.list_deleted(other) == []
+        with pytest.raises(Problem):
+            other.undo(done.number)
+
+
+def test_a_deleted_group_stands_in_a_list_for_a_day(db, world, desk, clock):
+    esi = Desk(db, world.person("Esi", "233241110001").id)
+    mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "anc").id)
+    done = mine.delete("anc").confirm("anc")
+
+    (gone,) = tables.list_deleted(esi)
+
+    assert (gone["number"], gone["short"], gone["members"], gone["person"]) == (done.number, "anc", 2, "Yaw")
+    assert tables.list_deleted(mine) == [], "a deletion is taken back by a lead"
+    assert esi.undo(gone["number"]).says == "Antenatal care (anc) is back with its 2 cases."
+    assert tables.list_deleted(esi) == []
+    assert tables.list_history(esi, "anc")[0] | {"at": None} == {
+        "at": None, "person": "Esi", "door": "desk", "source": "notebook", "did": "restore", "cases": None,
+        "number": done.number, "takes_back": True, "undoable": False,
+    }  # fmt: skip
+    esi.delete("anc").confirm("anc")
+    clock.advance(hours=24)
+    assert tables.list_deleted(esi) == []
+
+
 def test_another_s_people_do_not_exist(db, world, desk):
     mine = Desk(db, world.person("Yaw", "233241110002", "supervisor", "tb").id)
     assert [g["short"] for g in tables.list_groups(mine)] == ["tb"]

@@ -6,7 +6,10 @@ import pytest
 
 from admin_notebooks import telling
 from admin_notebooks.desk import Desk
-from storage import audit, broadcasts, consent, messages
+from bot import inbox
+from bot.commands.broadcasts import ask_second_leads
+from bot.gateways.base import Inbound
+from storage import audit, broadcasts, codes, consent, messages
 from storage.errors import Problem
 from tests.parts import library
 from tests.storage.test_broadcasts import expand
@@ -181,19 +184,80 @@ def test_what_runs_is_halted_and_those_it_reached_are_corrected(db, world, ask, 
     assert ask("recent")[0]["whom"] == f"those whom {number} reached"
 
 
+def test_one_that_runs_is_paused_and_goes_on(db, world, ask, desk, clock):
+    number = ask("look", texts={"en": "Come"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    assert ask("broadcast", number=number)["may_pause"]
+    assert ask("pause", number=number).startswith(f"{number} is paused: 0 people got it")
+    told = ask("broadcast", number=number)
+    assert (told["state"], told["may_pause"], told["may_resume"], told["may_halt"]) == ("paused", False, True, True)
+    clock.advance(minutes=2)
+    expand(world)
+    assert claim(db) == []
+    assert ask("resume", number=number) == f"{number} goes on: 4 people are still to get it."
+    assert len(claim(db)) == 4
+    ask("pause", number=number)
+    ask("halt", number=number)
+    assert ask("resume", number=number) == f"{number} is not paused."
+    other = Desk(db, world.person("Ama", "233241110003", "supervisor", "tb").id)
+    for act in (telling.pause, telling.resume):
+        with pytest.raises(Problem, match="broadcast-unknown"):
+            act(other, number)
+
+
 def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
     db.rules = replace(db.rules, second_person_above=3)
     ato = world.person("Ato", "233241110002")
     told = ask("look", texts={"en": "Big"}, shorts=["anc"])
     assert told["needs_second"]
     done = ask("send", number=told["number"], typed="4")
-    assert done["went"] == "seconding" and "another lead" in done["says"]
+    assert done["went"] == "seconding"
+    assert done["says"].startswith(f"{told['number']} waits for a second person: Ato, asked by text.")
     assert ask("running")[0]["for_me"] is False
     other = Desk(db, ato.id, "03_broadcasts")
     (line,) = telling.list_running(other)
     assert (line["for_me"], line["state"]) == (True, "waits for a second person")
     assert telling.look_again(other, told["number"])["asked_by"] == "Esi"
     assert telling.confirm(other, told["number"], "4")["went"] == "going"
+
+
+def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world, ask, clock):
+    """A page sends nothing: the worker asks, as if it had been asked for by a phone, and the page sees the answer."""
+    db.rules = replace(db.rules, second_person_above=3)
+    ato = world.person("Ato", "233241110002", language="es")
+    number = ask("look", texts={"en": "Clinic closed"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    assert ask("broadcast", number=number)["state"] == "waits for a second person"
+
+    for _ in range(2):
+        with db.transaction() as tx:
+            ask_second_leads(tx)
+
+    with db.reading() as tx:
+        (question,) = messages.list_all(tx)
+        code = codes.shown(tx, question.code_id)
+    assert question.phone == ato.phone
+    assert question.body.startswith(f'{number} de Esi: ENVIA anc, 4 personas: "Clinic closed" Responda ok ******')
+    inbox.take(db, "simulator", Inbound("in-1", ato.phone, "", f"ok {code}"))
+    assert ask("broadcast", number=number)["state"] == "held, and can still be halted"
+    with db.reading() as tx:
+        told = {
+            row.phone: row.body for row in messages.list_all(tx) if row.id != question.id and row.direction == "out"
+        }
+    assert "Ato said ok" in told["233241110001"], "who wrote it on the page learns of it on their phone"
+
+
+def test_what_no_second_lead_answered_is_over_and_says_so(db, world, ask, clock):
+    db.rules = replace(db.rules, second_person_above=3)
+    world.person("Ato", "233241110002")
+    number = ask("look", texts={"en": "Clinic closed"}, shorts=["anc"])["number"]
+    ask("send", number=number, typed="4")
+    clock.advance(hours=2)
+    with db.transaction() as tx:
+        ask_second_leads(tx)
+        assert messages.list_all(tx) == [], "it is too late to ask"
+        broadcasts.put_away_unconfirmed(tx)
+    assert ask("broadcast", number=number)["state"] == "not confirmed, so nothing was sent"
 
 
 def test_whoever_is_no_lead_writes_to_their_own_groups_and_the_people_in_them(db, world, esi, ask):

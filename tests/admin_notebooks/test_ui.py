@@ -78,7 +78,7 @@ def test_a_sheet_is_planned_confirmed_once_and_taken_back(db, ask, anc):
     assert inside(db, anc) == ["p-8", "p-0"]
     checked = load_workbook(io.BytesIO(ask("result", mark=told["mark"]))).active
     assert [cell.value for cell in checked[3]][:2] == ["nobody", "not_found"]
-    assert ask("undo", number=done["number"])["says"].startswith("1 case out of anc again")
+    assert ask("undo", number=done["number"])["says"].startswith("1 case out of Antenatal care (anc) again")
     assert "taken back already" in ask("undo", number=done["number"])
     assert inside(db, anc) == ["p-8"]
 
@@ -90,6 +90,22 @@ def test_one_is_added_and_some_ticked_are_taken_out(db, ask, anc):
     ids = [member["case_id"] for member in ask("members", short="anc")["rows"]]
     assert ask("confirm", mark=ask("remove", short="anc", case_ids=ids)["mark"])["says"].startswith("2 cases removed")
     assert inside(db, anc) == []
+
+
+def test_what_another_changed_comes_back_as_a_plan_to_look_at_again(db, ask, anc):
+    mine = ask("upload", b"case_identifier\np-0\n", short="anc", name="a.csv", mode="replace")
+    Desk(db, None, "another page").add("anc", "p-1").confirm()
+
+    again = ask("confirm", mark=mine["mark"])
+
+    assert again["stale"].startswith("Somebody changed the group")
+    assert again["meanwhile"][0] == "The system's own user added 1 case to it."
+    assert [row["verdict"] for row in again["rows"]] == ["remove", "remove", "add"]
+    assert inside(db, anc) == ["p-8", "p-1"]
+    assert ask("outcome", mark=again["mark"]) is None
+    done = ask("confirm", mark=again["mark"])
+    assert inside(db, anc) == ["p-0"]
+    assert ask("outcome", mark=again["mark"]) == done, "a page that never heard the answer can ask for it"
 
 
 def test_a_group_is_made_renamed_and_deleted_by_its_typed_name(ask):
@@ -138,7 +154,7 @@ def test_a_page_of_a_case_draws_itself_and_changes_it(db, anc):
     assert "no case p-80" in ask("case", case_id="p-80")
     assert ask("texts", case_id="p-8", before=1) == []
     told = ask("change", case_id="p-8", values={"name": "<b>Ama</b>"})
-    assert (told["says"], told["row"]["changes"]) == ("Change the name of P-8", {"name": ["P-8", "<b>Ama</b>"]})
+    assert (told["says"], told["rows"][0]["changes"]) == ("Change the name of P-8", {"name": ["P-8", "<b>Ama</b>"]})
     done = ask("confirm", mark=told["mark"])
     assert done == ask("confirm", mark=told["mark"])
     assert ask("changes", case_id="p-8")[0]["changes"] == {"name": ["P-8", "<b>Ama</b>"]}

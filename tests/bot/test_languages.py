@@ -31,7 +31,7 @@ ENGLISH = tomllib.loads((FOLDER / "en.toml").read_text(encoding="utf-8"))
 CODE = "*" * 10
 LONG_NAME = "Mama Nakalembe Wandira-Ssebagala"
 LONG_PERSON = f"{shorten(LONG_NAME, 30)} ({'KCCA-2026-00001234-antenatal-north'[:24]})"
-NOT_IN_THE_MENU = ("menu", "ok", "no", "re")
+NOT_IN_THE_MENU = ("menu", "ok", "no", "re", "resume")
 QUIET = {"remove"}
 """Understood where it has arguments, and never taught."""
 ALMOST = {("also", "alto")}
@@ -81,6 +81,7 @@ def longest(said: Sentences) -> dict[str, Any]:
     day = said.day_and_time("2026-09-30T14:03")
     return {
         "back": 12345,
+        "broadcast": 123456,
         "candidates": Words(shorten(", ".join(["c-kzvtnbd"] * 9), 40)),
         "closes": "20:00",
         "code": CODE,

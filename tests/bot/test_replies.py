@@ -73,6 +73,12 @@ def problems(folder: str, *only: str) -> dict[str, set[str]]:
 IN_CONVERSATION = {
     **problems("storage", "groups", "contacts", "broadcasts", "operations", "templates", "codes", "undoing"),
     **problems("bot/commands"),
+    # The other rules of `telling` are for doors where people have signed in.
+    **{
+        key: told
+        for key, told in problems("storage", "telling").items()
+        if key in ("time-quiet", "time-past", "tell-too-many")
+    },
 }
 NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before"}
 """The commands ask `_sees`, and what became of an operation, first."""

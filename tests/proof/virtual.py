@@ -131,7 +131,9 @@ class Loop(asyncio.SelectorEventLoop):
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
         # What the world does has a context of its own, also where it is the idler's commit that brings it about.
-        is_look = context is None and when - self.passed <= LOOK_S + 1e-6 and asyncio.current_task(self) in self.idlers
+        is_look = (
+            context is None and abs(when - self.passed - LOOK_S) < 1e-6 and asyncio.current_task(self) in self.idlers
+        )
         if not is_look:
             return super().call_at(when, callback, *args, context=context)
         handle = super().call_at(max(when, self.idle_until()), callback, *args, context=context)

@@ -1,5 +1,6 @@
 """A text to groups: recipients frozen by the preview, one row for each of them, and a sum that anyone can check."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
@@ -402,6 +403,161 @@ def test_each_gets_it_in_the_hours_of_the_own_time_zone(world, clock):
 def test_what_has_not_left_when_its_time_runs_out_dies(world, anc, clock):
     number = go(world, anc)
     assert {row.expires_at for row in sent(world, number).values()} == {clock() + timedelta(hours=24)}
+
+
+# -- paused ------------------------------------------------------------------------------------------------------------
+
+
+def pause(world, number):
+    with world.db.transaction() as tx:
+        return broadcasts.pause(tx, number, by=TEST)
+
+
+def resume(world, number):
+    with world.db.transaction() as tx:
+        return broadcasts.resume(tx, number, by=TEST)
+
+
+def leave(world, at_most=10):
+    """What the worker would do now: claim, pass the gate, be accepted; the phones that it left for."""
+    with world.db.transaction() as tx:
+        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
+        messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+    return [handed.phone for handed in going]
+
+
+def refused(act, *arguments):
+    with pytest.raises(Problem) as told:
+        act(*arguments)
+    return told.value.key
+
+
+def test_what_is_paused_hands_nothing_over_and_goes_on_where_it_was(world, anc, clock):
+    number = go(world, anc)
+    assert leave(world, 1) == [A]
+    told = pause(world, number)
+    assert (told.arrived, told.waiting, broadcasts.is_paused(told.row)) == (1, 1, True)
+    clock.advance(hours=1)
+    assert leave(world) == []
+    assert pause(world, number).row == told.row, "a second time changes nothing"
+    assert resume(world, number).waiting == 1
+    assert leave(world) == [B]
+    assert leave(world) == [], "and nobody gets it twice"
+
+
+def test_what_was_claimed_when_it_was_paused_is_given_back_at_the_gate(world, anc, clock):
+    number = go(world, anc)
+    with world.db.transaction() as tx:
+        claimed = messages.claim(tx, "simulator", "me", 1)
+    pause(world, number)
+    with world.db.transaction() as tx:
+        assert messages.hand_over(tx, claimed, "me", rate_per_s=100) == ([], [])
+    assert {(row.state, row.reason) for row in sent(world, number).values()} == {("queued", "paused"), ("queued", None)}
+    clock.advance(minutes=30)
+    assert leave(world) == [], "looked at again, it is given back again"
+    resume(world, number)
+    assert sorted(leave(world)) == sorted([A, B]), "what was turned away goes with the others"
+
+
+def test_what_comes_back_to_the_queue_while_it_is_paused_stays_there(world, anc, clock):
+    """A gateway that certainly did not take it, or a worker that died: the row is not marked, and the gate knows."""
+    number = go(world, anc)
+    with world.db.transaction() as tx:
+        (handed,), _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 1), "me", rate_per_s=100)
+    pause(world, number)
+    with world.db.transaction() as tx:
+        messages.settle(tx, [Settled(handed.id, handed.attempt_id, "queued", reason="throttled", due_at=tx.now)])
+    clock.advance(minutes=1)
+    assert leave(world) == []
+
+
+def test_the_expansion_goes_on_and_counts_everybody_while_it_is_paused(world, anc):
+    number = draft(world, anc)
+    launch(world, number, hold_s=60)
+    pause(world, number)
+    expand(world)
+    assert progress(world, number).states == {"queued": 2}
+    assert leave(world) == []
+    told = halt(world, number)
+    assert (told.row.state, told.states, broadcasts.is_paused(told.row)) == ("halted", {"cancelled": 2}, False)
+
+
+def test_a_pause_lets_texts_grow_old(world, anc, clock):
+    number = go(world, anc)
+    pause(world, number)
+    clock.advance(hours=world.db.rules.expiry_h)
+    with world.db.transaction() as tx:
+        assert messages.expire(tx) == 2
+        broadcasts.finish(tx)
+    assert state(world, number) == "done"
+    assert refused(resume, world, number) == "resume-not-paused"
+    assert {row.state for row in sent(world, number).values()} == {"expired"}
+
+
+def test_a_halt_is_final(world, anc, clock):
+    number = go(world, anc)
+    pause(world, number)
+    halt(world, number)
+    assert refused(resume, world, number) == "resume-not-paused"
+    assert refused(pause, world, number) == "pause-not-running"
+    clock.advance(minutes=10)
+    assert leave(world) == []
+    waiting = draft(world, anc)
+    assert refused(pause, world, waiting) == "pause-not-running"
+    assert refused(resume, world, go(world, anc)) == "resume-not-paused"
+
+
+def test_a_paused_one_keeps_nothing_else_from_its_people(world, anc):
+    first, second = go(world, anc), None
+    pause(world, first)
+    second = go(world, anc, texts="The clinic is open again")
+    assert sorted(leave(world)) == sorted([A, B])
+    assert {row.state for row in sent(world, second).values()} == {"accepted"}
+
+
+def test_one_that_is_paused_before_its_hour_begins_when_it_is_resumed(world, anc, clock):
+    number = draft(world, anc)
+    with world.db.transaction() as tx:
+        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
+    launch(world, number)
+    pause(world, number)
+    clock.advance(hours=2)
+    with world.db.reading() as tx:
+        assert broadcasts.whose_hour_has_come(tx) == []
+    resume(world, number)
+    with world.db.transaction() as tx:
+        assert broadcasts.whose_hour_has_come(tx) == [number]
+        broadcasts.begin(tx, number)
+    expand(world)
+    assert sorted(leave(world)) == sorted([A, B])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_paused_and_resumed_nothing_leaves_meanwhile_and_nobody_gets_it_twice(world, clock, seed):
+    dice = random.Random(seed)
+    anc = world.group("anc", *(world.case(f"c-{n}", f"23324412{n:04}") for n in range(30)))
+    number, paused, left = go(world, anc), False, []
+    for _ in range(60):
+        clock.advance(seconds=dice.randint(1, 400))
+        if dice.random() < 0.3:
+            (resume if paused else pause)(world, number)
+            paused = not paused
+        elif dice.random() < 0.2:
+            with world.db.transaction() as tx:  # a worker that takes some and dies
+                messages.claim(tx, "simulator", "dead", dice.randint(1, 5))
+        else:
+            with world.db.transaction() as tx:
+                messages.end_leases(tx)
+            going = leave(world, dice.randint(1, 5))
+            assert not (paused and going)
+            left += going
+    if paused:
+        resume(world, number)
+    clock.advance(minutes=5)
+    with world.db.transaction() as tx:
+        messages.end_leases(tx)
+    left += leave(world, 100)
+    assert len(left) == len(set(left)) == 30
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import migrate, schema
+from storage import broadcasts, contacts, messages, migrate, operations, schema
+from storage.audit import Actor
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
 from tests.world import broken_line
@@ -94,6 +95,32 @@ def test_an_upgrade_of_a_database_in_use_changes_nothing_in_it(lived):
     assert everything() == before
     with lived.reading() as tx:
         assert broken_line(tx) is None
+
+
+def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):
+    """It would leave at once: an older release would claim it."""
+    by = Actor("test", None)
+    with lived.transaction() as tx:
+        ama = contacts.find_one(tx, "ama")
+        number = broadcasts.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
+        operations.decide(tx, number, "done", by=by)
+        broadcasts.launch(tx, number, hold_s=0, by=by)
+        while broadcasts.expand_next(tx):
+            pass
+        broadcasts.pause(tx, number, by=by)
+        assert messages.claim(tx, "simulator", "me", 10) == []
+    before = written(lived)
+    assert migrate.downgrade(lived, "0006") == "0006"
+    with lived.reading() as tx:
+        told = tx.execute(
+            text(
+                f"SELECT state, (SELECT state FROM messages WHERE broadcast_id = {number}) FROM broadcasts WHERE id = {number}"
+            )
+        )
+        assert tuple(told.one()) == ("halted", "cancelled")
+    migrate.upgrade(lived)
+    assert written(lived) == before
+    lived.check()
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(lived):

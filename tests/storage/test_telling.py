@@ -124,6 +124,47 @@ def test_a_large_one_has_another_lead(db, world, ask, ok, esi):
     assert state(db, number) == ("done", "expanding")
 
 
+def test_what_waits_for_a_second_lead_is_unasked_until_one_was_texted(db, world, ask, ok, esi, clock):
+    """A page sends nothing, so the worker has to find it; each time that it waits is a question of its own."""
+    db.rules = replace(db.rules, second_person_above=2)
+    ato = world.person("Ato", "233241110002")
+
+    def unasked():
+        with db.reading() as tx:
+            return telling.unasked(tx)
+
+    number = ask(send_at=datetime.fromisoformat("2026-11-03T12:00"))
+    assert unasked() == []
+    ok(number)
+    assert unasked() == [number]
+    with db.transaction() as tx:
+        operations.issue_code(tx, number, esi.id)
+    assert unasked() == [number], "a code of the asker is no question to another"
+    with db.transaction() as tx:
+        operations.issue_code(tx, number, ato.id)
+    assert unasked() == []
+    ok(number, by=Actor("desk", ato.id, "03_broadcasts"))
+    clock.advance(hours=3)
+    with db.transaction() as tx:
+        assert telling.begin(tx, number, by=TEST), "two said ok to it, and nobody came in since"
+
+
+def test_one_with_an_hour_waits_again_if_it_outgrew_its_one_ok(db, world, ask, ok, anc, clock):
+    db.rules = replace(db.rules, second_person_above=3)
+    world.person("Ato", "233241110002")
+    number = ask(send_at=datetime.fromisoformat("2026-11-03T12:00"))
+    assert ok(number) == "going"
+    clock.advance(hours=1)
+    late = world.case("p-9", "233244123459")
+    with db.transaction() as tx:
+        groups.add(tx, anc, [late], by=TEST)
+    clock.advance(hours=2)
+    with db.transaction() as tx:
+        assert not telling.begin(tx, number, by=TEST)
+        assert telling.unasked(tx) == [number]
+    assert state(db, number) == ("seconding", "previewed")
+
+
 def test_what_waited_too_long_or_is_somebody_elses_goes_no_more(db, world, ask, ok, clock, anc):
     number = ask()
     ato = world.person("Ato", "233241110002")

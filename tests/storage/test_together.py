@@ -156,7 +156,7 @@ def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
     esi = world.person("Esi Mensah", PHONES[1])
     inbox.take(db, "simulator", Inbound("SM1", PHONES[1], "", "tell anc Clinic closed Friday"))
     with db.reading() as tx:
-        typed = codes.alive(tx, esi.id).pop()
+        typed = codes.sent(tx, esi.id).pop()
     came = [
         lambda w=w, k=k: inbox.take(w, "simulator", Inbound(f"OK{k}", PHONES[1], "", f"ok {typed}"))
         for k, w in enumerate(others)
