@@ -158,7 +158,7 @@ def _() -> AbstractContextManager[Any]:
         .values(state="claimed", lease_owner=bindparam("owner"), lease_until=bindparam("until", type_=schema.Moment))
         .returning(table.c.id, table.c.priority, table.c.due_at)
     )
-    return mock.patch.multiple(messages, _FIRST_IN_TURN=turn.limit(1), _CLAIM=claim)
+    return mock.patch.multiple(messages, _IS_DUE=turn.limit(1), _CLAIM=claim)
 
 
 @wrong("what a dead worker claimed stays claimed")
