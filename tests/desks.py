@@ -151,10 +151,7 @@ class Panel:
         told = self.send(
             "comm_msg", comm_id=self.model, data={"method": "custom", "content": {"id": 1, "verb": verb, "args": args}}
         )
-        while True:
-            if not (said := self.line.recv()):
-                raise ConnectionError("the server closed the line")
-            heard = json.loads(said)
+        for heard in hear(self.line):
             content = heard["content"].get("data", {}).get("content", {})
             if (
                 heard["msg_type"] == "comm_msg"
@@ -162,12 +159,25 @@ class Panel:
                 and content.get("id") == 1
             ):
                 return content.get("result", content.get("problem"))
+        raise ConnectionError("the server closed the line")
 
     def send(self, kind: str, **content: Any) -> str:
         """Send anything that a page could; the message's id."""
         asked = message(kind, **content)
         self.line.send(asked)
         return str(json.loads(asked)["header"]["msg_id"])
+
+
+def hear(line: websocket.WebSocket, seconds: float = 30) -> Iterator[Any]:
+    """What comes over a line until the server closes it; fails if that takes longer."""
+    end = time.monotonic() + seconds
+    while True:
+        kind, said = line.recv_data(control_frame=True)  # a ping is answered, and waits no longer than that
+        if kind == websocket.ABNF.OPCODE_CLOSE:
+            return
+        if kind in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            yield json.loads(said)
+        assert time.monotonic() < end, "nothing was answered, and the line stays open"
 
 
 def message(kind: str, **content: Any) -> str:

@@ -198,16 +198,13 @@ def broadcast(page):
 def test_a_page_whose_kernel_died_says_so_and_how_to_go_on(rehearsal, tmp_path):
     with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
         page = seen.page
-        page.clock.install()
         seen.sign_in(address, "Lena")
         page.wait_for_selector("text=Everything is well")
         (kernel,) = desks.kernels_of(address)
         desks.kill(kernel)
         bar = page.locator(".gone")
         assert not bar.is_visible()
-        page.clock.fast_forward(15_000)  # the page asks whether anybody is there
-        page.clock.fast_forward(10_000)  # and has waited long enough
-        bar.wait_for()
+        bar.wait_for(timeout=90_000)  # the page asks each 15 seconds whether anybody is there, and waits for ten
         assert "has lost its connection. What you see may be old." in bar.inner_text()
         bar.get_by_text("Reload").click()
         page.wait_for_selector("text=Everything is well")

@@ -229,8 +229,9 @@ def test_an_open_notebook_of_the_lab_ends_with_the_session_too(place, tmp_path):
             with db.transaction() as tx:
                 store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
             line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'second')!r}, 'w')", **run))
-            while line.recv():
-                pass
+            assert [
+                heard for heard in desks.hear(line) if heard["msg_type"] == "execute_input" and "second" in str(heard)
+            ] == []
             line.shutdown()
         assert not (tmp_path / "second").exists()
 
