@@ -45,7 +45,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -490,45 +490,75 @@ def insert_many(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]
 class Rows:
     """Rows of a table as the driver takes them: worked out beforehand, so that the writer is held for the insert alone."""
 
-    statement: str
-    names: Sequence[str]
+    into: _Inserting
     lines: Sequence[tuple[Any, ...]]
-    positional: bool
 
 
 def ready_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> Rows:
     """At least one row, all with the same columns, ready for `insert_ready`."""
     dialect = tx.connection.dialect
-    statement, names, positional = _inserting(table, tuple(rows[0]), dialect)
-    columns = (_conversion(table.c[name].type, dialect)(map(itemgetter(name), rows)) for name in names)
-    return Rows(statement, names, list(zip(*columns, strict=True)), positional)
+    into = _inserting(table, tuple(rows[0]), dialect)
+    columns = (_conversion(table.c[name].type, dialect)(map(itemgetter(name), rows)) for name in into.names)
+    return Rows(into, list(zip(*columns, strict=True)))
 
 
 def insert_lines(tx: Transaction, table: Table, names: Sequence[str], lines: Iterable[tuple[Any, ...]]) -> None:
     """Insert lines of text and numbers, which need no conversion, each with the values of these columns in this order."""
-    statement, ordered, positional = _inserting(table, tuple(names), tx.connection.dialect)
-    assert list(ordered) == list(names), "the columns in the order of the statement"
+    into = _inserting(table, tuple(names), tx.connection.dialect)
+    assert list(into.names) == list(names), "the columns in the order of the statement"
     lines = iter(lines)
     while part := list(itertools.islice(lines, AT_ONCE)):
-        insert_ready(tx, Rows(statement, names, part, positional))
+        insert_ready(tx, Rows(into, part))
+
+
+@dataclass(frozen=True, slots=True)
+class _Inserting:
+    """An INSERT of some columns as the driver takes it, the columns in its order, and on PostgreSQL the same as a COPY."""
+
+    statement: str
+    names: Sequence[str]
+    copy: str | None
 
 
 @lru_cache(maxsize=128)
-def _inserting(table: Table, names: tuple[str, ...], dialect: Dialect) -> tuple[str, Sequence[str], bool]:
-    """An INSERT of these columns as the driver takes it, the columns in its order, and whether it goes by that order."""
+def _inserting(table: Table, names: tuple[str, ...], dialect: Dialect) -> _Inserting:
     compiled = insert(table).compile(dialect=dialect, column_keys=list(names))
-    return str(compiled), list(compiled.positiontup or names), bool(compiled.positional)
+    if compiled.positional:
+        return _Inserting(str(compiled), list(compiled.positiontup or names), None)
+    named = dialect.identifier_preparer
+    columns = ", ".join(named.quote(name) for name in names)
+    return _Inserting(str(compiled), names, f"COPY {named.format_table(table)} ({columns}) FROM STDIN")
+
+
+COPIED = 200
+"""Rows from which PostgreSQL takes them faster as a COPY than one by one."""
 
 
 def insert_ready(tx: Transaction, rows: Rows, **instead: Any) -> None:
     """Insert rows that were made ready; `instead` are values that were not known then, the same for every row."""
     lines: Iterable[Any] = rows.lines
     for name, value in instead.items():
-        at = rows.names.index(name)
+        at = rows.into.names.index(name)
         lines = ((*line[:at], value, *line[at + 1 :]) for line in lines)
-    if not rows.positional:
-        lines = (dict(zip(rows.names, line, strict=True)) for line in lines)
-    tx.connection.exec_driver_sql(rows.statement, list(lines))
+    if rows.into.copy is None:
+        tx.connection.exec_driver_sql(rows.into.statement, list(lines))
+    elif len(rows.lines) < COPIED:
+        named = [dict(zip(rows.into.names, line, strict=True)) for line in lines]
+        tx.connection.exec_driver_sql(rows.into.statement, named)
+    else:
+        _copy(tx, rows.into.copy, lines)
+
+
+def _copy(tx: Transaction, statement: str, lines: Iterable[tuple[Any, ...]]) -> None:
+    """A COPY of PostgreSQL, which SQLAlchemy has no word for; it fails as any other statement does."""
+    driver: Any = tx.connection.connection.driver_connection
+    dialect: Any = tx.connection.dialect
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for line in lines:
+                copy.write_row(line)
+    except dialect.dbapi.Error as error:
+        raise DBAPIError.instance(statement, None, error, dialect.dbapi.Error, dialect=dialect) from error
 
 
 def execute_many(tx: Transaction, statement: UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:

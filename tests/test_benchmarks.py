@@ -53,6 +53,11 @@ def test_cases_are_inserted_and_identifiers_resolved_as_by_hand(tmp_path: Path, 
     }
 
 
+def test_cases_are_copied_as_by_hand_on_postgresql(postgres, dice: random.Random):
+    with postgres.database(upgraded=False) as address:
+        told(bulk.on_postgresql(address, dice, rounds=1, many=500))
+
+
 def test_a_sheet_has_the_same_texts_verdicts_and_members_by_every_way(tmp_path: Path, dice: random.Random):
     found = library("tests.benchmarks.sheets").compare(tmp_path, dice, rounds=1, many=TOY.sheet, naive=TOY.naive)
     assert {"calamine alone", "openpyxl", "phonenumbers", "its parts alone"} <= {one.against for one in found}

@@ -135,7 +135,11 @@ class Bench:
 
     def bulk(self) -> list[Comparison]:
         """Cases are inserted, and identifiers resolved."""
-        return bulk.compare(self.room("bulk"), self.dice, rounds=self.size.rounds, many=self.size.cases)
+        found = bulk.compare(self.room("bulk"), self.dice, rounds=self.size.rounds, many=self.size.cases)
+        with self._postgresql() as address:
+            if address is not None:
+                found += bulk.on_postgresql(address, self.dice, rounds=self.size.rounds, many=self.size.cases)
+        return found
 
     def sheets(self) -> list[Comparison]:
         """A sheet of identifiers is read, looked up, applied, and comes back with its verdicts."""

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from sqlalchemy import func, insert, or_, select
 
-from storage import contacts, identifiers
+from storage import contacts, identifiers, migrate
 from storage.contacts import Wanted
-from storage.database import Transaction, insert_many, insert_ready, ready_rows
+from storage.database import Database, Transaction, insert_many, insert_ready, ready_rows
 from storage.identifiers import Identifier
 from storage.schema import cases
-from tests.benchmarks.ground import BY, Programme, case_row, phone_of
+from tests.benchmarks.ground import BY, RULES, Programme, case_row, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 
 CHUNK: Final = 500
@@ -37,6 +37,39 @@ def compare(folder: Path, dice: random.Random, *, rounds: int, many: int) -> lis
     """The rows of inserting and of resolving so many."""
     programme = Programme(folder, many, dice)
     return [*_inserting(programme, dice, rounds, many), *_resolving(programme, dice, rounds, many)]
+
+
+def on_postgresql(address: str, dice: random.Random, *, rounds: int, many: int) -> list[Comparison]:
+    """The row of inserting beside COPY; two processes work, so the clock counts."""
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    new = [case_row(n, now, dice) for n in range(many)]
+    with closing(Database(address, RULES)) as db:
+        migrate.upgrade(db)
+
+        def ours(tx: Transaction) -> None:
+            insert_many(tx, cases, new)
+
+        def floor(tx: Transaction) -> None:
+            ready = [{**row, "properties": "{}"} for row in new]
+            driver: Any = tx.connection.connection.driver_connection
+            with driver.cursor() as cursor, cursor.copy(f"COPY cases ({', '.join(new[0])}) FROM STDIN") as copy:
+                for row in ready:
+                    copy.write_row(tuple(row.values()))
+
+        def by(write: Callable[[Transaction], None], name: str) -> Callable[[Rounds], None]:
+            def work(seen: Rounds) -> None:
+                with db.transaction() as tx:
+                    with spending() as spent:
+                        write(tx)
+                    assert tx.scalar(select(func.count()).select_from(cases)) == many
+                    tx.execute(cases.delete())
+                seen.note(name, many / spent.clock_s)
+
+            return work
+
+        found = in_turn(rounds, dice, {"ours": by(ours, "ours"), "floor": by(floor, "floor")})
+    what = f"inserting {many:,} cases, PostgreSQL"
+    return [Comparison(what, "cases per s", found["ours"], "COPY", found["floor"], at_least=0.8)]
 
 
 def resolved_by_hand(tx: Transaction, asked: Sequence[Identifier], columns: str) -> list[Any]:

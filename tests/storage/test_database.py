@@ -1,5 +1,6 @@
 """Two doors to one database: what is kept, what is not, who waits, and which library may open a file."""
 
+import random
 import sqlite3
 import subprocess
 import sys
@@ -10,12 +11,22 @@ from datetime import UTC, datetime, timedelta, timezone
 import pysqlite3
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, insert, select, text, update
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import IntegrityError, StatementError
 
 from storage import database, schema
-from storage.database import Database, execute_many, insert_new, is_rehearsal, sqlite_is_safe, stamp
+from storage.database import (
+    COPIED,
+    Database,
+    execute_many,
+    insert_many,
+    insert_new,
+    is_rehearsal,
+    sqlite_is_safe,
+    stamp,
+)
 from storage.errors import Misconfigured
-from storage.schema import groups
+from storage.schema import cases, groups
+from tests.benchmarks.ground import case_row
 
 
 def add(tx, short):
@@ -356,3 +367,28 @@ def test_a_statement_runs_for_many_rows_and_says_how_many_it_changed(db):
     with db.reading() as tx:
         found = tx.execute(select(groups.c.name, groups.c.deleted_at).order_by(groups.c.id))
         assert [tuple(row) for row in found] == [("ANC", db.clock()), ("TB", db.clock())]
+
+
+def many_cases(db, count):
+    now = datetime(2026, 1, 5, 9, 30, 0, 123456, tzinfo=UTC)
+    dice = random.Random(3)
+    rows = [case_row(n, now, dice) for n in range(count)]
+    return [row | {"name": "a\tb\\n\n'\u00e9", "properties": {"district": "Ho", "n": "\\N"}} for row in rows]
+
+
+def test_many_rows_are_stored_as_one_by_one(db):
+    """On PostgreSQL many go as a COPY, which has marks of its own for tabs, new lines and blanks."""
+    rows = many_cases(db, COPIED + 1)
+    with db.transaction() as tx:
+        insert_many(tx, cases, rows)
+        stored = tx.execute(select(*(cases.c[name] for name in rows[0])).order_by(cases.c.id)).mappings().all()
+    assert [dict(row) for row in stored] == rows
+
+
+def test_many_rows_of_which_one_is_refused_leave_none(db):
+    rows = many_cases(db, COPIED + 1)
+    rows[-1] = rows[-1] | {"case_id_key": rows[0]["case_id_key"]}
+    with pytest.raises(IntegrityError), db.transaction() as tx:
+        insert_many(tx, cases, rows)
+    with db.reading() as tx:
+        assert tx.scalar(select(func.count()).select_from(cases)) == 0
