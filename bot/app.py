@@ -25,8 +25,9 @@ def create_app(db: Database, gateways: Mapping[str, Gateway], public_url: str, *
     """The application that serves these gateways under this public address; `spool` is a file."""
     app = _Discreet(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = webhooks.LARGEST_BODY
-    app.register_blueprint(webhooks.blueprint(db, gateways, public_url, spool_of(db, spool)))
-    app.register_blueprint(health.blueprint(db))
+    kept = spool_of(db, spool)
+    app.register_blueprint(webhooks.blueprint(db, gateways, public_url, kept))
+    app.register_blueprint(health.blueprint(db, kept))
     if "simulator" in gateways:
         from bot import phones
         from bot.gateways.simulator import Simulator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from bot.spool import Spool
 from storage import audit, backups, evidence, fence, jobs, messages, pace, workers
 from storage.console import count_of, verified
-from storage.database import Database, born, is_rehearsal, restored, server, sqlite_is_safe
+from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 
 LOW_DISK = 256 * 1024 * 1024
+NO_WORKER = "no worker was heard of for 20 seconds: start 'jumbe worker'"
+FAST = timedelta(seconds=30)
+"""A clock that is so far behind another is wrong."""
 
 
-def blueprint(db: Database) -> Blueprint:
+def blueprint(db: Database, spool: Spool | None = None) -> Blueprint:
     """The addresses a monitor asks; no number, text or name is ever in an answer."""
     pages = Blueprint("health", __name__)
 
@@ -34,7 +38,8 @@ def blueprint(db: Database) -> Blueprint:
     @pages.get("/readyz")
     def readyz() -> tuple[Response, int]:
         faults = unready(db)
-        told = [] if faults else warnings(db)
+        told = [says for _, well, says in _beside(db, spool) if not well]
+        told += [] if faults else warnings(db)
         return jsonify(ready=not faults, faults=faults, warnings=told), 503 if faults else 200
 
     @pages.get("/knows/<owner>/<int(max=9999999999):at>")
@@ -73,32 +78,61 @@ def unready(db: Database) -> list[str]:
         return list(fault.faults)
     except Exception as fault:  # noqa: BLE001  a monitor is told, whatever it is
         return [f"the database does not answer: {type(fault).__name__}"]
-    return [] if fresh else ["no worker was heard of for 20 seconds: start 'jumbe worker'"]
+    return [] if fresh else [NO_WORKER]
 
 
 def warnings(db: Database) -> list[str]:
-    """What a person should mend though the system does its work; empty if nothing."""
-    if db.is_sqlite:
-        return []
+    """What a person should mend though the system does its work; empty if nothing.
+
+    Only what is found at once, however large the database is: a monitor asks often. `examine` looks at everything.
+    """
     try:
         with db.reading() as tx:
-            found = jobs.state(tx)
+            shared = "ready" if tx.is_sqlite else jobs.state(tx)
+            gateways = {row.name for row in pace.paused(tx)} | {row.gateway for row in pace.paused_senders(tx)}
+            unknown, ahead, rehearses = evidence.count_unknown(tx), _clock(tx), is_rehearsal(tx)
+            kept = _backup(backups.last_made(tx), born(tx), tx.now, db.rules.backup_h)
     except (DBAPIError, PoolTimeout):
         return []  # gone since it was asked whether it is ready, and the next question says so
-    return [] if found == "ready" else [jobs.shown(found)]
+    told = [] if shared == "ready" else [jobs.shown(shared)]
+    # Which of our numbers, and what the gateway said, is for the operator alone.
+    told += [f"{name} is paused, or a number of ours there: 'jumbe doctor' says why" for name in sorted(gateways)]
+    if unknown:
+        told.append(f"{_messages(unknown)} may or may not have been sent: 'jumbe doctor' says since when")
+    return told + [says for _, well, says in (ahead, *(() if rehearses else (kept,))) if not well]
+
+
+def _beside(db: Database, spool: Spool | None) -> Iterator[tuple[str, bool, str]]:
+    """What lies beside the database, and is seen also while that does not answer."""
+    if db.file is not None and db.file.exists():
+        yield _disk(db.file)
+    if spool is not None:
+        waiting, aside = spool.waiting()
+        yield "spool", not (waiting or aside), f"{waiting} webhooks wait for the database, {aside} were set aside"
+
+
+def _disk(file: Path) -> tuple[str, bool, str]:
+    """The line about the room that is left."""
+    free = shutil.disk_usage(os.path.realpath(file.parent)).free
+    told = f"{free // 2**20} MiB free"
+    if free > LOW_DISK:
+        return "disk", True, told
+    return "disk", False, f"{told} where the database is: make room, for when it is full no text can be kept"
+
+
+def _clock(tx: Transaction) -> tuple[str, bool, str]:
+    """The line about the clock: what was written is in the past, unless the clock was set back or is wrong."""
+    seen = workers.last_seen(tx)
+    if seen is None or seen < tx.now + FAST:
+        return "clock", True, f"it is {_minute(tx.now)} here"
+    told = f"it is {_minute(tx.now)} here, and a worker wrote at {_minute(seen)}: set the clocks of all machines right"
+    return "clock", False, f"{told} (NTP), for hours, quiet hours and codes go by them"
 
 
 def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     """What the operator should know: name, whether it is well, and the sentence."""
-    safe = sqlite_is_safe()
     if db.is_sqlite:
-        library = f"SQLite {sqlite3.sqlite_version}"
-        told = (
-            "free of the WAL-reset bug"
-            if safe
-            else "has the WAL-reset bug, so the rollback journal is used: install pysqlite3"
-        )
-        yield "sqlite", safe, f"{library} {told}"
+        yield _library()
     try:
         db.check()
     except Misconfigured as fault:
@@ -113,7 +147,8 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         paused, numbers = pace.paused(tx), pace.paused_senders(tx)
         slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
-        doubt, gone = messages.in_doubt(tx), evidence.gone(tx)
+        doubt, gone, unheard = messages.in_doubt(tx), evidence.gone(tx), evidence.unheard(tx)
+        clock = _clock(tx)
         restoration, held = restored(tx), fence.holding(tx)
         shared = None if db.is_sqlite else jobs.state(tx)
         last, made_at = backups.last_made(tx), born(tx)
@@ -130,8 +165,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         True,
         f"a {'rehearsal database: no real gateway will serve it' if rehearses else 'database for real use'}",
     )
-    at_work = "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
-    yield "worker", fresh > 0, at_work if fresh else "no worker was heard of for 20 seconds: start 'jumbe worker'"
+    yield _workers(fresh)
     yield _paused(paused, numbers)
     if not rehearses:
         yield _backup(last, made_at, db.clock(), db.rules.backup_h)
@@ -139,6 +173,9 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         yield _slowed(slowed, db.clock())
     yield _leaving(waiting, {gateway.name for gateway in paused})
     yield _doubt(doubt, gone, states)
+    if unheard:
+        yield _unheard(unheard)
+    yield clock
     if restoration is not None:
         yield _fence(*restoration, held)
     aside = states.get("set_aside", 0)
@@ -146,8 +183,22 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     yield "inbox", aside == 0, told if aside else "every text was handled"
     yield "audit", found.breach is None, verified(found)
     if db.file is not None:
-        free = shutil.disk_usage(Path(db.file).resolve().parent).free
-        yield "disk", free > LOW_DISK, f"{free // 2**20} MiB free"
+        yield _disk(db.file)
+
+
+def _library() -> tuple[str, bool, str]:
+    """The line about the library that reads the file."""
+    safe, library = sqlite_is_safe(), f"SQLite {sqlite3.sqlite_version}"
+    if safe:
+        return "sqlite", True, f"{library} free of the WAL-reset bug"
+    return "sqlite", False, f"{library} has the WAL-reset bug, so the rollback journal is used: install pysqlite3"
+
+
+def _workers(fresh: int) -> tuple[str, bool, str]:
+    """The line about who sends."""
+    if not fresh:
+        return "worker", False, NO_WORKER
+    return "worker", True, "a worker is at work" if fresh == 1 else f"{fresh} workers are at work"
 
 
 def _doubt(doubt: Row[Any], gone: Sequence[Row[Any]], states: Mapping[str, int]) -> tuple[str, bool, str]:
@@ -165,6 +216,13 @@ def _doubt(doubt: Row[Any], gone: Sequence[Row[Any]], states: Mapping[str, int])
             " list, or set it up again, and its receipts count"
         )
     return "unknown", doubt.many == 0, told
+
+
+def _unheard(gateways: Sequence[Row[Any]]) -> tuple[str, bool, str]:
+    """The line about gateways that took messages and say nothing of them."""
+    told = [f"{g.gateway} took {_messages(g.many)} since {_minute(g.since)} and sent no receipt" for g in gateways]
+    mend = ": see that PUBLIC_URL is reached from outside, over https, and that its proxy passes POST on to 'jumbe web'"
+    return "receipts", False, "; ".join(told) + mend
 
 
 def spooled(spool: Spool) -> tuple[str, bool, str]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, insert, literal_column, or_, select, update
 
 from storage import codes
 from storage.database import Transaction
 from storage.messages import Settled, settle
 from storage.pace import ensure_gateway
-from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme
+from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
 GRACE = timedelta(minutes=2)
@@ -199,6 +199,21 @@ def told(tx: Transaction, broadcast: int) -> bool:
 
 
 # -- what came in ------------------------------------------------------------------------------------------------------
+
+
+def unheard(tx: Transaction) -> list[Row[Any]]:
+    """The gateways of which no receipt came in a day: `gateway`, how many it took before the last hour (`many`), `since` when."""
+    m, day = messages.c, tx.now - timedelta(days=1)
+    took = and_(m.direction == "out", m.state == "accepted", m.handed_over_at.between(day, tx.now - timedelta(hours=1)))
+    came = exists().where(receipts.c.gateway == m.gateway, receipts.c.at > day)
+    counted = select(m.gateway, func.count().label("many"), func.min(m.handed_over_at).label("since"))
+    return list(tx.execute(counted.where(took, ~came).group_by(m.gateway).order_by(m.gateway)))
+
+
+def count_unknown(tx: Transaction) -> int:
+    """How many the gateways are asked about; found by their index, however many others there are."""
+    unknown = messages.c.state == literal_column("'unknown'")
+    return int(tx.scalar(select(func.count()).select_from(messages).where(unknown)))
 
 
 def swept_until(tx: Transaction, gateway: str) -> datetime:

@@ -8,11 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from flask import Flask
+from sqlalchemy import insert, text, update
 
 from bot import health
 from bot.cli import main
-from storage import messages, pace, schema, workers
+from bot.spool import Spool
+from storage import messages, migrate, pace, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
 
@@ -213,3 +215,100 @@ def test_a_route_is_told_for_a_number_and_not_for_what_is_none(
     assert "once the case has a number" in capsys.readouterr().out
     assert main(["route", "233244123456", "--json"]) == 0
     assert "once" not in capsys.readouterr().out
+
+
+# -- what a monitor reads ----------------------------------------------------------------------------------------------
+
+
+def ready(db: Database, spool: Spool | None = None) -> tuple[int, list[str], list[str]]:
+    app = Flask(__name__)
+    app.register_blueprint(health.blueprint(db, spool))
+    answer = app.test_client().get("/readyz")
+    told = json.loads(answer.data)
+    return answer.status_code, told["faults"], told["warnings"]
+
+
+@pytest.fixture
+def served(db: Database) -> Database:
+    with db.transaction() as tx:
+        workers.beat(tx, "w")
+    assert ready(db) == (200, [], [])
+    return db
+
+
+def test_readyz_says_that_a_gateway_is_paused_and_shows_neither_number_nor_answer(served: Database, clock: Any) -> None:
+    with served.transaction() as tx:
+        pace.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="said of 233244123456: no (20003)")
+    assert ready(served) == (200, [], ["twilio is paused, or a number of ours there: 'jumbe doctor' says why"])
+
+
+def test_readyz_says_that_messages_are_in_doubt_and_that_the_backup_is_old(served: Database, clock: Any) -> None:
+    with served.transaction() as tx:
+        tx.execute(update(schema.programme).values(created_at=tx.now))
+        messages.queue(tx, "233244123456", "Hello", "notice")
+        tx.execute(update(schema.messages).values(state="unknown"))
+    assert ready(served)[2] == ["1 message may or may not have been sent: 'jumbe doctor' says since when"]
+    clock.advance(hours=27)
+    with served.transaction() as tx:
+        workers.beat(tx, "w")
+    assert ready(served)[2][-1].startswith("none was ever made: run 'jumbe backup --to FILE' each night")
+
+
+def test_a_clock_that_is_behind_what_was_written_is_said(served: Database, clock: Any) -> None:
+    clock.advance(minutes=-5)
+    well, sentence = said(served)["clock"]
+    assert not well
+    assert "it is 2026-11-03 09:55 UTC here, and a worker wrote at 2026-11-03 10:00 UTC: set the clocks" in sentence
+    assert ready(served)[2] == [sentence]
+
+
+def test_a_disk_that_is_nearly_full_is_said_with_the_next_step(
+    served: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOW_DISK", 2**60)  # of which no disk has more
+    well, sentence = said(served)["disk"]
+    assert not well
+    says = "MiB free where the database is: make room, for when it is full no text can be kept"
+    assert sentence.endswith(says)
+    assert [told.endswith(says) for told in ready(served)[2]] == [True]
+
+
+def test_webhooks_that_wait_are_said_while_no_worker_is_there(served: Database, clock: Any, tmp_path: Any) -> None:
+    spool = Spool(tmp_path / "kept")
+    spool.path.write_bytes(b"{}\n")
+    clock.advance(minutes=1)
+    status, faults, told = ready(served, spool)
+    assert (status, told) == (503, ["1 webhooks wait for the database, 0 were set aside"])
+    assert faults == ["no worker was heard of for 20 seconds: start 'jumbe worker'"]
+
+
+def test_a_schema_that_is_behind_is_said_with_the_next_step(served: Database) -> None:
+    migrate.downgrade(served, "0005")
+    status, (fault,), _ = ready(served)
+    assert status == 503
+    assert fault.endswith("is at revision 0005 and this release needs 0006: run 'jumbe db upgrade'")
+    assert said(served)["database"] == (False, fault)
+
+
+def test_a_gateway_that_sends_no_receipts_is_said(served: Database, clock: Any) -> None:
+    with served.transaction() as tx:
+        messages.queue(tx, "233244123456", "Hello", "notice")
+        tx.execute(
+            update(schema.messages).values(
+                state="accepted", gateway="simulator", gateway_id="S1", handed_over_at=tx.now
+            )
+        )
+    assert "receipts" not in said(served)
+    clock.advance(hours=2)
+    well, sentence = said(served)["receipts"]
+    assert not well
+    assert sentence.startswith(
+        "simulator took 1 message since 2026-11-03 10:00 UTC and sent no receipt: see that PUBLIC_URL"
+    )
+    with served.transaction() as tx:
+        tx.execute(
+            insert(schema.receipts).values(
+                gateway="simulator", message_id=9, gateway_id="S0", state="sent", word="sent", moved=True, at=tx.now
+            )
+        )
+    assert "receipts" not in said(served)
