@@ -171,6 +171,50 @@ def test_a_phone_does_not_take_a_change_of_cases_back(db, desk):
         assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown"
 
 
+def test_a_lead_hands_a_number_over_and_takes_it_back(desk, yaw_s, world, ama):
+    kofi = ama + 1
+    assert told(yaw_s.hand_over, "p-2") == "right-missing"
+    assert told(desk.hand_over, "p-1") == "hand-over-not-waiting", "she owns it already"
+    proposal = desk.hand_over("p-2")
+    assert proposal.says == f"Hand {PHONE} over to Kofi"
+    assert proposal.goes_with[1] == "Ama only gets texts there, and waits for the number"
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (True, False)
+
+    done = proposal.confirm()
+
+    assert done == proposal.confirm()
+    assert done.says == f"Kofi owns {PHONE} now, and Ama waits for it."
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (False, True)
+    line = cases.list_changes(desk, "p-1")[0]
+    assert (line["changes"], line["number"], line["undoable"]) == ({"two_way": [True, False]}, done.number, True)
+    with desk.db.transaction() as tx:
+        row = operations.operation(tx, done.number)
+        assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown", "a text does not do it"
+    assert desk.undo(done.number).says == "Ama owns the number again."
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (True, False)
+    assert told(desk.undo, done.number) == "undone-before"
+
+
+def test_a_number_that_changed_hands_since_is_looked_at_again(desk, world, ama):
+    world.case("p-3", PHONE, name="Abla")
+    mine, theirs = desk.hand_over("p-2"), desk.hand_over("p-3")
+    given = theirs.confirm()
+    assert told(mine.confirm) == "plan-stale"
+    fresh = mine.anew()
+    assert fresh.meanwhile == ("Now this Abla only gets texts there, and waits for the number.",)
+    fresh.confirm()
+    assert told(desk.undo, given.number) == "hand-over-since"
+    world.change(ama + 1, status="closed")
+    assert world.look(ama).two_way, "the next in line owns it, by the old order"
+
+
+def test_only_who_waits_for_a_number_can_be_given_it(desk, world, ama):
+    world.case("p-4", PHONE, name="Esi", verified=False)
+    world.case("p-5")
+    for typed in ("p-4", "p-5"):
+        assert told(desk.hand_over, typed) == "hand-over-not-waiting"
+
+
 # ------------------------------------------------------------------------------------------ who may
 
 
