@@ -29,11 +29,13 @@ from storage.console import count_of, sentence, sentences_of
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
+from storage.folding import searched
 from storage.identifiers import key
 from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
 from storage.schema import audit as audit_table
 from storage.schema import audit_changes
+from storage.schema import cases as cases_table
 from storage.schema import people as people_table
 
 PERSON = "DESK_PERSON"
@@ -45,6 +47,9 @@ the phone itself."""
 
 TAKES_BACK = 20_000
 """Cases of a sheet that are taken back at most: it takes the writer's turn, some seconds for so many, and a STOP waits."""
+
+NAMESAKES = 20_000
+"""Names of new cases in a sheet that are looked up among those that are there, at most."""
 
 SPLITS = 500
 """Lines with spaces in them that are looked at whether they name several cases."""
@@ -416,7 +421,8 @@ class Desk:
             return _Done(f"{_cases_effect(done, is_done=True)}.", undoes, None)
 
         with self.db.reading() as tx:
-            seen, plan = _last_line(tx), again(tx)
+            seen = _last_line(tx)
+            plan = _with_namesakes(tx, again(tx))
         source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
         large = f"More than {TAKES_BACK:,} cases are not taken back by a button: keep all cases as a sheet first."
@@ -605,6 +611,29 @@ def _as_before(row: Row[Any]) -> Result:
 def _last_line(tx: Transaction) -> int:
     head = audit.head(tx)
     return 0 if head is None else head.id
+
+
+def _with_namesakes(tx: Transaction, plan: Plan) -> Plan:
+    """A plan in which a case that would be made says who is called so already: a person loaded twice is two cases."""
+    made = {
+        v.row: searched(v.wanted.values.get("name") or "") for v in plan.verdicts if v.verdict == "create" and v.wanted
+    }
+    named = sorted({name for name in made.values() if name})[:NAMESAKES]
+    others: dict[str, str] = {}
+    for at in range(0, len(named), 500):
+        query = select(cases_table.c.name_key, func.min(cases_table.c.case_id).label("case_id"))
+        query = query.where(cases_table.c.name_key.in_(named[at : at + 500]), cases_table.c.status == "open")
+        others |= {row.name_key: row.case_id for row in tx.execute(query.group_by(cases_table.c.name_key))}
+    if not others:
+        return plan
+
+    def told(v: Verdict) -> Verdict:
+        other = others.get(made.get(v.row, ""))
+        if other is None or v.wanted is None:
+            return v
+        return replace(v, warnings=(*v.warnings, Problem("name-exists", name=v.wanted.values["name"], case=other)))
+
+    return replace(plan, verdicts=[told(v) for v in plan.verdicts])
 
 
 def _otherwise(old: Plan | None, fresh: Plan | None) -> list[int]:

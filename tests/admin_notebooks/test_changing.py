@@ -137,6 +137,20 @@ def test_what_somebody_changed_since_stays(desk, world, ama):
     assert world.look(ama + 2).status == "closed"
 
 
+def test_a_new_case_that_is_called_as_another_says_so(desk, world, ama):
+    """A person who comes in by a second sheet under another id is two cases, unless somebody looks."""
+    data = b"external_id,name\nn-1,AMA\nn-2,Abla\np-1,Ama\n"
+    proposal = desk.upload_cases("june.csv", data)
+    warned = {row["identifier"]: row["warnings"] for row in proposal.records()}
+    case_id = world.look(ama).case_id
+    assert warned == {
+        "n-1": [f"{case_id} is called AMA too: look whether it is the same person."],
+        "n-2": [],
+        "p-1": [],
+    }
+    assert proposal.confirm().says == "2 cases created."
+
+
 def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, clock):
     sheet = desk.upload_cases("june.csv", b"external_id,language_code\np-1,sw\np-2,sw\n").confirm()
     clock.advance(minutes=1)
