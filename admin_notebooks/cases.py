@@ -38,7 +38,12 @@ _TAKEN_FOR = {
     "answer": "the answer to a question of ours",
     "inbox": "a reply, passed on to the staff",
 }
-_DID = {"cases.import": "by a sheet", "cases.change": "by hand", "cases.save": ""}
+_DID = {
+    "cases.import": "by a sheet",
+    "cases.change": "by hand",
+    "cases.own": ": the number was handed over",
+    "cases.save": "",
+}
 
 
 def find(
@@ -88,6 +93,7 @@ def describe(desk: Desk, typed: str) -> Record:
             "consent": [_event(tx, event) for event in reversed(heard)],
             "texts": _texts(tx, row.id, None),
             "may_set": _may_set(desk, tx),
+            "may_own": desk.may(tx, "lead") and row.claimed_at is not None and not row.two_way,
         }
 
 
@@ -119,7 +125,7 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
             .order_by(s.audit.c.id.desc())
         )  # fmt: skip
         lines = tx.execute(query.limit(TEXTS)).all()
-        numbered = numbers(desk, tx, lines, s.operations.c.kind.in_(("case", "cases")))
+        numbered = numbers(desk, tx, lines, s.operations.c.kind.in_(("case", "cases", "number")))
         return [
             {
                 "at": line.at.isoformat(),
@@ -128,7 +134,7 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
                 "source": line.source,
                 "did": "made" if "case_id" in line.after else "changed",
                 "how": _DID.get(line.verb, ""),
-                "many": line.many,
+                "many": 1 if line.verb == "cases.own" else line.many,
                 "changes": _both(line.before, line.after),
                 **numbered[line.id],
             }

@@ -30,11 +30,13 @@ from storage.console import count_of, sentence, sentences_of
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
+from storage.folding import searched
 from storage.identifiers import key
 from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
 from storage.schema import audit as audit_table
 from storage.schema import audit_changes
+from storage.schema import cases as cases_table
 from storage.schema import people as people_table
 
 PERSON = "DESK_PERSON"
@@ -46,6 +48,12 @@ the phone itself."""
 
 TAKES_BACK = 20_000
 """Cases of a sheet that are taken back at most: it takes the writer's turn, some seconds for so many, and a STOP waits."""
+
+NAMESAKES = 20_000
+"""Names of new cases in a sheet that are looked up among those that are there, at most."""
+
+SPLITS = 500
+"""Lines with spaces in them that are looked at whether they name several cases."""
 
 _PROPERTY = re.compile(r"[^\W\d][\w.]{0,63}")
 _TAKEN = frozenset({"case_id", "caseid", "_id", *sheets.RESULT_COLUMNS, *sheets.RENAMED_RESULT_COLUMNS})
@@ -203,7 +211,7 @@ class Desk:
         found, scope = groups.find(tx, short), self.scope(tx)
         if found is not None and (scope is None or found.id in scope):
             return found
-        near = groups.nearest(short, [g.short for g in groups.list_all(tx, only=scope)])
+        near = groups.close(short, [g.short for g in groups.list_all(tx, only=scope)])
         raise Problem("group-unknown", group=short, near=", ".join(near))
 
     def case(self, tx: Transaction, typed: str) -> Row[Any]:
@@ -336,12 +344,37 @@ class Desk:
     # -- members -------------------------------------------------------------------------------------------------------
 
     def add(self, short: str, typed: str) -> Proposal:
-        """Put cases into a group by whatever names them, one a line: phone, external id or case id."""
-        return self._members(short, sheets.typed(typed, IDENTIFIER), "add", None)
+        """Put cases into a group by whatever names them: phone, external id or case id.
+
+        One a line, or with commas or semicolons between; with spaces where every piece names a case by itself.
+        """
+        return self._members(short, self._pieces(typed, "add"), "add", None)
 
     def remove(self, short: str, typed: str) -> Proposal:
-        """Take cases out of a group by whatever names them, one a line."""
-        return self._members(short, sheets.typed(typed, IDENTIFIER), "remove", None)
+        """Take cases out of a group by whatever names them, as in `add`."""
+        return self._members(short, self._pieces(typed, "remove"), "remove", None)
+
+    def _pieces(self, typed: str, mode: Mode) -> sheets.Sheet:
+        """What was typed, a row for each case: a number may have spaces in it, so a line is split only where it names nobody."""
+        sheet = sheets.typed(typed, IDENTIFIER)
+        lines = [row.cells[IDENTIFIER].text for row in sheet.rows]
+        spaced = [line for line in lines if len(line.split()) > 1][:SPLITS]
+        if not spaced:
+            return sheet
+        with self.db.reading() as tx:
+            words = [*spaced, *(piece for line in spaced for piece in line.split())]
+            found = contacts.find(tx, [read_identifier(word, country=tx.rules.country) for word in words])
+            known = self._known(tx, mode)
+            seen = (
+                None if known is None else groups.members_of_any(tx, known, [row.id for rows in found for row in rows])
+            )
+        names = {
+            w
+            for w, rows in zip(words, found, strict=True)
+            if len([r for r in rows if seen is None or r.id in seen]) == 1
+        }
+        split = {line for line in spaced if line not in names and names.issuperset(line.split())}
+        return sheets.typed("\n".join("\n".join(line.split()) if line in split else line for line in lines), IDENTIFIER)
 
     def upload(self, short: str, name: str, data: bytes, mode: Mode = "add") -> Proposal:
         """What a sheet of identifiers would do to a group; raises a Problem `sheet-...` for a file that is none."""
@@ -394,7 +427,8 @@ class Desk:
             return _Done(f"{_cases_effect(done, is_done=True)}.", undoes, None)
 
         with self.db.reading() as tx:
-            seen, plan = _last_line(tx), again(tx)
+            seen = _last_line(tx)
+            plan = _with_namesakes(tx, again(tx))
         source = f"sheet {name} {sheet.digest[:16]}"
         says = _cases_effect(plan) or "Nothing to do"
         large = f"More than {TAKES_BACK:,} cases are not taken back by a button: keep all cases as a sheet first."
@@ -440,6 +474,41 @@ class Desk:
             _anew=lambda: self.change_case(before.case_id, values),
         )  # fmt: skip
 
+    def hand_over(self, typed: str) -> Proposal:
+        """Make a case the owner of its number instead of another one that waits from then on; leads only.
+
+        Raises Problem `case-unknown`, `case-ambiguous`, `hand-over-not-waiting` or `right-missing`.
+        """
+        with self.db.reading() as tx:
+            self.allow(tx, "lead")
+            seen, case = _last_line(tx), self.case(tx, typed)
+            owner = contacts.standing(tx, case).owner
+            if owner is None or owner == case.case_id or case.claimed_at is None:
+                raise Problem("hand-over-not-waiting", case=case.case_id)
+            before = contacts.find_one(tx, owner)
+
+        def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
+            self.allow(tx, "lead")
+            now = contacts.contact(tx, case.id)
+            if contacts.standing(tx, now).owner != owner or now.contact_phone_number != case.contact_phone_number:
+                raise Problem("plan-stale")  # it changed hands since: that must be seen first
+            contacts.hand_over(tx, now, by=by)
+            undoes = {"owned": before.id, "owns": case.id}
+            return _Done(
+                f"{_called(case)} owns {case.contact_phone_number} now, and {_called(before)} waits for it.",
+                undoes,
+                None,
+            )
+
+        return Proposal(
+            desk=self, kind="number", says=f"Hand {case.contact_phone_number} over to {_called(case)}",
+            goes_with=(
+                f"replies from that phone count as those of {_called(case)} from then on",
+                f"{_called(before)} only gets texts there, and waits for the number",
+            ),
+            seen=seen, _do=do, _anew=lambda: self.hand_over(case.case_id),
+        )  # fmt: skip
+
     def _apply(
         self, tx: Transaction, read: imports.CaseSheet, plan: Plan | None, verb: str, by: Actor
     ) -> tuple[Plan, Mapping[str, Any] | None]:
@@ -459,6 +528,9 @@ class Desk:
             if row.undoes and "cases" in row.undoes:
                 self.allow(tx, "change")
                 says = _cases_undone(undoing.take_back_cases(tx, row, among=self.scope(tx), by=self._by(None)))
+            elif row.undoes and "owned" in row.undoes:
+                self.allow(tx, "lead")
+                says = f"{_called(undoing.take_back_number(tx, row, by=self._by(None)))} owns the number again."
             else:
                 says = _undone(undoing.take_back(tx, row, by=self._by(None)))
         return Result(number, says, undoable=False)
@@ -547,6 +619,29 @@ def _last_line(tx: Transaction) -> int:
     return 0 if head is None else head.id
 
 
+def _with_namesakes(tx: Transaction, plan: Plan) -> Plan:
+    """A plan in which a case that would be made says who is called so already: a person loaded twice is two cases."""
+    made = {
+        v.row: searched(v.wanted.values.get("name") or "") for v in plan.verdicts if v.verdict == "create" and v.wanted
+    }
+    named = sorted({name for name in made.values() if name})[:NAMESAKES]
+    others: dict[str, str] = {}
+    for at in range(0, len(named), 500):
+        query = select(cases_table.c.name_key, func.min(cases_table.c.case_id).label("case_id"))
+        query = query.where(cases_table.c.name_key.in_(named[at : at + 500]), cases_table.c.status == "open")
+        others |= {row.name_key: row.case_id for row in tx.execute(query.group_by(cases_table.c.name_key))}
+    if not others:
+        return plan
+
+    def told(v: Verdict) -> Verdict:
+        other = others.get(made.get(v.row, ""))
+        if other is None or v.wanted is None:
+            return v
+        return replace(v, warnings=(*v.warnings, Problem("name-exists", name=v.wanted.values["name"], case=other)))
+
+    return replace(plan, verdicts=[told(v) for v in plan.verdicts])
+
+
 def _otherwise(old: Plan | None, fresh: Plan | None) -> list[int]:
     """The row ids of the cases of which a plan says something else than it did."""
     if old is None or fresh is None:
@@ -570,6 +665,7 @@ def _deed(line: Row[Any]) -> str:
         "groups.restore": "brought it back",
         "cases.import": "loaded a sheet of cases",
         "cases.undo": "took a change of cases back",
+        "cases.own": "handed a number over",
     }
     return told.get(line.verb, "changed a case" if line.subject == "case" else "changed it")
 
@@ -682,7 +778,11 @@ def _change_of(case: Row[Any], plan: Plan) -> str:
         return "Nothing to do"
     names = [_LABELS.get(name, name) for name in verdict.changes]
     what = f"the {names[0]}" if len(names) == 1 else f"{len(names)} properties"
-    return f"Change {what} of {case.name or case.external_id or case.case_id}"
+    return f"Change {what} of {_called(case)}"
+
+
+def _called(case: Row[Any]) -> str:
+    return str(case.name or case.external_id or case.case_id)
 
 
 def _follows(tx: Transaction, case: Row[Any], plan: Plan) -> tuple[str, ...]:

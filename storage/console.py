@@ -159,6 +159,8 @@ def _sentences() -> dict[str, str]:
 def sentence(problem: Problem) -> str:
     """A Problem as a screen says it: what is wrong, and the next step."""
     told = _sentences().get(problem.key)
+    if problem.values.get("near") == "":
+        told = _sentences().get(f"{problem.key}-far", told)  # nothing is near, so nothing is named
     return told.format_map(problem.values) if told is not None else str(problem)
 
 

@@ -429,6 +429,25 @@ def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
     tx.execute(update(cases).where(cases.c.id.in_(select(first.c.id).where(first.c.place == 1))).values(two_way=True))
 
 
+def hand_over(tx: Transaction, case: Row[Any], *, by: Actor) -> Row[Any]:
+    """Make a case the owner of its number, which another one owns; returns who owned it, now waiting in its old place.
+
+    Nobody asks the phone, so it is for a lead, who knows whose it is.  Raises Problem `hand-over-not-waiting` where the
+    case does not stand in line for a number that somebody owns: it must be open and verified first.
+    """
+    owned = and_(cases.c.contact_phone_number == case.contact_phone_number, cases.c.two_way)
+    owner = tx.execute(select(cases).where(owned)).first() if case.claimed_at is not None else None
+    if owner is None or owner.id == case.id:
+        raise Problem("hand-over-not-waiting", case=case.case_id)
+    for one, owns in ((owner, False), (case, True)):  # in this order: a number has one owner at any moment
+        tx.execute(update(cases).where(cases.c.id == one.id).values(two_way=owns, modified_at=tx.now))
+    changes = [
+        Change("case", one.id, {"two_way": not owns}, {"two_way": owns}) for one, owns in ((owner, False), (case, True))
+    ]
+    audit.record(tx, "cases.own", "case", case.id, facts={"handed_over": 1}, changes=changes, by=by)
+    return owner
+
+
 _SETTABLE = (*PROPERTIES, "name_key", "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
 _UPDATE = (
     update(cases)

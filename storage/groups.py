@@ -6,6 +6,7 @@ long one.  A membership is never deleted: taking a case out dates its end, so th
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -63,10 +64,10 @@ _picked = Table(
 
 
 def group(tx: Transaction, short: str) -> Row[Any]:
-    """The live group with this short name; raises Problem `group-unknown` with the nearest names."""
+    """The live group with this short name; raises Problem `group-unknown` with the names that are near."""
     found = find(tx, short)
     if found is None:
-        raise Problem("group-unknown", group=short, near=", ".join(nearest(short, [g.short for g in list_all(tx)])))
+        raise Problem("group-unknown", group=short, near=", ".join(close(short, [g.short for g in list_all(tx)])))
     return found
 
 
@@ -98,6 +99,13 @@ def nearest(word: str, shorts: Iterable[str], *, at_most: int = 2) -> list[str]:
     close = near(word)
     ranked = sorted(shorts, key=lambda s: (s not in close, s[:2] != word[:2], abs(len(s) - len(word)), s))
     return ranked[:at_most]
+
+
+def close(word: str, shorts: Iterable[str]) -> list[str]:
+    """At most two short names that somebody may have meant by a word: one slip away, or alike; none where none is."""
+    word, shorts = key(word), list(shorts)
+    slips, alike = near(word), difflib.get_close_matches(word, shorts, n=2, cutoff=0.6)
+    return nearest(word, [short for short in shorts if short in slips or short in alike])
 
 
 def count_members(tx: Transaction, group_id: int) -> int:

@@ -5,7 +5,8 @@ One's own for 24 hours, and a lead anybody's.  What somebody may not take back a
 What an operation keeps in `undoes` says how: `made` and `deleted` a group, `name` the one it had, `add` and `drop` the
 cases of a text, and `lines` the lines of the audit log by which a sheet put cases in and took them out: a sheet of a
 million rows is taken back by two numbers.
-`cases` are the lines by which cases were made and changed.  These are taken back at the desk alone, where it can be told
+`cases` are the lines by which cases were made and changed, `owned` and `owns` who owned a number and who owns it since.
+These are taken back at the desk alone, where it can be told
 what somebody changed since and therefore stays.
 """
 
@@ -133,7 +134,7 @@ def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
     """
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
-    if "cases" in row.undoes:
+    if "cases" in row.undoes or "owned" in row.undoes:
         raise Problem("undo-unknown", number=row.id)
     if "deleted" in row.undoes:
         group = groups.restore(tx, row.undoes["deleted"], by=by)
@@ -168,6 +169,22 @@ def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | 
     operations.decide(tx, row.id, "undone", by=by)
     back = sum(bool(told.values or told.properties) for _case, told in changed)
     return CasesBack(back, len(made), len(changed) - back)
+
+
+def take_back_number(tx: Transaction, row: Row[Any], *, by: Actor) -> Row[Any]:
+    """Give a number back to the case that owned it before it was handed over; returns that case.
+
+    Raises Problem `undone-before`, and `hand-over-since` where somebody else owns it by now or the old owner left the line.
+    """
+    if row.state == "undone":
+        raise Problem("undone-before", number=row.id)
+    before, now = contacts.contact(tx, row.undoes["owned"]), contacts.contact(tx, row.undoes["owns"])
+    same = before.contact_phone_number == now.contact_phone_number
+    if not same or not now.two_way or before.claimed_at is None:
+        raise Problem("hand-over-since")
+    contacts.hand_over(tx, before, by=by)
+    operations.decide(tx, row.id, "undone", by=by)
+    return before
 
 
 _EMPTY: Mapping[str, Any] = {"name": "", "status": "open", "contact_phone_number_is_verified": False}

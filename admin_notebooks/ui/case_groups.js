@@ -167,7 +167,7 @@ function render({ model, el }) {
     const words = { create: "made the group", rename: "renamed it", add: "added", remove: "removed", delete: "deleted it", restore: "brought it back" };
     const did = (l) => `${words[l.did] || l.did}${l.cases !== null && ["add", "remove"].includes(l.did) ? ` ${count(l.cases, "case")}` : ""}`;
     const what = (l) => [did(l), l.takes_back ? h("span", { class: "soft" }, `, taking ${l.number} back`) : null, l.undoable ? [" ", undoButton(l.number)] : null];
-    body.replaceChildren(h("p", { class: "soft" }, "What was done can be taken back here for a day, or by a text such as ", h("b", {}, "undo 58"), "."), h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "No."), ["When", "Who", "Did", "Through", "By"].map((t) => h("th", {}, t)))),
+    body.replaceChildren(h("p", { class: "soft" }, "What was done can be taken back here for a day, or by a text such as ", h("b", {}, "undo 58"), "."), h("table", { class: "stack deeds" }, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "No."), ["When", "Who", "Did", "Through", "By"].map((t) => h("th", {}, t)))),
       h("tbody", {}, lines.map((l) => h("tr", {}, h("td", { class: "n" }, l.number ?? ""), h("td", {}, when(l.at)), h("td", {}, l.person), h("td", {}, what(l)), h("td", {}, l.door), h("td", {}, l.source || ""))))));
   }
 

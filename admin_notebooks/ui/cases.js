@@ -103,9 +103,17 @@ function render({ model, el }) {
       h("p", {}, h("button", { class: "link", onclick: () => go(null) }, "← All cases")),
       h("div", { class: "row top" }, h("h2", {}, c.name || c.external_id || c.case_id), h("span", { class: "soft" }, c.external_id || c.case_id), statusChip(c), c.two_way ? h("span", { class: "chip good" }, "may reply") : null, h("span", { class: "gap" }), change),
       h("div", { class: "case" },
-        h("div", {}, section("Properties", facts), section("The number", number(c, go)), section("Groups", c.memberships.length ? h("ul", { class: "events" }, c.memberships.map((m) => h("li", {}, h("b", {}, m.name), h("span", { class: "soft" }, ` ${m.short}`), h("small", {}, "since ", when(m.added_at))))) : h("p", { class: "soft" }, "In no group: nobody texts this case with others.")),
+        h("div", {}, section("Properties", facts), section("The number", number(c, go), c.may_own ? h("button", { onclick: () => tell(async () => own(await ask_("hand_over", { case_id: c.case_id }))) }, "Make this case the owner") : null), section("Groups", c.memberships.length ? h("ul", { class: "events" }, c.memberships.map((m) => h("li", {}, h("b", {}, m.name), h("span", { class: "soft" }, ` ${m.short}`), h("small", {}, "since ", when(m.added_at))))) : h("p", { class: "soft" }, "In no group: nobody texts this case with others.")),
           section("Consent", consentOf(c))),
         h("div", {}, section("Texts", c.texts.length ? [list, older] : h("p", { class: "soft" }, "No texts yet, neither to this case nor from it.")), section("History", changes))));
+  }
+  function own(proposal) {
+    ask(root, `${proposal.says}?`, [meanwhile(proposal), h("ul", {}, proposal.goes_with.map((words) => h("li", {}, words)))], "Hand it over", async () => {
+      const done = await confirm_(ask_, proposal);
+      if (done.stale) { own(done); return; }
+      await drawCase();
+      told(done);
+    });
   }
   const section = (title, ...parts) => h("section", {}, h("h3", {}, title), parts);
 
@@ -168,7 +176,7 @@ function render({ model, el }) {
     }
     return button;
   }
-  const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
+  const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${name === "two_way" ? "May reply" : LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
 
   window.addEventListener("popstate", back);
   const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);

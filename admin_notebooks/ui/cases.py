@@ -42,6 +42,10 @@ class Cases(SheetPanel):
         """What setting these properties would do: old and new values, faults and warnings."""
         return self.propose(self.desk.change_case(case_id, values))
 
+    def do_hand_over(self, case_id: str) -> dict[str, Any]:
+        """What making this case the owner of its number would do."""
+        return self.propose(self.desk.hand_over(case_id))
+
     def do_upload(self, name: str, data: bytes) -> dict[str, Any]:
         """What a sheet of cases would create and change, with old and new value of each cell."""
         return self.propose(self.desk.upload_cases(name, data))

@@ -137,6 +137,20 @@ def test_what_somebody_changed_since_stays(desk, world, ama):
     assert world.look(ama + 2).status == "closed"
 
 
+def test_a_new_case_that_is_called_as_another_says_so(desk, world, ama):
+    """A person who comes in by a second sheet under another id is two cases, unless somebody looks."""
+    data = b"external_id,name\nn-1,AMA\nn-2,Abla\np-1,Ama\n"
+    proposal = desk.upload_cases("june.csv", data)
+    warned = {row["identifier"]: row["warnings"] for row in proposal.records()}
+    case_id = world.look(ama).case_id
+    assert warned == {
+        "n-1": [f"{case_id} is called AMA too: look whether it is the same person."],
+        "n-2": [],
+        "p-1": [],
+    }
+    assert proposal.confirm().says == "2 cases created."
+
+
 def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, clock):
     sheet = desk.upload_cases("june.csv", b"external_id,language_code\np-1,sw\np-2,sw\n").confirm()
     clock.advance(minutes=1)
@@ -169,6 +183,50 @@ def test_a_phone_does_not_take_a_change_of_cases_back(db, desk):
     with db.transaction() as tx:
         row = operations.operation(tx, number)
         assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown"
+
+
+def test_a_lead_hands_a_number_over_and_takes_it_back(desk, yaw_s, world, ama):
+    kofi = ama + 1
+    assert told(yaw_s.hand_over, "p-2") == "right-missing"
+    assert told(desk.hand_over, "p-1") == "hand-over-not-waiting", "she owns it already"
+    proposal = desk.hand_over("p-2")
+    assert proposal.says == f"Hand {PHONE} over to Kofi"
+    assert proposal.goes_with[1] == "Ama only gets texts there, and waits for the number"
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (True, False)
+
+    done = proposal.confirm()
+
+    assert done == proposal.confirm()
+    assert done.says == f"Kofi owns {PHONE} now, and Ama waits for it."
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (False, True)
+    line = cases.list_changes(desk, "p-1")[0]
+    assert (line["changes"], line["number"], line["undoable"]) == ({"two_way": [True, False]}, done.number, True)
+    with desk.db.transaction() as tx:
+        row = operations.operation(tx, done.number)
+        assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown", "a text does not do it"
+    assert desk.undo(done.number).says == "Ama owns the number again."
+    assert (world.look(ama).two_way, world.look(kofi).two_way) == (True, False)
+    assert told(desk.undo, done.number) == "undone-before"
+
+
+def test_a_number_that_changed_hands_since_is_looked_at_again(desk, world, ama):
+    world.case("p-3", PHONE, name="Abla")
+    mine, theirs = desk.hand_over("p-2"), desk.hand_over("p-3")
+    given = theirs.confirm()
+    assert told(mine.confirm) == "plan-stale"
+    fresh = mine.anew()
+    assert fresh.meanwhile == ("Now this Abla only gets texts there, and waits for the number.",)
+    fresh.confirm()
+    assert told(desk.undo, given.number) == "hand-over-since"
+    world.change(ama + 1, status="closed")
+    assert world.look(ama).two_way, "the next in line owns it, by the old order"
+
+
+def test_only_who_waits_for_a_number_can_be_given_it(desk, world, ama):
+    world.case("p-4", PHONE, name="Esi", verified=False)
+    world.case("p-5")
+    for typed in ("p-4", "p-5"):
+        assert told(desk.hand_over, typed) == "hand-over-not-waiting"
 
 
 # ------------------------------------------------------------------------------------------ who may

@@ -10,6 +10,7 @@ from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage import broadcasts, groups, people
 from storage.audit import Actor
+from storage.console import sentence
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
 from storage.rules import Rules
@@ -188,6 +189,28 @@ def test_what_is_pasted_is_one_identifier_a_line(db, desk, anc, typed):
     assert desk.add("anc", typed).says == "Add 2 cases to Antenatal care"
 
 
+@pytest.mark.parametrize(
+    ("typed", "rows"),
+    [
+        ("p-0 p-1 233244123452", 3),  # each names somebody by itself
+        ("+233 24 412 3450", 1),  # one number, as people write it
+        ("0244 123450 p-1", 1),  # a piece names nobody, so nothing is guessed
+        ("p-0 nobody", 1),
+        ("p-0 p-1\np-2, p-3", 4),
+    ],
+)
+def test_what_is_pasted_with_spaces_is_several_where_each_piece_is_one(desk, anc, typed, rows):
+    assert len(desk.add("anc", typed).records()) == rows
+
+
+def test_a_wrong_group_names_what_is_near_and_nothing_else(desk, world):
+    world.group("tb", name="TB treatment")
+    for typed, said in (("ancc", "There is no group ancc. Near it: anc."), ("zzz", "There is no group zzz. See")):
+        with pytest.raises(Problem) as caught:
+            desk.add(typed, "p-0")
+        assert sentence(caught.value).startswith(said)
+
+
 def test_some_are_taken_out_by_what_names_them(db, desk, anc):
     result = desk.remove("anc", "p-8").confirm()
     assert result.says == "1 case removed from Antenatal care. It has 0 cases now."
@@ -282,7 +305,7 @@ def test_another_s_group_looks_as_if_it_did_not_exist(as_role, anc, world):
         for short in ("anc", "anx"):
             with pytest.raises(Problem) as caught:
                 act(short)
-            assert (caught.value.key, caught.value.values["near"]) == ("group-unknown", "tb")
+            assert (caught.value.key, caught.value.values["near"]) == ("group-unknown", "")
     assert told(mine.delete, "anc") == "group-unknown"
     assert told(mine.create("anc").confirm) == "group-short-taken"
 
@@ -331,7 +354,7 @@ def test_whoever_is_in_nobody_s_group_of_theirs_is_not_found_where_the_programme
 
 def test_every_change_of_the_desk_asks_who_may():
     """A method that proposes a change holds a right against it, by name."""
-    for name in ("create", "rename", "delete", "_members", "upload_cases", "change_case", "undo"):
+    for name in ("create", "rename", "delete", "_members", "upload_cases", "change_case", "hand_over", "undo"):
         assert "self.allow(tx" in inspect.getsource(getattr(Desk, name)), name
 
 

@@ -585,7 +585,7 @@ def test_the_number_in_our_own_text_and_in_that_of_a_case_stays_readable(story: 
     assert '"ok call 0244123456"' in str(story.life(story.last(direction="out", reply_to=number).id))
 
 
-NO_TEXT_CAUSES = {"cases.import", "operations.ask", "programme.restore"}
+NO_TEXT_CAUSES = {"cases.import", "cases.own", "operations.ask", "programme.restore"}
 
 
 def test_every_verb_of_the_log_that_a_text_can_cause_has_words(story: Story) -> None:

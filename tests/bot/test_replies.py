@@ -80,7 +80,7 @@ IN_CONVERSATION = {
         if key in ("time-quiet", "time-past", "tell-too-many")
     },
 }
-NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before"}
+NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before", "hand-over-not-waiting", "hand-over-since"}
 """The commands ask `_sees`, and what became of an operation, first."""
 
 MADE_UP = {
