@@ -326,7 +326,8 @@ def serve(db: Database, port: int) -> None:
                 "prelaunch_hook": _announce, "strip_sources": True, "show_tracebacks": False, "template": "lab",
                 "theme": "light", "allow_template_override": "NO", "allow_theme_override": "NO",
             },
-            "KernelManager": {"transport": "ipc"},
+            # One that was started again would know nothing of its page, and clear it away without a word.
+            "KernelManager": {"transport": "ipc", "autorestart": False},
             "MappingKernelManager": {"cull_interval": LOOK_S, "cull_idle_timeout": LEFT_S, "cull_connected": False},
         })  # fmt: skip
         Desk.launch_instance(argv=[], config=config)
