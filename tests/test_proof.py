@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from bot.cli import proving
 from storage.errors import Misconfigured
 from tests.proof import days
+from tests.proof.backups import BACKUP, DUMP, RESTORE
 from tests.proof.crash import POINTS
 from tests.proof.scenes import IMPORT, SPOOL, WEB, WORKER, Moody, Programme, worker_dies_at
 from tests.proof.wrongs import WRONGS
@@ -47,7 +48,7 @@ def test_the_proof_finds_a_worker_that_sends_again_what_is_unknown(programme: Pr
 
 
 def test_every_named_step_is_tried():
-    assert sorted(POINTS) == sorted([*WORKER, *WEB, *SPOOL, *IMPORT])
+    assert sorted(POINTS) == sorted({*WORKER, *WEB, *SPOOL, *IMPORT, *BACKUP, *DUMP, *RESTORE})
 
 
 # -- the virtual days --------------------------------------------------------------------------------------------------

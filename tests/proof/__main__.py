@@ -127,6 +127,7 @@ def _tell(tally: Tally, took_s: float) -> int:
 def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
     """Each promise of integrity, what it was tried by, and how often it was broken."""
     writes, uploads, restored, days = tally.writes, tally.uploads, tally.restored, tally.days
+    backups, restores = tally.backups, tally.restores
     held = f"{restored.since} sent since the backup, {restored.held} held back, {restored.alive} sent after it"
     return [
         ("nothing accepted into the outbox is lost", f"{whole.texts} texts", whole.lost),
@@ -145,6 +146,10 @@ def _promises(tally: Tally, whole: Count) -> list[tuple[str, str, int]]:
         ("a port that refuses leaves nothing in doubt", f"{tally.refused} calls refused",
          sum(tally.counts.get("SQLite, a port that refuses", Count()).breaches.values())),
         ("a restored backup sends nothing again", held, restored.again),
+        ("a killed backup leaves the one before or a whole one", f"{backups.killed} killed, {backups.there} after it was there",
+         backups.torn + backups.left + backups.stopped),
+        ("a killed restore leaves the old database, or the backup behind its fence",
+         f"{restores.killed} killed, {restores.there} after it was there", restores.half + restores.unfenced + restores.left),
         ("the audit log is whole", f"{len(tally.counts)} logs", whole.chain),
         ("in virtual days every promise holds after every commit",
          f"{days.days} days in {days.runs} programmes, {days.texts} texts, {days.inbound} in, {days.deaths} deaths,"

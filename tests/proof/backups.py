@@ -1,8 +1,4 @@
-"""`jumbe backup` and `jumbe restore` killed at each of their steps, then at random, while the programme goes on.
-
-As a command of its own it is `jumbe` that dies where `BACKUP_DIE` says: `BACKUP_DIE=put:before python -m tests.proof.backups
-backup --to FILE`.
-"""
+"""`jumbe backup` and `jumbe restore` killed at each of their steps, then at random, while the programme goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,22 +16,14 @@ from typing import Final
 
 from storage.backups import _ROOM as ROOM
 from storage.errors import Misconfigured
-from tests.processes import ROOT
-from tests.proof import crash
+from tests.processes import Process
 from tests.proof.counting import log_is_broken
+from tests.proof.nursery import Child
 from tests.proof.scenes import Programme, traffic
 
-POINTS: Final = {
-    "verified": ("storage.backups", "_verify", "after"),
-    "read back": ("storage.backups", "_read_back", "after"),
-    "fenced": ("storage.fence", "put_up", "after"),
-    "set aside": ("storage.backups", "_set_aside", "after"),
-    "put:before": ("storage.backups", "_put", "before"),
-    "put:after": ("storage.backups", "_put", "after"),
-}
-BACKUP: Final = ("verified", "put:before", "put:after")
-DUMP: Final = ("read back", "put:before", "put:after")
-RESTORE: Final = ("verified", "fenced", "set aside", "put:before", "put:after")
+BACKUP: Final = ("copy:verified", "copy:put:before", "copy:put:after")
+DUMP: Final = ("copy:read back", "copy:put:before", "copy:put:after")
+RESTORE: Final = ("copy:verified", "copy:fenced", "copy:set aside", "copy:put:before", "copy:put:after")
 AT_RANDOM: Final = ""
 
 LATER: Final = "after-the-backup"
@@ -94,7 +81,10 @@ def kill_backups(jumbe: Programme, times: int, within_s: float) -> Backups:
             after = _digest(target)
             found.there += after != before
             found.torn += after != before and not _holds(jumbe, target)
-            if step in ("put:after", AT_RANDOM):  # the next, which is not killed, takes away what all of these left
+            if step in (
+                "copy:put:after",
+                AT_RANDOM,
+            ):  # the next, which is not killed, takes away what all of these left
                 jumbe.quickly("backup", "--to", str(target))
                 found.torn += not _holds(jumbe, target)
                 found.left += len(_others(folder, target.name))
@@ -157,11 +147,8 @@ def _steps(named: tuple[str, ...], times: int) -> Iterator[str]:
 
 def _dies(jumbe: Programme, folder: Path, step: str, *args: str) -> bool:
     """Run a command that is killed at a step, or at random once it has begun to copy; returns whether it was."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.proof.backups", *args],
-        env=jumbe.env | {"BACKUP_DIE": step}, cwd=ROOT, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    told = {} if step == AT_RANDOM else {"PROOF_DIE": f"{step}:1"}
+    process = Child(args, jumbe.env | told, jumbe.folder / "commands.log")
     try:
         if step == AT_RANDOM:
             _kill_amid(jumbe, process, folder)
@@ -175,7 +162,7 @@ def _dies(jumbe: Programme, folder: Path, step: str, *args: str) -> bool:
     return died
 
 
-def _kill_amid(jumbe: Programme, process: subprocess.Popen[bytes], folder: Path) -> None:
+def _kill_amid(jumbe: Programme, process: Process, folder: Path) -> None:
     """kill -9 within the time that a copy takes; half the time of the process alone, and what it started lives on."""
     there = {one.name for one in folder.iterdir()}
     while process.poll() is None and not any(one.name not in there for one in folder.glob(f"{ROOM}*")):
@@ -208,16 +195,3 @@ def _holds(jumbe: Programme, file: Path) -> bool:
 
 def _others(folder: Path, name: str) -> list[str]:
     return [one.name for one in folder.iterdir() if one.name != name]
-
-
-def main() -> int:
-    """`jumbe`, which dies at a step."""
-    if told := os.environ.get("BACKUP_DIE"):
-        crash._die_at(*POINTS[told], 1)
-    from bot.cli import main as jumbe
-
-    return int(jumbe(sys.argv[1:]) or 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

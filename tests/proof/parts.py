@@ -21,6 +21,7 @@ from storage.database import server as server_of
 from tests.ending import unwind_when_told
 from tests.postgres import running as postgres
 from tests.proof import faults, scenes
+from tests.proof.backups import Backups, Restores, kill_backups, kill_restores
 from tests.proof.counting import Count, log_is_broken
 from tests.proof.days import Report
 from tests.proof.disk import Found
@@ -38,6 +39,7 @@ class Size:
     minutes: float
     kills: int
     uploads: int
+    backups: int
     full: int
     since_backup: int
     people: int
@@ -46,8 +48,8 @@ class Size:
 
 
 SIZES: Final = {
-    "quick": Size(4.2, kills=200, uploads=20, full=8, since_backup=200, people=150, steps=False),
-    "night": Size(600, kills=10_000, uploads=500, full=400, since_backup=1000, people=400, steps=True),
+    "quick": Size(4.2, kills=200, uploads=20, backups=8, full=8, since_backup=200, people=150, steps=False),
+    "night": Size(600, kills=10_000, uploads=500, backups=300, full=400, since_backup=1000, people=400, steps=True),
 }
 
 
@@ -75,6 +77,8 @@ class Tally:
     absent: list[str] = field(default_factory=list)
     writes: Found = field(default_factory=Found)
     uploads: Uploads = field(default_factory=Uploads)
+    backups: Backups = field(default_factory=Backups)
+    restores: Restores = field(default_factory=Restores)
     restored: Restored = field(default_factory=Restored)
     days: Report = field(default_factory=lambda: Report(0, 0))
     steps: int = 0
@@ -102,7 +106,7 @@ class Tally:
 
 
 def prove_on_sqlite(size: Size, minutes: float, dice: random.Random, tally: Tally) -> None:
-    weights = {"steps": 2.0, "disk": 1.0, "uploads": 1.5, "random": 5.0}
+    weights = {"steps": 2.0, "disk": 1.0, "uploads": 1.0, "backups": 1.0, "random": 5.0}
     budget = Budget(minutes, *weights.values())
     tally.writes = faults.every_write()
     _restore(_part(dice), size, tally)
@@ -110,6 +114,7 @@ def prove_on_sqlite(size: Size, minutes: float, dice: random.Random, tally: Tall
     tally.add("SQLite, a death at each step", _labelled(_part(dice), budget.share(weights["steps"]), size, tally))
     _fill(_part(dice), size, budget.share(weights["disk"]), tally)
     _upload(_part(dice), size, budget.share(weights["uploads"]), tally)
+    _back_up(_part(dice), size, budget.share(weights["backups"]), tally)
     found = _at_random(_part(dice), size, budget.share(weights["random"]), tally, ("worker",))
     tally.add("SQLite, deaths at random, 1 worker", found)
 
@@ -198,6 +203,18 @@ def _upload(dice: random.Random, size: Size, within_s: float, tally: Tally) -> N
         tally.add(
             "SQLite, uploads", Count(tally.uploads.killed, partial=tally.uploads.partial, chain=log_is_broken(jumbe))
         )
+
+
+def _back_up(dice: random.Random, size: Size, within_s: float, tally: Tally) -> None:
+    with _programme(_part(dice)) as jumbe:
+        jumbe.gather(20)
+        tally.backups = kill_backups(jumbe, size.backups, within_s / 2)
+        found = jumbe.settle()
+    with _programme(_part(dice)) as jumbe:
+        jumbe.gather(20)
+        tally.restores = kill_restores(jumbe, size.backups, within_s / 2)
+    found.kills += tally.backups.killed + tally.restores.killed
+    tally.add("SQLite, backups and restores", found)
 
 
 def _restore(dice: random.Random, size: Size, tally: Tally) -> None:
