@@ -7,6 +7,7 @@ Times are UTC.  Phone numbers are digits, country code first, without `+`.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    literal_column,
     text,
     true,
 )
@@ -66,6 +68,32 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Word(Text):
+    """One of a few words that the code names; a comparison has it in the statement itself, not as a value beside it.
+
+    A database takes a partial index only where it knows the word, and SQLite plans a statement anew at each run where it
+    is a value.
+    """
+
+    class Comparator(Text.Comparator[str]):
+        """What `==` and `in_` make of a word."""
+
+        def operate(self, op: Any, *others: Any, **named: Any) -> Any:
+            """The comparison, with each plain word of `others` written out."""
+            return super().operate(op, *map(_written_out, others), **named)
+
+    comparator_factory = Comparator
+
+
+def _written_out(other: Any) -> Any:
+    if isinstance(other, str) and _PLAIN.fullmatch(other):
+        return literal_column(f"'{other}'", Text)
+    return [_written_out(one) for one in other] if isinstance(other, list | tuple | set | frozenset) else other
+
+
+_PLAIN = re.compile("[a-z_]+")
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> str:
@@ -253,7 +281,7 @@ operations = Table(
     Column("kind", Text, nullable=False),
     Column("person_id", ForeignKey("people.id")),
     Column("door", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", Word, nullable=False),
     Column("group_id", ForeignKey("groups.id")),
     Column(
         "words", Text, nullable=False, server_default="", comment="the command as compared, for the same words twice"
@@ -293,7 +321,7 @@ broadcasts = Table(
     "broadcasts",
     metadata,
     Column("id", ForeignKey("operations.id"), primary_key=True, comment="the operation's number"),
-    Column("state", Text, nullable=False),
+    Column("state", Word, nullable=False),
     Column("kind", Text, nullable=False, comment="broadcast, or text: one case"),
     Column("language", Text, nullable=False, comment="whose text is used where no other language fits"),
     Column("recipients", Integer, nullable=False, comment="everybody it was previewed for, skipped ones too"),
@@ -339,11 +367,11 @@ messages = Table(
     "messages",
     metadata,
     Column("id", Integer, primary_key=True, comment="also in the address of its receipts"),
-    Column("direction", Text, nullable=False),
+    Column("direction", Word, nullable=False),
     Column("phone", Text, comment="the person's number; blank where a recipient had none"),
     Column("body", Text, nullable=False, comment="a code stands here as ******"),
     Column("kind", Text, nullable=False, comment="consent, reply, notice, text, broadcast; inbound: text"),
-    Column("state", Text, nullable=False),
+    Column("state", Word, nullable=False),
     Column("reason", Text, comment="why it is in this state, as a key"),
     Column("code", Text, comment="the gateway's own code for the reason"),
     Column("gateway", Text),
@@ -411,7 +439,7 @@ attempts = Table(
     Column("id", Integer, primary_key=True),
     Column("message_id", ForeignKey("messages.id"), nullable=False),
     Column("attempt_id", Text, nullable=False),
-    Column("state", Text, nullable=False, comment="what the message became by it"),
+    Column("state", Word, nullable=False, comment="what the message became by it"),
     Column("reason", Text),
     Column("code", Text, comment="the gateway's own code"),
     Column("at", Moment, nullable=False),
@@ -439,7 +467,7 @@ receipts = Table(
     Column("gateway", Text, nullable=False),
     Column("message_id", Integer, nullable=False, comment="as in the address; it may name no message of ours"),
     Column("gateway_id", Text, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", Word, nullable=False),
     Column("word", Text, nullable=False, comment="the gateway's own word"),
     Column("code", Text),
     Column("moved", Boolean, nullable=False, comment="false: late, repeated, or of no message of ours"),
