@@ -70,15 +70,25 @@ def _prove(size: Size, minutes: float, dice: random.Random, tally: Tally) -> Non
 
 @contextlib.contextmanager
 def _virtual_days(seed: int, within_s: float, tally: Tally) -> Iterator[None]:
-    """The virtual days go by in a process beside the others, which mostly wait."""
+    """The virtual days go by beside the others, which mostly wait, in a process for each processor."""
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(_days_of(seed + n, within_s)) for n in range(os.cpu_count() or 1)]
+        yield
+        for child in children:
+            told, _ = child.communicate(timeout=within_s + 300)
+            found = Report(**json.loads(told))
+            tally.days.take(found)
+            tally.digests.append(f"{found.digest[:16]} of {found.runs} runs from {found.seed}")
+
+
+@contextlib.contextmanager
+def _days_of(seed: int, within_s: float) -> Iterator[subprocess.Popen[str]]:
     command = ["nice", sys.executable, "-W", "ignore", "-m", "tests.proof.days", str(seed), "--within", str(within_s)]
     with tempfile.TemporaryDirectory(prefix="jumbe-prove-") as folder:  # it has no time to tidy up where it is killed
         env = os.environ | {"TMPDIR": folder}
         child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         try:
-            yield
-            told, _ = child.communicate(timeout=within_s + 300)
-            tally.days = Report(**json.loads(told))
+            yield child
         finally:
             child.kill()
             child.wait()
@@ -110,7 +120,7 @@ def _tell(tally: Tally, took_s: float) -> int:
     print()
     print(f"Gateway faults: {', '.join(f'{mode} {n}' for mode, n in sorted(tally.modes.items())) or 'none'}")
     faults_met = ", ".join(f"{mode} {n}" for mode, n in sorted(tally.days.met.items()))
-    print(f"Virtual gateway: {faults_met or 'none'}; digest {tally.days.digest[:16]} of {tally.days.runs} runs")
+    print(f"Virtual gateway: {faults_met or 'none'}; digest {'; '.join(tally.digests)}")
     for what in tally.absent:
         print(f"Not proved here: {what}")
     if tally.missed:

@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -171,6 +171,13 @@ class Report:
     met: dict[str, int] = field(default_factory=dict)
     breach: str | None = None
     history: list[str] = field(default_factory=list)
+
+    def take(self, other: Report) -> None:
+        """What other runs came to; the digests stay apart."""
+        for name in (one.name for one in fields(self) if one.type == "int" and one.name != "seed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.met = dict(Counter(self.met) + Counter(other.met))
+        self.breach = self.breach or other.breach
 
     def said(self) -> str:
         """In one line, or with its history where a promise was broken."""
@@ -1094,29 +1101,14 @@ def run_many(seed: int, within_s: float, empty: Path) -> Report:
 
     The digest is of all of them, so the same number of runs has the same one.
     """
-    whole, end, n, parent = Report(seed, 0), time.monotonic() + within_s, 0, os.getppid()
+    whole, end, parent = Report(seed, 0, runs=0), time.monotonic() + within_s, os.getppid()
     digest = hashlib.sha256()
     while time.monotonic() < end and whole.breach is None and os.getppid() == parent:
-        found = run(seed * 100_000 + n, DAYS_A_RUN, empty)
+        found = run(seed * 100_000 + whole.runs, DAYS_A_RUN, empty)
         digest.update(found.digest.encode())
-        n += 1
-        for name in (
-            "texts",
-            "booked",
-            "inbound",
-            "moves",
-            "deaths",
-            "unknown",
-            "uploads",
-            "pauses",
-            "restores",
-            "passed_on",
-            "checks",
-        ):
-            setattr(whole, name, getattr(whole, name) + getattr(found, name))
-        whole.days += DAYS_A_RUN + QUIET_DAYS
-        whole.met = dict(Counter(whole.met) + Counter(found.met))
-        whole.runs, whole.digest, whole.breach = n, digest.hexdigest(), found.breach
+        found.days += QUIET_DAYS
+        whole.take(found)
+        whole.digest = digest.hexdigest()
         if found.breach is not None:
             print(found.said(), file=sys.stderr, flush=True)
     return whole

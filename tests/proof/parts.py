@@ -80,7 +80,8 @@ class Tally:
     backups: Backups = field(default_factory=Backups)
     restores: Restores = field(default_factory=Restores)
     restored: Restored = field(default_factory=Restored)
-    days: Report = field(default_factory=lambda: Report(0, 0))
+    days: Report = field(default_factory=lambda: Report(0, 0, runs=0))
+    digests: list[str] = field(default_factory=list)
     steps: int = 0
     full: int = 0
     turned_away: int = 0
