@@ -358,7 +358,7 @@ def test_a_save_of_two_thousand_cases_is_as_many_statements_as_a_save_of_two(db,
         with statements(db) as again, db.transaction() as tx:
             contacts.save(tx, [Wanted(i, {"status": "closed"}) for i in ids], by=TEST)
         counts.append((len(ran), len(again)))
-    assert abs(counts[0][0] - counts[1][0]) <= 4  # the temporary tables are made once
+    assert abs(counts[0][0] - counts[1][0]) <= 8  # the temporary tables are made once, and copied into on PostgreSQL
     assert abs(counts[0][1] - counts[1][1]) <= 4
     assert max(map(max, counts)) < 40
 

@@ -33,12 +33,14 @@ STEPS = [
     (step.revision, step.down_revision) for step in ScriptDirectory.from_config(migrate._config(None)).walk_revisions()
 ]
 
+MOMENT = datetime(2026, 11, 3, 9, 58, 7, 123456, tzinfo=UTC)
+
 CHOSEN: dict[str, dict[str, Any]] = {
     "cases": {"status": "closed", "name": "Ángela Müller"},
     "people": {"role": "viewer"},
     "consent_events": {"kind": "doubt"},
     "operations": {"state": "waiting"},
-    "broadcasts": {"state": ("expanding", "sending")},
+    "broadcasts": {"state": ("expanding", "sending"), "finished_at": (MOMENT, MOMENT), "paused_at": (None, MOMENT)},
     "messages": {"direction": "out", "state": "unknown"},
     "asks": {"answer": "cannot_tell"},
     "questions": {"kind": "move"},
@@ -56,6 +58,7 @@ FULL, BARE = 1001, 1002
 """The row that has everything, and the one that has only what it must have."""
 
 TURNED = {
+    "0007": {("broadcasts", "state"): ("sending", "halted")},
     "0002": {("consent_events", "kind"): ("doubt", "stop"), ("broadcasts", "state"): ("expanding", "halted")},
 }
 """What a downgrade turns into something else, because the older release has no word for it; each says so where it does."""
@@ -69,7 +72,7 @@ def value(of: Any, number: int) -> Any:
         return 1 if key.column.table in BY_VERBS else number
     made: dict[Any, Any] = {
         Text: f"{of.name} {number}", Integer: number, Float: 0.25, Boolean: True, LargeBinary: b"\x00\xff",
-        JSON: {"é": [number]}, schema.Moment: datetime(2026, 11, 3, 9, 58, 7, 123456, tzinfo=UTC),
+        JSON: {"é": [number]}, schema.Moment: MOMENT, schema.Word: f"{of.name} {number}",
     }  # fmt: skip
     return made[type(of.type)]
 
