@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import time
 from difflib import get_close_matches
@@ -305,7 +305,9 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
     filed, tables = _from_file(env.get("JUMBE_CONFIG"), faults)
     for name in sorted(env):
         if name.startswith("JUMBE_") and name not in known:
-            faults.append(f"{name} is no setting of Jumbe: see 'jumbe settings' for those that are")
+            faults.append(
+                f"{name} is no setting of Jumbe{_meant(name, known)}: see 'jumbe settings' for those that are"
+            )
     values: dict[str, Any] = {}
     given: set[str] = set()
     for name, f in known.items():
@@ -334,9 +336,14 @@ def cautions(environment: Mapping[str, str] | None = None) -> list[str]:
     known = [f.metadata["name"] for f in fields(Settings) if f.metadata["name"].startswith("TWILIO_")]
     told = []
     for name in sorted(name for name in env if name.startswith("TWILIO_") and name not in known):
-        near = get_close_matches(name, known, 1, 0.75)
-        told.append(f"{name} is no setting of Jumbe{f', perhaps you mean {near[0]}' if near else ''}: it is not read")
+        told.append(f"{name} is no setting of Jumbe{_meant(name, known)}: it is not read")
     return told
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The setting that was meant, where one is near."""
+    near = get_close_matches(name, list(known), 1, 0.75)
+    return f", perhaps you mean {near[0]}" if near else ""
 
 
 def table(settings: Settings) -> list[dict[str, str]]:

@@ -33,13 +33,14 @@ def settings(*, json_: bool) -> None:
 def doctor(ctx: click.Context, *, json_: bool) -> None:
     """Look at everything that can be wrong, and say how to mend it; exit 1 if anything is."""
     from bot import health
+    from bot.gateways import NO_GATEWAY
     from bot.intake import spool_of
 
     told = told_settings.read()
     db = named_database(told)
     found = [*health.examine(db), health.spooled(spool_of(db, told.spool))]
     gateway = ", ".join(told.gateway_names)
-    shown = gateway or "no gateway is set, so web and worker will not start"
+    shown = gateway or f"{NO_GATEWAY}; until then web and worker will not start"
     found.append(("gateway", bool(gateway), shown))
     if cautions := _cautions(told):
         found.append(("settings", False, "; ".join(cautions)))

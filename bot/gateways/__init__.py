@@ -9,6 +9,11 @@ from storage.errors import Misconfigured
 from storage.gateway_settings import GatewaySettings
 from storage.settings import SIMULATOR_RATE, Settings
 
+NO_GATEWAY = (
+    "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL, "
+    "or name one in the file of JUMBE_CONFIG, or rehearse without one by 'jumbe demo'"
+)
+
 
 def configured(settings: Settings) -> dict[str, Gateway]:
     """The gateways that the settings make, by name.  None at all is a fault: the simulator is never chosen by accident."""
@@ -20,12 +25,7 @@ def configured(settings: Settings) -> dict[str, Gateway]:
 
         made.append(Simulator(book=settings.phones_book, public_url=settings.own_url, rate_per_s=SIMULATOR_RATE))
     if not made:
-        raise Misconfigured(
-            [
-                "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL, "
-                "or name one in the file of JUMBE_CONFIG, or rehearse without one by 'jumbe demo'"
-            ]
-        )
+        raise Misconfigured([NO_GATEWAY])
     return {gateway.name: gateway for gateway in made}
 
 

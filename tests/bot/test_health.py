@@ -96,6 +96,7 @@ def test_the_doctor_prints_every_remedy_to_its_end(
     out = " ".join(capsys.readouterr().out.split())
     assert "a person decides about" in out
     assert "None is ever sent again without proof" in out
+    assert "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL" in out
     assert "..." not in out
 
 
