@@ -34,7 +34,7 @@ from storage.errors import Problem
 from storage.identifiers import Identifier, fold, key
 from storage.identifiers import read as read_identifier
 from storage.packed import Packed
-from storage.rules import Rules
+from storage.rules import Rules, read_language
 from storage.schema import audit, cases, memberships
 
 Mode = Literal["add", "remove", "replace"]
@@ -455,7 +455,6 @@ _BLANK = ("", "---")
 _CLEAR = "--"
 _YES, _NO = ("1", "yes", "true"), ("0", "no", "false")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 _Reader = Callable[[Rules, str], tuple[Any, tuple[Problem, ...]]]
 
@@ -716,9 +715,7 @@ def _read_zone(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
 
 
 def _read_language(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
-    if not _LANGUAGE.fullmatch(text):
-        raise Problem("language-shape", typed=text)
-    return text, ()
+    return read_language(text), ()
 
 
 _READERS: dict[str, _Reader] = {

@@ -16,6 +16,7 @@ from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.identifiers import fold
+from storage.rules import read_language
 from storage.schema import ROLES, memberships, people, person_groups
 
 RIGHTS: dict[str, frozenset[str]] = {
@@ -102,7 +103,10 @@ def add(
     language: str | None = None,
     by: Actor,
 ) -> Row[Any]:
-    """Register a person.  Raises Problem `person-exists`, `person-role`, `person-name`, `group-unknown` or a number's."""
+    """Register a person.
+
+    Raises Problem `person-exists`, `person-role`, `person-name`, `language-shape`, `group-unknown` or a number's.
+    """
     number = phones.read(phone, country=tx.rules.country, strict=tx.rules.strict_numbers)
     if role not in ROLES:
         raise Problem("person-role", role=role, roles=", ".join(ROLES))
@@ -115,7 +119,7 @@ def add(
         "name": fold(name),
         "phone": number.digits,
         "role": role,
-        "language_code": language,
+        "language_code": read_language(language) if language else None,
         "active": True,
         "created_at": tx.now,
     }
@@ -135,13 +139,16 @@ def change(
     language: str | None = None,
     by: Actor,
 ) -> None:
-    """Change a person's role, groups or language.  The last lead stays a lead: Problem `person-last-lead`."""
+    """Change a person's role, groups or language.
+
+    The last lead stays a lead: Problem `person-last-lead`.  Raises also `person-role`, `language-shape`, `group-unknown`.
+    """
     if role is not None and role not in ROLES:
         raise Problem("person-role", role=role, roles=", ".join(ROLES))
     if role not in (None, "lead"):
         _keep_a_lead(tx, person)
     scope = None if shorts is None else _ids_of(tx, shorts)
-    new = {"role": role or person.role, "language_code": language or person.language_code}
+    new = {"role": role or person.role, "language_code": read_language(language) if language else person.language_code}
     tx.execute(update(people).where(people.c.id == person.id).values(**new))
     before = {"role": person.role, "language_code": person.language_code}
     if shorts is not None and scope is not None:

@@ -5,10 +5,12 @@ These come from the operator's settings and are handed to `database.open`; every
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
 
+from storage.errors import Problem
 from storage.schedules import Hours
 
 RESEND_ABSENT = frozenset({"reply", "notice"})
@@ -16,6 +18,15 @@ RESEND_ABSENT = frozenset({"reply", "notice"})
 
 HEALTH_WORDS = ("hiv", "aids", "arv", "arvs", "art clinic", "vih", "sida", "syphilis", "sifilis", "abortion", "aborto")
 """What nobody should read over a shoulder without somebody having thought of it; a programme sets its own list."""
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+def read_language(typed: str) -> str:
+    """The code of a person's language, such as `sw` or `pt-BR`.  Raises Problem `language-shape`."""
+    if not _LANGUAGE.fullmatch(typed):
+        raise Problem("language-shape", typed=typed)
+    return typed
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,17 @@ def test_a_change_sets_what_is_given_and_leaves_the_rest(world):
         assert [g.short for g in people.groups_of(tx, now)] == ["tb"]
 
 
+def test_a_person_has_a_language_by_its_code_or_none(world):
+    kofi = world.person("Kofi", OTHER, "helper")
+    with pytest.raises(Problem, match="language-shape"), world.db.transaction() as tx:
+        people.change(tx, kofi, language="spanish", by=TEST)
+    with pytest.raises(Problem, match="language-shape"), world.db.transaction() as tx:
+        people.add(tx, "Esi", "233241110003", "helper", language="spanish", by=TEST)
+    with world.db.transaction() as tx:
+        people.change(tx, kofi, language="pt-BR", by=TEST)
+        assert people.by_phone(tx, OTHER).language_code == "pt-BR"
+
+
 @pytest.mark.parametrize("act", [lambda tx, p: people.remove(tx, p, by=TEST), lambda tx, p: people.change(tx, p, role="helper", by=TEST)])  # fmt: skip
 def test_the_last_lead_stays_a_lead(world, act):
     ama = world.person("Ama", PHONE)
