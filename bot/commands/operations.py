@@ -310,7 +310,8 @@ def _check_all(call: Call) -> Answer:
         shown = []
         for row in running:
             progress = broadcasts.progress(call.tx, row.id)
-            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.sendable}")
+            paused = call.sentences.sentences["check-paused"] if broadcasts.is_paused(row) else ""
+            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.sendable}{paused}")
         parts.append(("check-running", {"running": names(shown)}))
     if waiting:
         parts.append(("check-waiting", {"waiting": names(row.id for row in waiting)}))

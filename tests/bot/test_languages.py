@@ -128,7 +128,7 @@ def longest(said: Sentences) -> dict[str, Any]:
         "programme": Words("The Northern Antenatal and Paediatric Outreach Programme"),
         "reason": max((said.reason(key, "30003") for key in said.reasons), key=len),
         "rest": "x" * 50 + " ",
-        "running": names(f"{n} antenatal123 12345/12345" for n in range(123456, 123466)),
+        "running": names(f"{n} antenatal123 12345/12345{told['check-paused']}" for n in range(123456, 123466)),
         "sent": 12345,
         "skipped": (told["skipped-stopped"] + told["skipped-other"]).format(count=12345),
         "starts": max((told[f"starts-{which}"].format(time=day) for which in ("at", "day")), key=len),
