@@ -98,6 +98,15 @@ def show_case(identifier: str, *, json_: bool) -> None:
     show_one(record, json_=json_)
 
 
+@cases.command("template")
+@click.option("--to", "path", default="cases.xlsx", show_default=True)
+def write_case_template(path: str) -> None:
+    """Write an empty sheet of cases to fill in."""
+    _check_free(path)
+    sheets.write_case_template(path)
+    click.echo(f"wrote {path}: a case a row, each with an external_id of your own; give it to 'jumbe cases import'")
+
+
 @click.group()
 def groups() -> None:
     """Case groups and who is in them."""
@@ -173,9 +182,8 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
 @groups.command("template")
 @click.option("--to", "path", default="cases_bulk_example.xlsx", show_default=True)
 def write_template(path: str) -> None:
-    """Write an empty sheet to fill in."""
-    if Path(path).exists():
-        raise Problem("file-is-there", path=path)
+    """Write an empty sheet of members to fill in."""
+    _check_free(path)
     sheets.write_template(path)
     click.echo(f"wrote {path}: fill in the column case_identifier and give it to 'jumbe groups import'")
 
@@ -251,6 +259,12 @@ def _without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _check_free(path: str) -> None:
+    """Refuse to write an empty sheet over one that somebody may have filled in."""
+    if Path(path).exists():
+        raise Problem("file-is-there", path=path)
 
 
 def _check_result(file: str, result: str | None) -> None:

@@ -340,4 +340,4 @@ def _begins(tx: Transaction, row: Any) -> str:
     hours = f"{tx.rules.hours.opens:%H:%M} to {tx.rules.hours.closes:%H:%M}"
     now = tx.now.astimezone(ZoneInfo(tx.rules.time_zone))
     asleep = "" if tx.rules.hours.holds(now.time()) else " It is outside these hours here now, so most of it waits."
-    return f"{waits} Each gets it between {hours} by their own clock.{asleep}"
+    return f"{waits} Each gets it from {hours} by their own clock.{asleep}"

@@ -62,7 +62,7 @@ function render({ model, el }) {
       h("h2", { style: "margin-bottom: 14px" }, state.fixes ? `A correction of ${state.fixes}` : "A broadcast"),
       state.fixes ? h("p", { class: "soft", style: "margin-bottom: 18px" }, `It goes to exactly those whom ${state.fixes} reached.`) : h("fieldset", {}, h("legend", {}, "To whom"), h("div", { class: "choices" }, offer.groups.map(group)), h("div", { style: "margin-top: 8px" }, singles)),
       h("fieldset", {}, h("legend", {}, "What"), tabs, box, meter, h("div", { class: "fields", style: "margin-top: 8px" }, h("span", { class: "soft" }, "Put in"), offer.fields.map((field) => h("button", { type: "button", onclick: () => insert(field) }, `{${field}}`)), h("span", { class: "soft" }, "and for who has none: {name|friend}"))),
-      h("fieldset", {}, h("legend", {}, "When"), h("div", { class: "row" }, at, h("span", { class: "soft" }, `Blank: as soon as you have sent it.${offer.hours ? ` Each gets it between ${offer.hours} by their own clock.` : ""}`))),
+      h("fieldset", {}, h("legend", {}, "When"), h("div", { class: "row" }, at, h("span", { class: "soft" }, `Blank: as soon as you have sent it.${offer.hours ? ` Each gets it from ${offer.hours} by their own clock.` : ""}`))),
       result, h("div", { class: "row" }, go, h("button", { onclick: () => tell(leave) }, "Cancel")));
     drawTabs();
     measure();

@@ -262,9 +262,25 @@ def test_a_result_is_never_written_over_the_sheet_nor_under_another_kind_s_name(
     assert not (tmp_path / "checked.csv").exists()
 
 
-def test_a_template_is_never_written_over_a_filled_one(programme, tmp_path):
-    programme("groups", "template")
-    status, _, err = programme("groups", "template")
+def test_the_empty_sheet_of_cases_has_the_columns_that_the_import_reads(programme, tmp_path):
+    programme("cases", "template", "--to", "people.xlsx")
+    assert records(programme, "cases", "import", "people.xlsx") == {"rows": [], "counts": {}}
+
+    book = load_workbook(tmp_path / "people.xlsx")
+    columns = [cell.value for cell in book["cases"][1]]
+    filled = {"external_id": "p-70", "name": "Esi", "contact_phone_number": "233244120370", "language_code": "en"}
+    for column, value in filled.items():
+        book["cases"].cell(2, columns.index(column) + 1, value)
+    book.save(tmp_path / "people.xlsx")
+    assert records(programme, "cases", "import", "people.xlsx")["counts"] == {"create": 1}
+    esi = records(programme, "cases", "show", "p-70")
+    assert ({column: esi[column] for column in filled}, esi["properties"]) == (filled, {})
+
+
+@pytest.mark.parametrize("of", ["groups", "cases"])
+def test_a_template_is_never_written_over_a_filled_one(programme, of):
+    programme(of, "template")
+    status, _, err = programme(of, "template")
     assert status == 2
     assert "is there already" in err
 
