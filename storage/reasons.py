@@ -16,7 +16,7 @@ REASONS: dict[str, str] = {
     "fault": "the system could not send it",
     "left": "the case was taken out of the group before it left",
     "no-number": "the case has no phone number",
-    "same-phone": "another case on the same phone got it",
+    "same-phone": "it goes to the same phone for another case",
     "gateway-unknown": "its gateway is not set up here",
     "halted": "it was halted before it left",
     "paused": "it is paused, and waits to be resumed",

@@ -474,7 +474,7 @@ LIVES: dict[Callable[[Story], int], Iterable[str]] = {
     halted: ["halted: Esi Mensah through sms (message", "halted 1", "state: now cancelled: it was halted before it left"],
     left: ["withheld: Esi Mensah through sms (message", "took the case out of anc", "state: now withheld: the case was taken out"],
     changed: ["withheld: the case has another number now", "state: now withheld"],
-    same_phone: ["queued: was not put into the outbox (kind broadcast", "of the same broadcast goes to this phone, for", "state: now withheld: another case on the same phone got it"],
+    same_phone: ["queued: was not put into the outbox (kind broadcast", "of the same broadcast goes to this phone, for", "state: now withheld: it goes to the same phone for another case"],
     at_night: [
         "waits: may leave from 09:00:00 on 3 November in America/New_York on (texts arrive from 09:00 to 20:00 by the clock there; the case's own zone)",
         "state: now queued", "It is tried from 14:00:00 on 3 November in Africa/Accra on",
