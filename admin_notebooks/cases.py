@@ -41,7 +41,7 @@ _TAKEN_FOR = {
 _DID = {
     "cases.import": "by a sheet",
     "cases.change": "by hand",
-    "cases.own": ": the number was handed over",
+    "cases.own": "by handing the number over",
     "cases.save": "",
 }
 

@@ -271,7 +271,7 @@ CHECKS: dict[str, Check] = {
         "look", _shared),
     "waiting_for_number": Check(
         "are verified on a number that another case owns, and stand in line for it",
-        "They get texts and cannot reply. If the phone is theirs now, text 'move WHO NUMBER'.",
+        "They get texts and cannot reply. If the phone is theirs now, a lead makes them its owner on the page of the case, or text 'move WHO NUMBER'.",
         "look", _waiting),
     "unreachable": Check(
         "did not get the last text that was sent to them",

@@ -552,7 +552,7 @@ class Desk:
         """What a click with this mark came to, also one to which a page never heard an answer; None: it was not done."""
         with self.db.reading() as tx:
             before = operations.done_as(tx, mark, by=self._by(None))
-        return None if before is None else _as_before(before)
+            return None if before is None else self._result(tx, before)
 
     def _meanwhile(self, old: Proposal, fresh: Proposal) -> tuple[str, ...]:
         """What others did to the group or the cases of a proposal since it was made, in words, the last five first."""
@@ -582,7 +582,7 @@ class Desk:
             with self.db.transaction() as tx:
                 by = self._by(proposal.source)
                 if (before := operations.done_as(tx, proposal.mark, by=by)) is not None:
-                    return _as_before(before)
+                    return self._result(tx, before)
                 if plan is None or imports.holds(tx, plan) or attempt == TRIES - 1:
                     return self._write(tx, proposal, plan, by)
             if proposal._again is not None:
@@ -603,15 +603,15 @@ class Desk:
             tx, proposal.kind, words=proposal.mark, undoes=done.undoes, group_id=done.group_id, by=by
         )
         operations.answered(tx, number, done.says)
-        return Result(number, done.says, undoable=bool(done.undoes))
+        return self._result(tx, operations.operation(tx, number))
+
+    def _result(self, tx: Transaction, done: Row[Any] | None) -> Result:
+        """The result of an operation as it was told then; an undo is offered to whom it would not be refused."""
+        assert done is not None
+        return Result(done.id, done.answer or "", bool(self.undoable(tx, [done])))
 
     def _by(self, source: str | None) -> Actor:
         return Actor("desk", self.person_id, source or self.notebook)
-
-
-def _as_before(row: Row[Any]) -> Result:
-    """The result of an operation that was done earlier, as it was told then."""
-    return Result(row.id, row.answer or "", row.state == "done" and bool(row.undoes))
 
 
 def _last_line(tx: Transaction) -> int:

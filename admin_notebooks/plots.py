@@ -70,6 +70,10 @@ class Picture:
     def _repr_svg_(self) -> str:
         return self.svg()
 
+    def fitted(self, width: float) -> str:
+        """The same for a place of so many pixels, so that its letters are as large on a phone as on a wide page."""
+        return self.svg(min(720, max(320, width)) / 100)
+
     @_styled
     def svg(self, width: float = WIDTH) -> str:
         """The picture as one SVG element, so many inches wide, that asks no other host for anything."""

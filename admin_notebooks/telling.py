@@ -23,7 +23,7 @@ from admin_notebooks.desk import Desk
 from storage import broadcasts, cautions, contacts, groups, operations, people, segments, telling, templates
 from storage import schema as s
 from storage.audit import Actor
-from storage.console import people_of, sentence
+from storage.console import count_of, people_of, sentence
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.reasons import said
@@ -188,9 +188,7 @@ def halt(desk: Desk, number: int) -> str:
         done = broadcasts.halt(tx, number, by=_by(desk))
     if before not in ("previewed", "expanding", "sending"):
         return f"{number} was over already: {people_of(done.arrived)} got it."
-    unclear = sum(done.states.get(state, 0) for state in ("claimed", "sending", "unknown"))
-    more = f" Of {people_of(unclear)} it is not clear yet." if unclear else ""
-    return f"{number} is halted: {people_of(done.arrived)} got it, and nobody else will.{more}"
+    return f"{number} is halted: {people_of(done.arrived)} got it, and nobody else will.{_unclear(done)}"
 
 
 def pause(desk: Desk, number: int) -> str:
@@ -200,7 +198,7 @@ def pause(desk: Desk, number: int) -> str:
         delivery.one(desk, tx, number)
         done = broadcasts.pause(tx, number, by=_by(desk))
     return (
-        f"{number} is paused: {people_of(done.arrived)} got it, and nobody else does until it is resumed."
+        f"{number} is paused: {people_of(done.arrived)} got it, and nobody else does until it is resumed.{_unclear(done)}"
         " Texts whose time runs out meanwhile are not sent."
     )
 
@@ -321,9 +319,15 @@ def _samples(tx: Transaction, number: int, language: str) -> list[str]:
     return list(broadcasts.preview(tx, number, language=language).samples)
 
 
+def _unclear(done: broadcasts.Progress) -> str:
+    """Of how many it cannot be said at this instant whether they got it."""
+    unclear = sum(done.states.get(state, 0) for state in ("claimed", "sending", "unknown"))
+    return f" Of {people_of(unclear)} it is not clear yet." if unclear else ""
+
+
 def _minutes(seconds: float) -> str:
     if seconds < 90:
-        return f"about {max(1, math.ceil(seconds))} seconds"
+        return f"about {count_of(max(1, math.ceil(seconds)), 'second')}"
     if seconds < 5400:
         return f"about {math.ceil(seconds / 60)} minutes"
     return f"about {seconds / 3600:.1f} hours"

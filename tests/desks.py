@@ -72,7 +72,7 @@ def desk(folder: Path, *words: str, code: str = "", **settings: str) -> Iterator
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def with_password(db: Database, phone: str) -> None:
@@ -136,7 +136,7 @@ class Panel:
         self.model = re.search(r'"model_id":\s*"([0-9a-f]{32})"', self.html)[1]
         address = browser.address.replace("http", "ws", 1)
         self.line = websocket.create_connection(
-            f"{address}/api/kernels/{self.kernel}/channels", cookie=browser.cookie, origin=browser.address, timeout=30
+            f"{address}/api/kernels/{self.kernel}/channels", cookie=browser.cookie, origin=browser.address, timeout=60
         )
 
     def __enter__(self) -> Self:
@@ -168,7 +168,7 @@ class Panel:
         return str(json.loads(asked)["header"]["msg_id"])
 
 
-def hear(line: websocket.WebSocket, seconds: float = 30) -> Iterator[Any]:
+def hear(line: websocket.WebSocket, seconds: float = 60) -> Iterator[Any]:
     """What comes over a line until the server closes it; fails if that takes longer."""
     end = time.monotonic() + seconds
     while True:
@@ -227,7 +227,7 @@ class Watched:
         self.page = page
         self.hosts: set[str] = set()
         self.faults: list[str] = []
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)  # a machine may have other work
         page.on("request", lambda r: self.hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
         page.on("pageerror", lambda fault: self.faults.append(str(fault)))
 

@@ -50,10 +50,7 @@ class Audit(Panel):
         return _cells(self._found[key].which(SHOWN))
 
     def do_picture(self, name: str, width: float, group: str = "", since: str = "") -> bytes:
-        """`over_time`, `overlaps` or the `language_code`, `time_zone` or `gateway` of the members, as SVG.
-
-        It is drawn for a place of so many pixels, so that its letters are as large on a phone as on a wide page.
-        """
+        """`over_time`, `overlaps` or the `language_code`, `time_zone` or `gateway` of the members, as SVG for such a place."""
         of = group or None
         if name == "over_time":
             picture = plots.over_time(checks.over_time(self.desk, of, since=since or None))
@@ -61,7 +58,7 @@ class Audit(Panel):
             picture = plots.overlaps(checks.overlaps(self.desk, of))
         else:
             picture = plots.mix(checks.mix(self.desk, name, of), reports.titled(name))
-        return picture.svg(min(720, max(320, width)) / 100).encode()
+        return picture.fitted(width).encode()
 
     def do_report(self, group: str = "", since: str = "", ending: str = ".html") -> bytes:
         """All of it as one page to print, or as a workbook; the middle of every number is hidden."""

@@ -1,15 +1,12 @@
-const LANGUAGES = new Intl.DisplayNames(["en"], { type: "language" });
-const spoken = (code) => { try { return LANGUAGES.of(code); } catch { return code; } };
 const seen = (character) => (/\s|\p{C}/u.test(character) ? "" : `“${character}”, `);
 
 function render({ model, el }) {
   const root = h("div", { class: "jd" });
-  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const { ask_, end } = living(model, root);
   const fresh = () => ({ shorts: new Set(), typed: "", texts: {}, language: "", at: "", fixes: null, looked: null });
   const state = { ...fresh(), offer: null, alive: true, number: null };
   const page = h("main", { class: "step" });
-  root.append(dead, page);
+  root.append(page);
   el.append(root);
   const result = h("div");
   const tell = async (act) => { try { await act(); } catch (problem) { result.replaceChildren(says("bad", problem.message)); result.scrollIntoView({ block: "nearest" }); } };
@@ -128,12 +125,11 @@ function render({ model, el }) {
     if (b.is_open) setTimeout(() => { if (state.alive && state.number === number) tell(drawOne); }, 2000);
   }
 
-  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
   (async () => {
     try { state.offer = await ask_("choices"); put(page, result); await drawHome(); }
     catch (problem) { put(page, says("bad", problem.message)); }
   })();
-  return () => { state.alive = false; clearInterval(pulse); };
+  return () => { state.alive = false; end(); };
 }
 
 export default { render };

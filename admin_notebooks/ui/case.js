@@ -5,6 +5,9 @@ const LABELS = {
   name: "Name", external_id: "External id", contact_phone_number: "Phone", contact_phone_number_is_verified: "Verified", status: "Status",
   language_code: "Language", time_zone: "Time zone", commcare_email_address: "E-mail", contact_backend_id: "Gateway",
 };
+// What a table of cases shows; on a narrow page the rest stands on the case itself.
+const COLUMNS = [["name", "Name"], ["contact_phone_number", "Phone"], ["external_id", "External id"], ["two_way", "May reply"], ["language_code", "Language"], ["status", "Status"], ["last_reply_at", "Last reply"]];
+const WIDE = { external_id: "wider", two_way: "more", language_code: "more", last_reply_at: "more" };
 const addressOf = (id) => `02_cases.ipynb?case=${encodeURIComponent(id)}`;
 const shown = (value) => (value === true ? "yes" : value === false ? "no" : value === null || value === undefined || value === "" ? "not set" : String(value));
 

@@ -1,12 +1,9 @@
-const COLUMNS = [["name", "Name"], ["contact_phone_number", "Phone"], ["external_id", "External id"], ["two_way", "Two-way"], ["language_code", "Language"], ["status", "Status"], ["last_reply_at", "Last reply"]];
-
 function render({ model, el }) {
   const root = h("div", { class: "jd" });
-  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const { ask_, end } = living(model, root);
   const state = { groups: [], short: null, tab: "members", search: "", sort: "name", descending: false, first: 0, asOf: "", ticked: new Set(), rights: [] };
   const left = h("nav", { "aria-label": "Case groups" }), right = h("main");
-  root.append(dead, h("div", { class: "two" }, left, right));
+  root.append(h("div", { class: "two" }, left, right));
   el.append(root);
   const may = (right_) => state.rights.includes(right_);
 
@@ -98,7 +95,7 @@ function render({ model, el }) {
   async function drawTable() {
     const { count: n, rows } = await ask_("members", { short: state.short, search: state.search, sort: state.sort, descending: state.descending, first: state.first, as_of: state.asOf });
     const canTick = may("change") && !state.asOf;
-    const sorts = ([key, label]) => h("th", { "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
+    const sorts = ([key, label]) => h("th", { class: WIDE[key], "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
       h("button", { onclick: () => { state.descending = state.sort === key && !state.descending; state.sort = key; state.first = 0; tell(drawTable); } }, label, state.sort === key ? (state.descending ? " ↓" : " ↑") : ""));
     const all = h("input", { type: "checkbox", "aria-label": "Tick all shown", onchange: () => { rows.forEach((r) => (all.checked ? state.ticked.add(r.case_id) : state.ticked.delete(r.case_id))); tell(drawTable); } });
     all.checked = rows.length > 0 && rows.every((r) => state.ticked.has(r.case_id));
@@ -106,9 +103,8 @@ function render({ model, el }) {
       const tick = h("input", { type: "checkbox", "aria-label": `Tick ${r.name || r.case_id}`, onchange: () => { tick.checked ? state.ticked.add(r.case_id) : state.ticked.delete(r.case_id); bar(); } });
       tick.checked = state.ticked.has(r.case_id);
       return h("tr", {}, canTick && h("td", { class: "tick" }, tick), h("td", {}, caseLink(r.case_id, r.name || r.case_id, () => tell(() => card(r.case_id)))),
-        h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")), h("td", {}, r.external_id || ""), h("td", {}, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")),
-        h("td", {}, r.language_code || ""), h("td", {}, r.status === "closed" ? h("span", { class: "chip bad" }, "closed") : r.consent === "stop" ? h("span", { class: "chip warn" }, "said STOP") : r.consent === "doubt" ? h("span", { class: "chip warn" }, "asked") : "open"),
-        h("td", {}, when(r.last_reply_at)));
+        h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")), h("td", { class: "wider" }, r.external_id || ""), h("td", { class: "more" }, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")),
+        h("td", { class: "more" }, r.language_code || ""), h("td", {}, statusChip(r) || "open"), h("td", { class: "more" }, when(r.last_reply_at)));
     };
     const actions = h("div", { class: "row" });
     const bar = () => actions.replaceChildren(...(state.ticked.size ? [h("button", { class: "bad", onclick: () => tell(dropTicked) }, `Remove ${count(state.ticked.size, "case")}`), h("button", { onclick: () => { state.ticked.clear(); tell(drawTable); } }, "Untick")] : []));
@@ -201,7 +197,6 @@ function render({ model, el }) {
       async ({ typed }) => { const done = await confirm_(ask_, proposal, { typed }); if (done.stale) { sure(done); return; } await refresh(); told(done); }, "bad");
   }
 
-  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
   (async () => {
     try {
       const who = await ask_("who");
@@ -213,7 +208,7 @@ function render({ model, el }) {
       if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { right.replaceChildren(says("bad", problem.message)); }
   })();
-  return () => clearInterval(pulse);
+  return end;
 }
 
 export default { render };

@@ -1,18 +1,20 @@
-const COLUMNS = [["name", "Name"], ["contact_phone_number", "Phone"], ["external_id", "External id"], ["two_way", "May reply"], ["language_code", "Language"], ["status", "Status"], ["last_reply_at", "Last reply"]];
-const MORE = new Set(["two_way", "language_code", "last_reply_at"]);
-
 function render({ model, el }) {
   const root = h("div", { class: "jd" });
-  const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
+  const { ask_, end } = living(model, root);
   const state = { rights: [], search: "", sort: "name", descending: false, first: 0, asked: 0, case: null, sheet: false };
   const result = h("div"), body = h("div");
-  root.append(dead, result, body);
+  root.append(result, body);
   el.append(root);
   const may = (right) => state.rights.includes(right);
 
   function told(done, more) {
-    result.replaceChildren(says("good", done.says, done.undoable && h("button", { onclick: () => tell(async () => { told(await ask_("undo", { number: done.number })); await route(); }) }, "Undo"), more));
+    const button = h("button", { onclick: () => tell(() => takeBack(done.number, button)) }, "Undo");
+    result.replaceChildren(says("good", done.says, done.undoable && button, more));
+  }
+  // Once, however often it is pressed; what came of it stands above the page as it is then.
+  async function takeBack(number, button) {
+    button.disabled = true;
+    try { const done = await ask_("undo", { number }); await route(); told(done); root.scrollIntoView({ block: "start" }); } finally { button.disabled = false; }
   }
   async function tell(act) {
     try { await act(); } catch (problem) { result.replaceChildren(says("bad", problem.message)); }
@@ -56,11 +58,10 @@ function render({ model, el }) {
     if (asked !== state.asked) return null; // an answer to fewer letters came late
     result.replaceChildren();
     const { count: n, rows } = found;
-    const more = (key) => (MORE.has(key) ? "more" : null);
-    const sorts = ([key, label]) => h("th", { class: more(key), "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
+    const sorts = ([key, label]) => h("th", { class: WIDE[key], "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
       h("button", { onclick: () => { state.descending = state.sort === key && !state.descending; state.sort = key; state.first = 0; tell(drawTable); } }, label, state.sort === key ? (state.descending ? " ↓" : " ↑") : ""));
     const line = (r) => h("tr", {}, h("td", {}, caseLink(r.case_id, r.name || r.external_id || r.case_id, () => go(r.case_id))), h("td", {}, r.contact_phone_number || h("span", { class: "chip bad" }, "none")),
-      h("td", {}, r.external_id || h("span", { class: "soft" }, r.case_id)), h("td", { class: "more" }, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")), h("td", { class: "more" }, r.language_code || ""), h("td", {}, statusChip(r) || "open"), h("td", { class: "more" }, when(r.last_reply_at)));
+      h("td", { class: "wider" }, r.external_id || h("span", { class: "soft" }, r.case_id)), h("td", { class: "more" }, h("span", { class: `chip ${r.two_way ? "good" : ""}` }, r.two_way ? "yes" : "no")), h("td", { class: "more" }, r.language_code || ""), h("td", {}, statusChip(r) || "open"), h("td", { class: "more" }, when(r.last_reply_at)));
     const last = Math.min(state.first + 100, n);
     const pages = n > 100 ? h("div", { class: "row soft" }, `${(state.first + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${n.toLocaleString("en")}`,
       h("button", { disabled: state.first === 0, onclick: () => { state.first -= 100; tell(drawTable); } }, "Before"), h("button", { disabled: last >= n, onclick: () => { state.first += 100; tell(drawTable); } }, "Next")) : h("p", { class: "soft" }, count(n, "case"));
@@ -170,16 +171,12 @@ function render({ model, el }) {
   // A sheet is taken back whole, so of more than this case it is asked first.
   function undoButton(l) {
     const button = h("button", { onclick: () => (l.many > 1 ? ask(root, `Take ${l.number} back?`, h("p", {}, `It made or changed ${count(l.many, "case")}, not this one alone. All of them become as they were before; what somebody changed since stays.`), `Undo all ${l.many.toLocaleString("en")}`, undo, "bad") : tell(undo)) }, l.many > 1 ? `Undo all ${l.many.toLocaleString("en")}` : "Undo");
-    async function undo() {
-      button.disabled = true;
-      try { const done = await ask_("undo", { number: l.number }); await route(); told(done); root.scrollIntoView({ block: "start" }); } finally { button.disabled = false; }
-    }
+    const undo = () => takeBack(l.number, button);
     return button;
   }
   const oldAndNew = (name, [before, after]) => [h("span", { class: "soft" }, `${name === "two_way" ? "May reply" : LABELS[name] || name}: `), shown(before) === "not set" ? null : [h("s", {}, shown(before)), " → "], h("b", {}, shown(after))].flat();
 
   window.addEventListener("popstate", back);
-  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
   (async () => {
     try {
       state.rights = (await ask_("who")).rights;
@@ -189,7 +186,7 @@ function render({ model, el }) {
       if (asked) asked.done ? told(asked.done) : result.replaceChildren(notDone(asked));
     } catch (problem) { body.replaceChildren(says("bad", problem.message)); }
   })();
-  return () => { clearInterval(pulse); window.removeEventListener("popstate", back); };
+  return () => { end(); window.removeEventListener("popstate", back); };
 }
 
 export default { render };

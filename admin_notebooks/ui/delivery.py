@@ -37,10 +37,10 @@ class Delivery(Panel):
         """Why somebody got it or not."""
         return delivery.why(self.desk, number, typed)
 
-    def do_picture(self, number: int) -> bytes:
-        """Sent and delivered over time, as SVG."""
+    def do_picture(self, number: int, width: float) -> bytes:
+        """Sent and delivered over time, as SVG for a place of so many pixels."""
         told = delivery.describe(self.desk, number)
-        return over_time(self.desk, number, told["recipients"]).svg().encode()
+        return over_time(self.desk, number, told["recipients"]).fitted(width).encode()
 
     def do_export(self, number: int, part: str = "") -> bytes:
         """Every recipient as a workbook."""

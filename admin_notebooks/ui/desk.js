@@ -25,7 +25,7 @@ function ago(iso) {
 }
 const when = (iso) => h("time", { datetime: iso, title: iso ? new Date(iso).toLocaleString("en-GB") : "" }, ago(iso));
 
-// A question to the kernel, and its answer or the sentence why not.
+// A question to the kernel, and its answer or the sentence why not; `busy` says whether any waits for its answer.
 function asker(model, onDead) {
   const waiting = new Map();
   let next = 1;
@@ -38,22 +38,33 @@ function asker(model, onDead) {
     if (answer.problem) found.fail(new Error(answer.problem));
     else found.done(buffers && buffers.length ? buffers[0] : answer.result);
   });
-  return (verb, args, data, patience = 60000) =>
+  const ask_ = (verb, args, data, patience = 60000) =>
     new Promise((done, fail) => {
       const id = next++;
       const timer = setTimeout(() => { waiting.delete(id); onDead(true); const silence = new Error("There was no answer. Reload the page: it says whether it was done."); silence.silent = true; fail(silence); }, patience);
       waiting.set(id, { done, fail, timer });
       model.send({ id, verb, args: args || {} }, undefined, data ? [data] : []);
     });
+  return { ask_, busy: () => waiting.size > 0 };
 }
 
-// A panel that says when nobody answers it any more: it asks now and then, and a red bar tells how to go on.
+// A panel that says when nobody answers it any more: a red bar tells how to go on.  The kernel's end is told by the server;
+// whether the line still holds is asked now and then, but not amid a long work: who works answers late and is not gone.
+const GONE = new Set(["restarting", "autorestarting", "dead"]);
 function living(model, root) {
   const dead = h("div", { class: "gone", hidden: true, role: "alert" }, "This page has lost its connection. What you see may be old.", h("button", { onclick: () => location.reload() }, "Reload"));
   root.append(dead);
-  const ask_ = asker(model, (is) => { dead.hidden = !is; });
-  const pulse = setInterval(() => { if (!document.hidden) ask_("ping", {}, null, 10000).catch(() => {}); }, 15000);
-  return { ask_, end: () => clearInterval(pulse) };
+  const lost = (is) => { dead.hidden = !is; };
+  const { ask_, busy } = asker(model, lost);
+  const kernel = model.widget_manager?.kernel;
+  const told = (_kernel, status) => { if (GONE.has(status)) lost(true); };
+  kernel?.statusChanged.connect(told);
+  const pulse = setInterval(() => {
+    if (document.hidden) return;
+    if (!busy()) ask_("ping", {}, null, 10000).catch(() => {});
+    else if (kernel && kernel.connectionStatus !== "connected") lost(true);
+  }, 15000);
+  return { ask_, end: () => { clearInterval(pulse); kernel?.statusChanged.disconnect(told); } };
 }
 // A click is done once.  Its mark is kept in this tab until the answer, so that a page that lost its kernel amid it can say,
 // when it is opened again, whether it was done.
@@ -69,8 +80,11 @@ async function confirm_(ask_, proposal, more = {}) {
 }
 async function unanswered(ask_) {
   let asked = null;
-  try { asked = JSON.parse(sessionStorage.getItem(UNANSWERED)); sessionStorage.removeItem(UNANSWERED); } catch { /* as above */ }
-  return asked && { says: asked.says, done: await ask_("outcome", { mark: asked.mark }) };
+  try { asked = JSON.parse(sessionStorage.getItem(UNANSWERED)); } catch { /* as above */ }
+  if (!asked) return null;
+  const done = await ask_("outcome", { mark: asked.mark });
+  sessionStorage.removeItem(UNANSWERED);
+  return { says: asked.says, done };
 }
 const notDone = (asked) => says("warn", `The page lost its connection before “${asked.says}” was done: nothing of it is there. Do it again.`);
 // What others did while somebody looked at a proposal, which is therefore shown once more.

@@ -208,7 +208,7 @@ def test_the_page_draws_itself_and_exports_what_it_shows(ask, sent):
     assert ask("recipients", number=sent, part="failed")["rows"][0]["external_id"] == "p-3"
     assert ask("why", number=sent, typed="p-1")["says"] == f"{HOSTILE} got {sent}: the phone has it."
     assert ask("broadcast", number=99) == "There is no broadcast 99: see 'jumbe broadcasts list'."
-    drawn = ask("picture", number=sent).decode()
+    drawn = ask("picture", number=sent, width=358).decode()
     assert "of 7 recipients 4 were sent and 1 delivered" in drawn and "http://cdn" not in drawn
     rows = list(load_workbook(io.BytesIO(ask("export", number=sent))).active.values)
     assert rows[0] == delivery.COLUMNS and len(rows) == 8

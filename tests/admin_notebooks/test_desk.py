@@ -245,6 +245,16 @@ def test_a_group_is_made_renamed_deleted_and_brought_back(db, desk, world):
     assert [g.name for g in desk.list_groups() if g.short == "tb"] == ["Tuberculosis"]
 
 
+def test_an_undo_is_offered_only_to_whom_it_would_not_be_refused(as_role, desk):
+    mine = as_role("supervisor", "anc")
+    deletion = mine.delete("anc")
+    gone = deletion.confirm("anc")
+    assert not gone.undoable, "a deletion is taken back by a lead"
+    assert mine.outcome(deletion.mark) == gone and told(mine.undo, gone.number) == "undo-unknown"
+    desk.undo(gone.number)
+    assert mine.add("anc", "p-0").confirm().undoable and desk.delete("anc").confirm("anc").undoable
+
+
 def test_a_deletion_says_what_goes_with_it_and_halts_it(db, desk, anc, lead):
     with db.transaction() as tx:
         number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))

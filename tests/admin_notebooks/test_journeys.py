@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import os
 import re
+import signal
 
 import pytest
 from openpyxl import load_workbook
@@ -13,6 +15,7 @@ from tests.parts import library
 library("voila")
 library("jupyterlab")
 
+from admin_notebooks.desk import Desk
 from bot.demo import LEAD, SUPERVISOR, make
 from storage import audit, contacts, groups, messages, people
 from storage.contacts import Wanted
@@ -24,6 +27,8 @@ from tests.rehearsal import running
 pytestmark = pytest.mark.processes
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+WELL = ".says.good >> text=Everything is well"
+"""What the panel of the first page says; the words above it say so too, before the panel is there."""
 
 
 def populate(db):
@@ -73,11 +78,14 @@ def test_a_journey_of_a_manager_through_the_pages(rehearsal, tmp_path):
         add_by_hand(page)
         upload(page)
         take_back_later(page)
+        page.click("[role=tab] >> text=Members")
+        page.wait_for_selector("td a >> text=Achieng")
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.wait_for_selector("td .chip >> text=said STOP")
+        assert page.locator(".jd main").evaluate("one => one.scrollWidth - one.clientWidth") == 0, "nothing is cut off"
         page.set_viewport_size({"width": 1280, "height": 860})
 
-        page.click("[role=tab] >> text=Members")
         page.click("td a >> text=Achieng")
         page.click("dialog >> text=Open the whole case")
         page.wait_for_selector("text=254712340103")
@@ -199,16 +207,55 @@ def test_a_page_whose_kernel_died_says_so_and_how_to_go_on(rehearsal, tmp_path):
     with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
         page = seen.page
         seen.sign_in(address, "Lena")
-        page.wait_for_selector("text=Everything is well")
+        page.wait_for_selector(WELL)
         (kernel,) = desks.kernels_of(address)
-        desks.kill(kernel)
         bar = page.locator(".gone")
         assert not bar.is_visible()
-        bar.wait_for(timeout=90_000)  # the page asks each 15 seconds whether anybody is there, and waits for ten
+        desks.kill(kernel)
+        bar.wait_for(timeout=60_000)  # the server says it at once; else the page asks each 15 seconds and waits for ten
         assert "has lost its connection. What you see may be old." in bar.inner_text()
         bar.get_by_text("Reload").click()
-        page.wait_for_selector("text=Everything is well")
+        page.wait_for_selector(WELL)
         assert not bar.is_visible()
+
+
+def test_a_page_that_waits_for_a_long_work_is_not_told_to_reload_amid_it(rehearsal, tmp_path):
+    with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        seen.sign_in(address, "Lena")
+        page.wait_for_selector(WELL)
+        (kernel,) = desks.kernels_of(address)
+        bar = page.locator(".gone")
+        os.kill(kernel, signal.SIGSTOP)  # as one that is busy: it hears, and answers nobody yet
+        try:
+            page.get_by_role("button", name="Try", exact=True).click()
+            page.wait_for_timeout(28_000)  # longer than it takes to ask whether anybody is there, and to give up
+            assert not bar.is_visible()
+        finally:
+            os.kill(kernel, signal.SIGCONT)
+        page.wait_for_selector("text=A rehearsal: nothing was sent")
+        assert not bar.is_visible()
+
+
+def test_what_a_page_was_not_told_of_is_told_when_it_is_opened_again_and_taken_back_once(rehearsal, tmp_path):
+    with rehearsal.db.reading() as tx:
+        lena = Desk(rehearsal.db, people.person(tx, LEAD).id, "02_cases")
+    made = lena.upload_cases("new.csv", b"external_id,name\nnew-1,Ama Serwaa\n")
+    made.confirm()
+    with desk(tmp_path, DATABASE_URL="sqlite:///rehearsal.db") as address, chromium() as seen:
+        page = seen.page
+        seen.sign_in(address, "Lena")
+        page.wait_for_selector(WELL)
+        asked = json.dumps({"mark": made.mark, "says": made.says})
+        page.evaluate("asked => sessionStorage.setItem('jumbe.unanswered', asked)", asked)
+        page.goto(f"{address}/voila/render/02_cases.ipynb")
+        page.wait_for_selector(".says.good >> text=1 case created.")
+        page.locator(".says.good >> text=Undo").dblclick()
+        page.wait_for_selector(".says.good >> text=1 case that was made is closed.")
+        page.wait_for_timeout(1_000)
+        assert page.locator(".says").all_inner_texts() == ["1 case that was made is closed."]
+        assert page.evaluate("sessionStorage.length") == 0
+    assert seen.faults == []
 
 
 def test_a_journey_of_an_analyst_through_the_lab(rehearsal, tmp_path):
@@ -224,7 +271,7 @@ def test_a_journey_of_an_analyst_through_the_lab(rehearsal, tmp_path):
         kept = tmp_path / "notebooks" / "05_membership_audit.ipynb"
         before = kept.stat().st_mtime_ns
         page.click("[data-command='docmanager:save'], button[title^='Save']")
-        desks.until(lambda: kept.stat().st_mtime_ns != before, 20, "the notebook is saved")
+        desks.until(lambda: kept.stat().st_mtime_ns != before, 60, "the notebook is saved")
         book = json.loads(kept.read_text(encoding="utf-8"))
         cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
         assert [(cell["outputs"], cell["execution_count"]) for cell in cells] == [([], None)] * len(cells)
@@ -233,7 +280,7 @@ def test_a_journey_of_an_analyst_through_the_lab(rehearsal, tmp_path):
             "what was shown stays on the screen"
         )
 
-        page.goto(f"{address}/lab/tree/06_sms_lab.ipynb")
+        page.goto(f"{address}/lab/tree/06_sms_lab.ipynb?reset")  # alone: the one before would be run again
         run_all(page)
         page.wait_for_selector("text=a rehearsal: nothing left, nothing was kept")
         page.wait_for_selector("text=Hello from the lab.")

@@ -104,6 +104,7 @@ def test_what_would_go_is_shown_whole_before_it_goes(ask):
     assert told["takes"] == "about 5 seconds"
     assert told["begins"] == "It is held for 60 seconds first, and can be halted."
     assert [row["name"] for row in ask("left_out", number=told["number"])] == ["Esi", "Yaw"]
+    assert telling._minutes(0.2) == "about 1 second" and telling._minutes(30) == "about 30 seconds"
     assert telling._minutes(3600) == "about 60 minutes" and telling._minutes(36_000) == "about 10.0 hours"
 
 
