@@ -286,7 +286,7 @@ def test_a_schema_that_is_behind_is_said_with_the_next_step(served: Database) ->
     migrate.downgrade(served, "0005")
     status, (fault,), _ = ready(served)
     assert status == 503
-    assert fault.endswith("is at revision 0005 and this release needs 0006: run 'jumbe db upgrade'")
+    assert fault.endswith(f"is at revision 0005 and this release needs {schema.REVISION}: run 'jumbe db upgrade'")
     assert said(served)["database"] == (False, fault)
 
 
