@@ -433,7 +433,7 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
         return f"got {number}: the phone has it"
     if message.state in ("accepted", "sent"):
         return f"should get {number}: {MEANINGS[message.state]}, and there is no receipt of the phone"
-    told = said("paused" if message.paused else message.reason or message.state, message.code)
+    told = said("paused" if messages.is_held(message) else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return f"may or may not have got {number}: {told}"
     if message.state in OPEN:

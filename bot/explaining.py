@@ -377,7 +377,7 @@ class _Life:
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"
-        if row.paused or row.reason == "paused":
+        if messages.is_held(row):
             return f". Broadcast {row.broadcast_id} is paused: it leaves when somebody resumes that, if its time has not run out"
         if row.reason == "doubt":
             return ". It is looked at again every five minutes, until the phone answers or its time runs out"

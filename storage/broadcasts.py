@@ -84,12 +84,12 @@ _HOUR_HAS_COME = (
     select(broadcasts.c.id)
     .where(
         broadcasts.c.state == "expanding",
-        broadcasts.c.paused_at.is_(None),
         broadcasts.c.hold_until <= bindparam("now", type_=Moment),
         _WAITS_FOR_ITS_HOUR,
     )
     .order_by(broadcasts.c.id)
 )
+_MAY_BEGIN = _HOUR_HAS_COME.where(broadcasts.c.paused_at.is_(None))
 _UNEXPANDED = (
     select(broadcasts)
     .where(
@@ -108,6 +108,11 @@ _FINISH = (
     .where(
         broadcasts.c.state == "sending",
         ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN)),
+        # What is in doubt may come back to the queue; of one that is paused it leaves only if somebody can resume that.
+        or_(
+            broadcasts.c.paused_at.is_(None),
+            ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state == "unknown"),
+        ),
     )
     .values(state="done", finished_at=bindparam("now", type_=Moment))
 )
@@ -362,9 +367,9 @@ def count_readers(tx: Transaction, number: int, language: str) -> int:
     return int(tx.scalar(select(func.count()).select_from(cases).join(whom, whom.c.case_id == cases.c.id).where(reads)))
 
 
-def whose_hour_has_come(tx: Transaction) -> list[int]:
-    """The launched broadcasts with an hour of their own that has come and that have not begun."""
-    return list(tx.execute(_HOUR_HAS_COME, {"now": tx.now}).scalars())
+def whose_hour_has_come(tx: Transaction, *, paused: bool = False) -> list[int]:
+    """The launched broadcasts with an hour of their own that has come and that have not begun; `paused` ones too if asked."""
+    return list(tx.execute(_HOUR_HAS_COME if paused else _MAY_BEGIN, {"now": tx.now}).scalars())
 
 
 def begin(tx: Transaction, number: int) -> Row[Any]:

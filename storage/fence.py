@@ -31,7 +31,7 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
     is written down first, so that each is asked about and counted.
     """
     held = {"halted": _halt_what_waits(tx, by)}
-    for number in broadcasts.whose_hour_has_come(tx):
+    for number in broadcasts.whose_hour_has_come(tx, paused=True):
         broadcasts.begin(tx, number)
     while broadcasts.expand_next(tx):
         pass

@@ -29,6 +29,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
@@ -315,7 +316,7 @@ _UNHANDLED = (
     .limit(20)
 )
 _ORPHANED = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
-_AN_ORPHAN = select(messages.c.id).where(_ORPHANED).limit(1)
+_AN_ORPHAN = select(messages.c.id).where(_ORPHANED, ~messages.c.paused).limit(1)  # as in the index of what is due
 _EXPIRE = (
     update(messages)
     .where(
@@ -330,13 +331,18 @@ _EXPIRE = (
 )
 
 
+# Word for word the condition of their index, else every message there ever was would be looked through each second.
+_LEASED = messages.c.state.in_([literal_column("'claimed'", Text), literal_column("'sending'", Text)])
+
+
 def _ends(held: ColumnElement[bool]) -> tuple[Update, Update]:
     """What is `claimed` and so held goes back to the queue, and what is `sending` becomes unknown."""
     free = {"lease_owner": None, "lease_until": None, "settled_at": bindparam("now", type_=Moment)}
 
     def of_the_dead(state: str) -> Update:
         # What its worker is writing down this instant is not of a dead one.
-        rows = select(messages.c.id).where(messages.c.state == state, held).with_for_update(skip_locked=True)
+        leased = select(messages.c.id).where(_LEASED, messages.c.state == state, held)
+        rows = leased.with_for_update(skip_locked=True)
         return update(messages).where(messages.c.id.in_(rows))
 
     back = of_the_dead("claimed").values(state="queued", **free)
@@ -618,7 +624,8 @@ def fail_over(tx: Transaction) -> int:
             attempts.c.message_id == messages.c.id, attempts.c.reason == "unreachable", attempts.c.at <= since
         )
         unreached = and_(messages.c.reason == "unreachable", tried)
-        waits = and_(messages.c.state == "queued", messages.c.direction == "out", messages.c.gateway == one)
+        queued = and_(messages.c.state == "queued", ~messages.c.paused)  # as in the index of what is due
+        waits = and_(queued, messages.c.direction == "out", messages.c.gateway == one)
         stuck = and_(waits, ~_STAYS, or_(and_(paused, messages.c.due_at <= since), unreached))
         query = (
             select(messages.c.id, messages.c.attempt_id).where(stuck).order_by(messages.c.id).limit(PASSED_ON_AT_ONCE)
@@ -758,6 +765,11 @@ def list_all(
     return list(tx.execute(query))
 
 
+def is_held(row: Row[Any]) -> bool:
+    """Whether a message waits for its broadcast to be resumed; not what was halted or ran out of time meanwhile."""
+    return bool(row.state == "queued" and (row.paused or row.reason == "paused"))
+
+
 def newest_id(tx: Transaction) -> int:
     """The id of the newest message; 0 if there is none."""
     return int(tx.scalar(select(func.max(messages.c.id))) or 0)
@@ -800,7 +812,8 @@ def not_leaving(tx: Transaction) -> list[Row[Any]]:
         last.c.gateway.is_not_distinct_from(messages.c.gateway), last.c.handed_over_at > tx.now - STANDSTILL
     )
     due = and_(waiting, messages.c.due_at <= tx.now - STANDSTILL)
-    still = select(null().label("reason"), *counted).where(due, ~moving).group_by(messages.c.gateway)
+    # Asked of each gateway, not of each message that waits: nothing says quickly when it last took one.
+    still = select(null().label("reason"), *counted).where(due).group_by(messages.c.gateway).having(~moving)
     return [*tx.execute(refused.order_by(messages.c.gateway)), *tx.execute(still.order_by(messages.c.gateway))]
 
 

@@ -352,7 +352,8 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
         return call.say(("check-got", {"person": who, "number": number, "time": at}))
     if message.state in ("accepted", "sent"):
         return call.say(("check-sent", {"person": who, "number": number, "time": at}))
-    reason = call.sentences.reason("paused" if message.paused else message.reason or message.state, message.code)
+    why = "paused" if messages.is_held(message) else message.reason or message.state
+    reason = call.sentences.reason(why, message.code)
     if message.state in ("unknown", "unresolved"):
         return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))
     if message.state in OPEN:

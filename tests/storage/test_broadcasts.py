@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, consent, groups, messages
+from storage import broadcasts, consent, fence, groups, messages
 from storage.audit import Actor
 from storage.errors import Problem
 from storage.messages import Settled
@@ -530,6 +530,56 @@ def test_one_that_is_paused_before_its_hour_begins_when_it_is_resumed(world, anc
         broadcasts.begin(tx, number)
     expand(world)
     assert sorted(leave(world)) == sorted([A, B])
+
+
+def test_one_that_stood_paused_at_its_hour_in_a_backup_is_sent_to_nobody_after_the_restore(world, anc, clock):
+    """It was resumed and sent since, perhaps."""
+    number = draft(world, anc)
+    with world.db.transaction() as tx:
+        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
+    launch(world, number)
+    pause(world, number)
+    made_at = clock.advance(hours=2)
+    clock.advance(hours=1)
+    with world.db.transaction() as tx:
+        fence.put_up(tx, made_at, by=TEST)
+    assert progress(world, number).states == {"unknown": 2}
+    resume(world, number)
+    with world.db.transaction() as tx:
+        assert broadcasts.whose_hour_has_come(tx) == []
+    expand(world)
+    assert leave(world) == []
+
+
+def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, anc, clock):
+    """Else it would wait for a resume that nobody can say any more."""
+    number = go(world, anc)
+    with world.db.transaction() as tx:
+        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 2), "me", rate_per_s=100)
+        messages.settle(tx, [Settled(h.id, h.attempt_id, "unknown", reason="no-answer") for h in going])
+    pause(world, number)
+    with world.db.transaction() as tx:
+        assert broadcasts.finish(tx) == 0
+        first, second = (Settled(h.id, h.attempt_id, "queued", reason="absent", due_at=tx.now) for h in going)
+        messages.settle(tx, [first, replace(second, state="unresolved", due_at=None)])
+    assert leave(world) == []
+    resume(world, number)
+    assert len(leave(world)) == 1
+    with world.db.transaction() as tx:
+        assert broadcasts.finish(tx) == 1
+
+
+@pytest.mark.parametrize(("end", "reason"), [("halt", "halted"), ("expire", "expired")])
+def test_what_ended_while_it_was_paused_is_not_called_paused(world, anc, clock, end, reason):
+    number = go(world, anc)
+    pause(world, number)
+    assert all(map(messages.is_held, sent(world, number).values()))
+    if end == "halt":
+        halt(world, number)
+    clock.advance(hours=world.db.rules.expiry_h)
+    with world.db.transaction() as tx:
+        messages.expire(tx)
+    assert {(messages.is_held(row), row.reason) for row in sent(world, number).values()} == {(False, reason)}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import broadcasts, consent, messages, pace
@@ -713,3 +713,33 @@ def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
             explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"
             plan = " ".join(str(row[-1]) for row in tx.execute(text(f"{explain} {question}")))
             assert re.search(r"USING.* INDEX messages_|Index.* messages_", plan), plan
+
+
+@pytest.mark.only("sqlite")
+def test_what_a_worker_does_each_second_looks_through_no_table_of_messages(db):
+    """As it is asked, with its parameters: a partial index is taken only where the question holds its very words."""
+    db.rules = replace(db.rules, failover={GATEWAY: "other"})
+    plans = []
+
+    @event.listens_for(db.engine, "before_cursor_execute")
+    def explain(connection, _cursor, statement, parameters, *_):
+        if statement.startswith(("SELECT", "UPDATE")):
+            told = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(f"{row[3]}: {statement}" for row in told)
+
+    for step in (messages.end_leases, messages.expire, messages.adopt, messages.fail_over, broadcasts.finish):
+        with db.transaction() as tx:
+            step(tx)
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN messages")] == []
+
+
+def test_a_gateway_by_which_something_left_just_now_does_not_stand_still(db, clock):
+    numbers = [queue(db, f"2332412{n:05}", gateway=GATEWAY if n % 2 else "other") for n in range(6)]
+    clock.advance(minutes=3)
+    with db.reading() as tx:
+        assert [(row.gateway, row.many) for row in messages.not_leaving(tx)] == [("other", 3), (GATEWAY, 3)]
+    assert claim(db, at_most=1) == [numbers[1]]
+    hand_over(db, [numbers[1]])
+    with db.reading() as tx:
+        assert [(row.gateway, row.many) for row in messages.not_leaving(tx)] == [("other", 3)]
