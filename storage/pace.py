@@ -28,7 +28,10 @@ Hold = Literal["slow", "while", "day", "person"]
 day, or not until a person has mended something."""
 
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
-"""What is paused until then waits for a person."""
+"""What is paused until then or for longer waits for a person."""
+
+UNTIL_MENDED = UNTIL_RESUMED + timedelta(hours=1)
+"""So does this, and nothing tries it before: a receipt said so, so what the gateway takes meanwhile is lost."""
 
 SOON_S: Final = 0.1
 """When to look again where it is not known when the next token comes."""
@@ -159,6 +162,8 @@ def hold_up(
             tx.execute(update(table).where(one).values(slowed=slowed, slowed_at=tx.now))
         return None
     until = _until(tx, hold, wait_s)
+    if until == UNTIL_RESUMED and left_at is not None:
+        until = UNTIL_MENDED
     if row.paused_until is not None and row.paused_until >= until:
         return None
     tx.execute(update(table).where(one).values(paused_until=until, paused_because=because))
@@ -180,8 +185,8 @@ def try_again(tx: Transaction) -> list[str]:
     """Have one message try each gateway that waits for a person, at most once in a quarter of an hour; returns which.
 
     What the start of a worker means: perhaps somebody has mended a token, but a platform starts dead workers too, again and
-    again, and nobody has mended anything then.  What ends by itself is left to, and a number of ours too: what leaves by one
-    that is not registered is not refused but lost.
+    again, and nobody has mended anything then.  What ends by itself is left to, and so is what a receipt paused (`UNTIL_MENDED`),
+    a gateway or a number of ours: what leaves by one that is not registered is not refused but lost.
     """
     tried = []
     waiting = (gateways.c.paused_until == UNTIL_RESUMED, or_(_TRIED.is_(None), tx.now - TRIED_ONCE_IN >= _TRIED))

@@ -142,14 +142,27 @@ def test_a_day_ends_by_the_clock_of_the_programme(db, clock):
 def test_a_person_lets_it_go_on_and_what_left_before_holds_it_up_no_more(several, clock):
     left_at = clock()
     clock.advance(seconds=10)
-    assert hold(several, "person", OURS[0], left_at=left_at) == pace.UNTIL_RESUMED
+    assert hold(several, "person", OURS[0], left_at=left_at) == pace.UNTIL_MENDED
     with several.transaction() as tx:
         assert [row.number for row in pace.paused_senders(tx)] == [OURS[0]]
         pace.resume(tx, GATEWAY)
         assert pace.paused_senders(tx) == []
     assert hold(several, "person", OURS[0], left_at=left_at) is None
     clock.advance(seconds=10)
-    assert hold(several, "person", OURS[0], left_at=clock()) == pace.UNTIL_RESUMED
+    assert hold(several, "person", OURS[0], left_at=clock()) == pace.UNTIL_MENDED
+
+
+def test_a_start_tries_what_was_refused_and_not_what_a_receipt_says_is_lost(db, clock):
+    with db.transaction() as tx:
+        pace.pause(tx, GATEWAY, until=pace.UNTIL_RESUMED, because="a wrong token (20003)")
+        assert pace.try_again(tx) == [GATEWAY]
+    clock.advance(hours=1)
+    assert hold(db, "person", left_at=clock()) == pace.UNTIL_MENDED
+    clock.advance(hours=1)
+    with db.transaction() as tx:
+        assert pace.try_again(tx) == []
+        pace.resume(tx, GATEWAY)
+        assert pace.paused(tx) == []
 
 
 def test_what_waits_for_its_number_stays_claimed_and_the_next_of_another_number_passes(several, clock):
