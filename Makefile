@@ -4,6 +4,8 @@
 PYTHON ?= python3.11
 PYTHON := $(shell command -v $(PYTHON) 2>/dev/null || echo python3)
 BIN := .venv/bin
+# Tests wait more than they work, so one process more than there are processors; never more than four.
+AT_ONCE := $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 1))")
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test run check prove bench pages clean
@@ -16,7 +18,7 @@ run: .venv/installed
 
 # A file of tests is one process's; those that wait for processes come first (tests/conftest.py).
 test: .venv/installed-dev
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

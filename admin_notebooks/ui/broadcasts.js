@@ -18,7 +18,8 @@ function render({ model, el }) {
     const line = (b) => h("button", { class: "sent", onclick: () => (b.for_me ? tell(() => second(b.number)) : open(b.number)) }, h("span", { class: "no" }, b.number), h("b", {}, b.whom), h("span", { class: "n" }, b.recipients.toLocaleString("en")), h("small", {}, b.text), h("small", {}, b.for_me ? h("span", { class: "chip warn" }, `${b.asked_by} asks for your ok`) : `${begun(b.state)}, ${ago(b.asked_at)}`), gauge(b));
     const open_ = new Set(running.map((b) => b.number)), over = recent.filter((b) => !open_.has(b.number) && b.state !== "not confirmed");
     put(page, h("div", { class: "row" }, h("button", { class: "main", onclick: () => { Object.assign(state, fresh()); write(); } }, "Write a broadcast")), result,
-      running.length ? [h("h3", {}, "Now"), h("div", {}, running.map(line))] : null, over.length ? [h("h3", {}, "Last"), h("div", {}, over.map(line))] : null);
+      running.length ? [h("h3", {}, "Now"), h("div", {}, running.map(line))] : null, over.length ? [h("h3", {}, "Last"), h("div", {}, over.map(line))] : null,
+      running.length || over.length ? null : h("div", { class: "empty" }, h("h2", {}, "Nothing was sent yet"), h("p", {}, "You write to groups and to single cases, look at what each will read, and send it by typing how many they are. What runs stands here, with its buttons to pause and to halt it.")));
   }
 
   // -- write
