@@ -257,25 +257,24 @@ class Desk:
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "change")
-            own = self.person_id if self.scope(tx) is not None else None
-            try:
-                row = groups.create(tx, short, name, for_person=own, by=by)
-            except Problem as problem:
-                raise self._discreet(tx, problem) from None
+            row = self._make(tx, short, name, by)
             return _Done(f"{row.name} ({row.short}) is made.", {"made": row.id}, row.id)
 
         return Proposal(desk=self, kind="new", says=f"Make the group {short.strip() or '...'}", _do=do)
+
+    def _make(self, tx: Transaction, short: str, name: str, by: Actor) -> Row[Any]:
+        own = self.person_id if self.scope(tx) is not None else None
+        try:
+            return groups.create(tx, short, name, for_person=own, by=by)
+        except Problem as problem:
+            raise self._discreet(tx, problem) from None
 
     def gather(self, short: str, name: str, whom: Callable[[Transaction], list[int]], many: int) -> Proposal:
         """Make a group of the cases that `whom` finds when it is confirmed; `many` is how many it found now."""
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "change")
-            own = self.person_id if self.scope(tx) is not None else None
-            try:
-                row = groups.create(tx, short, name, for_person=own, by=by)
-            except Problem as problem:
-                raise self._discreet(tx, problem) from None
+            row = self._make(tx, short, name, by)
             came = groups.add(tx, row.id, whom(tx), by=by)
             return _Done(f"{row.name} ({row.short}) is made, with {count_of(len(came), 'case')}.", None, row.id)
 

@@ -364,7 +364,17 @@ def test_whoever_is_in_nobody_s_group_of_theirs_is_not_found_where_the_programme
 
 def test_every_change_of_the_desk_asks_who_may():
     """A method that proposes a change holds a right against it, by name."""
-    for name in ("create", "rename", "delete", "_members", "upload_cases", "change_case", "hand_over", "undo"):
+    for name in (
+        "create",
+        "gather",
+        "rename",
+        "delete",
+        "_members",
+        "upload_cases",
+        "change_case",
+        "hand_over",
+        "undo",
+    ):
         assert "self.allow(tx" in inspect.getsource(getattr(Desk, name)), name
 
 
