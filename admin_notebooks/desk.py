@@ -26,7 +26,7 @@ from sqlalchemy import Row, and_, exists, func, or_, select
 from admin_notebooks import sheets
 from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
 from storage.audit import Actor
-from storage.console import count_of, sentence, sentences_of
+from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
@@ -157,7 +157,7 @@ def open_desk(notebook: str = "notebook") -> Desk:
     Raises Misconfigured, and Problem `nobody-signed-in` where the server told of nobody.
     """
     told = settings.read()
-    db = Database(told.database_url, told.rules())
+    db = named_database(told)
     db.check()
     person = os.environ.get(PERSON)
     if person is not None and not person.isdigit():

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
 from admin_notebooks.saving import pre_save
 from storage import passwords as store
-from storage import people
+from storage import people, private_files
 from storage.console import sentence
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
@@ -313,9 +312,9 @@ def serve(db: Database, port: int) -> None:
     """Serve the desk on loopback until it is told to stop."""
     with _own_folder(db) as folder:
         pages = folder / "pages"
-        pages.mkdir()
+        private_files.folder(pages)
         for page in sorted(_HERE.glob(PAGES)):
-            shutil.copy(page, pages)
+            private_files.copy(page, pages / page.name)
         config = Config({
             "Voila": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(pages),
@@ -340,8 +339,9 @@ def serve_lab(db: Database, port: int) -> None:
 
     with _own_folder(db) as folder:
         quiet = folder / "jupyter_config_dir" / "labconfig"
-        quiet.mkdir()
-        (quiet / "page_config.json").write_text(json.dumps({"disabledExtensions": {_NEWS: True}}), encoding="utf-8")
+        private_files.folder(quiet)
+        with private_files.create(quiet / "page_config.json") as file:
+            file.write(json.dumps({"disabledExtensions": {_NEWS: True}}).encode())
         config = Config({
             "ServerApp": {
                 "ip": LOOPBACK, "port": port, "port_retries": 0, "open_browser": False, "root_dir": str(_copies()),
@@ -364,10 +364,11 @@ def serve_lab(db: Database, port: int) -> None:
 def _copies() -> Path:
     """The folder `notebooks` here with a copy of each notebook that is not there yet: what an analyst writes stays."""
     folder = Path("notebooks").resolve()
-    folder.mkdir(mode=0o700, exist_ok=True)
+    private_files.folder(folder)
+    private_files.tighten(folder.glob("*.ipynb"))
     for notebook in sorted(_HERE.glob("*.ipynb")):
         if not (folder / notebook.name).exists():
-            shutil.copy(notebook, folder)
+            private_files.copy(notebook, folder / notebook.name)
     return folder
 
 
@@ -388,12 +389,13 @@ def someone_signs_in(db: Database, *, leads_only: bool) -> None:
 def _own_folder(db: Database) -> Iterator[Path]:
     """A folder of our own for everything that Jupyter would look for, or leave, in somebody's home.
 
-    The kernels get the address of the database as it is from anywhere.
+    The kernels get the address of the database as it is from anywhere.  What Jupyter and the kernels write, here and
+    elsewhere, is its owner's alone: a notebook that is saved, what an analyst's cell writes.
     """
-    with tempfile.TemporaryDirectory(prefix="jumbe-desk-") as name:
+    with private_files.for_libraries(), tempfile.TemporaryDirectory(prefix="jumbe-desk-") as name:
         folder = Path(name)
         for variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-            (folder / variable.lower()).mkdir(mode=0o700)
+            private_files.folder(folder / variable.lower())
             os.environ[variable] = str(folder / variable.lower())
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
         os.environ[PERSON] = ""  # a kernel that was told of nobody opens nothing

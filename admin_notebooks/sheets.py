@@ -40,6 +40,7 @@ from xml.etree import ElementTree
 
 from admin_notebooks import confined, quick, workbooks
 from admin_notebooks.workbooks import Line
+from storage import private_files
 from storage.errors import Problem
 
 MAX_BYTES = 50 * 2**20
@@ -1084,7 +1085,7 @@ def check_writable(path: str | Path) -> None:
             raise IsADirectoryError(
                 path
             )  # or a link that leads to itself, or a device, in whose place no sheet may come
-        beside.touch()
+        private_files.make(beside)
     except OSError as error:
         raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
     finally:
@@ -1115,7 +1116,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     beside = _beside(path)
     try:
         # Whoever else has an account on this machine reads no names and numbers, whatever the file was before.
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with private_files.create(beside) as file:
             yield file
         os.replace(beside, path)  # noqa: PTH105 (the word for it: replaces on every system)
     except OSError as error:

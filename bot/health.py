@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, backups, evidence, fence, jobs, messages, pace, workers
+from storage import audit, backups, evidence, fence, jobs, messages, pace, private_files, workers
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
@@ -236,6 +237,25 @@ def spooled(spool: Spool) -> tuple[str, bool, str]:
     if aside:
         told.append(f"{aside} could not be acted on and are in {spool.aside}: keep that file, and see the log")
     return "spool", not told, "; ".join(told) or "no webhook waits for the database"
+
+
+def owned(files: Sequence[Path]) -> tuple[str, bool, str]:
+    """The line about whether other users of this machine may use the files of the programme."""
+    told = []
+    if opened := private_files.open_to_others(files):
+        names = ", ".join(f"{found.path.name} ({found.mode:04o}, of {found.owner})" for found in opened)
+        paths = " ".join(shlex.quote(str(found.path)) for found in opened)
+        told.append(
+            f"other users of this machine may read or write {names}: as the owner of them, or as root, run"
+            f" 'chmod 600 {paths}', and let web, worker, desk and every command run as one user. Where that changes"
+            " nothing, the file system keeps no modes: move them to one that does"
+        )
+    told += [
+        f"everybody may write in the folder {folder}, and put another file in the place of one of ours: move them to a"
+        " folder of their own (chmod 700)"
+        for folder in private_files.shared_folders(files)
+    ]
+    return "files", not told, "; ".join(told) or "the database and what lies beside it are their owner's alone"
 
 
 def _leaving(waiting: list[Row[Any]], paused: set[str]) -> tuple[str, bool, str]:

@@ -7,10 +7,8 @@ those after it, so that all are acted on in the order in which they came.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Row
@@ -19,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
 from bot.spool import OUTAGES, Kept, Spool
-from storage import messages, pace
+from storage import messages, pace, private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction
 
@@ -30,8 +28,7 @@ T = TypeVar("T")
 
 def spool_of(db: Database, file: str | None = None) -> Spool:
     """The spool of a database: the file named, or one beside a SQLite file, or one in the folder of the process."""
-    beside = f"{os.path.realpath(db.file)}-spool" if db.file else "jumbe-spool"
-    return Spool(Path(os.path.realpath(file or beside)))
+    return Spool(private_files.spool_of(db.file, file))
 
 
 def take_inbound(db: Database, gateway: Gateway, request: Request) -> int:

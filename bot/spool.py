@@ -27,6 +27,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.gateways.base import Request
+from storage import private_files
 from storage.database import Lost
 
 log = logging.getLogger(__name__)
@@ -155,11 +156,8 @@ def _read(line: bytes) -> Kept:
 
 @contextmanager
 def _appending(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield file
-    finally:
-        os.close(file)
+    with private_files.append(path) as file:
+        yield file.fileno()
 
 
 def _write(file: int, line: bytes) -> None:

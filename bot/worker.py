@@ -37,7 +37,7 @@ from bot.reconciler import Reconciler
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
-from storage import broadcasts, messages, pace, trials, workers
+from storage import broadcasts, messages, pace, private_files, trials, workers
 from storage.audit import Actor
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
@@ -603,7 +603,7 @@ def only_one(file: Path | None) -> Iterator[None]:
     file = Path(os.path.realpath(file))
     lock = file.with_name(file.name + ".worker-lock")
     try:
-        held = lock.open("a")
+        held = private_files.append(lock)
     except OSError as fault:
         raise Misconfigured([f"the lock {lock} cannot be made: {fault.strerror}"]) from None
     with held:
@@ -611,7 +611,7 @@ def only_one(file: Path | None) -> Iterator[None]:
         yield
 
 
-def _lock(held: IO[str], file: Path) -> None:
+def _lock(held: IO[bytes], file: Path) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

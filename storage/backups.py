@@ -24,7 +24,7 @@ from typing import IO, Any
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import DatabaseError
 
-from storage import audit, fence, migrate, schema
+from storage import audit, fence, migrate, private_files, schema
 from storage.audit import Actor
 from storage.console import verified
 from storage.database import Database, Transaction
@@ -112,9 +112,7 @@ def check(db: Database, source: Path, *, by: Actor) -> Checked:
     if not source.is_file():
         raise Misconfigured([f"there is no file {source}"])
     with _room(source) as room:
-        copy = room / "copy.db"
-        shutil.copyfile(source, copy)
-        copy.chmod(0o600)
+        copy = private_files.copy(source, room / "copy.db")
         found = _verify(copy, str(source))
         with _opened(copy, db) as staged:
             revision = staged.revision()
@@ -151,9 +149,7 @@ def restore(db: Database, source: Path, *, yes: bool, by: Actor) -> Restored:
     if _is_same(source, target):
         raise Misconfigured([f"{source} is the database itself: name a backup"])
     with _room(target) as room:
-        copy = room / "copy.db"
-        shutil.copyfile(source, copy)
-        copy.chmod(0o600)
+        copy = private_files.copy(source, room / "copy.db")
         _verify(copy, str(source))
         with _opened(copy, db) as staged:
             migrate.upgrade(staged)
@@ -185,7 +181,7 @@ def _note(db: Database, now: datetime) -> None:
 
 def _copy(db: Database, to: Path) -> None:
     """One step: with several, each write of another process would make the copy begin anew."""
-    to.touch(0o600)
+    private_files.make(to)
     held: Any = db.engine.raw_connection()
     try:
         with contextlib.closing(sqlite3.connect(to)) as into:
@@ -230,8 +226,7 @@ def _may_be_replaced(target: Path, theirs: _Life, room: Path, *, yes: bool) -> b
             alone.execute("PRAGMA journal_mode = DELETE")
             alone.execute("BEGIN EXCLUSIVE")
             alone.execute("ROLLBACK")
-        shutil.copyfile(target, room / "there.db")
-        with _opened(room / "there.db") as there:
+        with _opened(private_files.copy(target, room / "there.db")) as there:
             migrate.upgrade(there)
             ours: _Life | None = _life(there)
     except sqlite3.OperationalError as fault:
@@ -286,6 +281,7 @@ def _set_aside(target: Path, now: datetime) -> Path:
     while kept.exists():
         number += 1
         kept = target.with_name(f"{target.name}.before-restore-{now:%Y%m%dT%H%M%SZ}-{number}")
+    private_files.tighten([target, *(_named(target, end) for end in _BESIDE)])
     # A second name first: the database's own is at no moment without a file.
     os.link(target, kept)
     for end in _BESIDE:
@@ -342,7 +338,7 @@ def _clear(left: Path) -> None:
 def _take(room: Path) -> IO[bytes] | None:
     """The lock of a room, which ends with the process that holds it, however that ends; None where another has it."""
     try:
-        lock = (room / "lock").open("ab")
+        lock = private_files.append(room / "lock")
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -386,7 +382,7 @@ def _dump(db: Database, to: Path) -> Made:
     secret = {"PGPASSWORD": str(password)} if password else {}
     with _room(to) as room:
         copy = room / "copy.dump"
-        copy.touch(0o600)
+        private_files.make(copy)
         done = subprocess.run(  # noqa: S603  the program is found by us, and the address is the operator's own
             [program, "--format=custom", f"--file={copy}", f"--dbname={address}"],
             env=os.environ | secret, capture_output=True, text=True, check=False,

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from storage import settings
+from storage import private_files, settings
 from storage.audit import Actor, Finding, Line
 from storage.database import Database
 from storage.errors import Problem
@@ -39,9 +39,15 @@ def open_database() -> Database:
     return db
 
 
-def named_database(told: Settings) -> Database:
-    """The database that the settings name, not looked at yet; it is closed with the command that runs."""
+def named_database(told: Settings, *, tighten: bool = True) -> Database:
+    """The database that the settings name, not looked at yet; it is closed with the command that runs.
+
+    Its files, and what lies beside it, may have been made by a release that left them open: they become their owner's
+    alone here, before anything is opened.  Who only looks whether they are says `tighten=False`.
+    """
     db = Database(told.database_url, told.rules())
+    if tighten:
+        private_files.tighten(private_files.of_programme(db.file, told.spool))
     if (command := click.get_current_context(silent=True)) is not None:
         command.call_on_close(db.close)
     return db

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import secrets
 import sqlite3
 import time
@@ -50,7 +51,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from storage import schema
+from storage import private_files, schema
 from storage.errors import Misconfigured
 from storage.rules import Rules
 
@@ -240,6 +241,16 @@ class Database:
         driver: Any = connection.connection.dbapi_connection
         return not self.is_sqlite and driver.info.transaction_status.name == "INERROR"
 
+    def _is_anothers(self) -> str | None:
+        """That the file is another user's, where this is why it cannot be read."""
+        owner = private_files.shut_out_by(self.file) if self.file is not None and self.file.exists() else None
+        if owner is None:
+            return None
+        return (
+            f"the database {self.shown} belongs to {owner} alone and this process is {private_files.user(os.geteuid())}: run"
+            " web, worker, desk and every command as one user, or use PostgreSQL"
+        )
+
     def close(self) -> None:
         """Let go of every connection."""
         if self._engine is not None:
@@ -286,7 +297,9 @@ class Database:
                 tables = set(inspect(tx.connection).get_table_names())
                 found = tx.scalar(text("SELECT version_num FROM alembic_version")) if _VERSION in tables else None
         except (OperationalError, DatabaseError) as error:
-            raise Misconfigured([f"the database {self.shown} cannot be read: {_first_line(error)}"]) from error
+            raise Misconfigured(
+                [self._is_anothers() or f"the database {self.shown} cannot be read: {_first_line(error)}"]
+            ) from error
         # In a schema of PostgreSQL there may be tables of others beside ours; a file is all ours.
         begun = found is not None or (self.is_sqlite and tables - {_VERSION})
         if begun and _OURS not in tables:
@@ -356,7 +369,7 @@ def _read_url(url: str) -> URL:
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise Misconfigured(["DATABASE_URL is no database address: sqlite:///jumbe.db or postgresql://..."]) from error
     name = read.get_backend_name()
-    if name == "sqlite" and read.database in (None, "", ":memory:"):
+    if name == "sqlite" and (read.database in (None, "", ":memory:") or "uri" in read.query):
         raise Misconfigured(["DATABASE_URL names no file: sqlite:///jumbe.db"])
     if name == "postgresql" and read.drivername == "postgresql":
         return read.set(drivername="postgresql+psycopg")
@@ -408,6 +421,11 @@ def _sqlite_engine(url: URL) -> Engine:
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _make(_dialect: Any, _record: Any, _where: Any, _how: Any) -> None:
+        with contextlib.suppress(OSError):  # SQLite says it better
+            private_files.make(os.path.realpath(url.database or ""))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

@@ -218,6 +218,12 @@ class Jumbe:
         assert status == 0, f"jumbe {' '.join(args)}: {status}: {err}"
         return json.loads(out)
 
+    def here(self, *args: str) -> str:
+        """As `cli`, but without a process of its own."""
+        status, out, err = self._here(args, {})
+        assert status == 0, f"jumbe {' '.join(args)}: {status}: {err}"
+        return out
+
     def _here(self, args: Sequence[str], settings: Mapping[str, str | None]) -> tuple[int, str, str]:
         """What a process runs: `main`, with this environment."""
         env = {name: value for name, value in (self.env | settings).items() if value is not None}

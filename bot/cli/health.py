@@ -7,7 +7,7 @@ import textwrap
 
 import click
 
-from storage import contacts, phones, routes
+from storage import contacts, phones, private_files, routes
 from storage import settings as told_settings
 from storage.console import as_json, named_database, open_database, printable, show, show_one
 from storage.errors import Misconfigured
@@ -37,8 +37,10 @@ def doctor(ctx: click.Context, *, json_: bool) -> None:
     from bot.intake import spool_of
 
     told = told_settings.read()
-    db = named_database(told)
-    found = [*health.examine(db), health.spooled(spool_of(db, told.spool))]
+    db = named_database(told, tighten=False)
+    # First: a database that is opened gets further files, which go again.
+    owned = health.owned(private_files.of_programme(db.file, told.spool))
+    found = [*health.examine(db), health.spooled(spool_of(db, told.spool)), owned]
     gateway = ", ".join(told.gateway_names)
     shown = gateway or f"{NO_GATEWAY}; until then web and worker will not start"
     found.append(("gateway", bool(gateway), shown))

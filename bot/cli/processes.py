@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from bot.gateways.base import Gateway
+from storage import private_files
 from storage import settings as told_settings
 from storage.console import named_database
 from storage.database import Database
@@ -176,10 +177,10 @@ def demo(database: str, port: int | None) -> None:
     chosen = _free_port(settings.port)
     env |= {"PORT": str(chosen), "PUBLIC_URL": f"http://127.0.0.1:{chosen}"}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private_files.folder(file.parent)
     except OSError as fault:
         raise Misconfigured([f"the folder {file.parent} cannot be made: {fault.strerror}"]) from None
-    db = Database(settings.database_url, settings.rules())
+    db = named_database(settings)
     with only_one(db.file):  # said now, rather than by a worker that ends a moment after its start
         made = make(db)
     db.close()

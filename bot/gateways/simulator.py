@@ -273,7 +273,7 @@ class Network:
         try:
             made = self._is_made and self.path.exists()  # a book that was deleted meanwhile is made anew
             if not made:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(0o700, exist_ok=True)
                 self.path.touch(mode=0o600)
             book = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as fault:
