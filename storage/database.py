@@ -363,11 +363,17 @@ def sqlite_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bo
 
 
 def _read_url(url: str) -> URL:
-    """`sqlite:///file` or `postgresql://...`; anything else is the operator's mistake."""
+    """`sqlite:///file` or `postgresql://...`; anything else is the operator's mistake.
+
+    `postgres://` is the same as `postgresql://`: PostgreSQL's own library takes both, and platforms set the short one.
+    """
     try:
         read = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise Misconfigured(["DATABASE_URL is no database address: sqlite:///jumbe.db or postgresql://..."]) from error
+    scheme, plus, driver = read.drivername.partition("+")
+    if scheme == "postgres":
+        read = read.set(drivername=f"postgresql{plus}{driver}")
     name = read.get_backend_name()
     if name == "sqlite" and (read.database in (None, "", ":memory:") or "uri" in read.query):
         raise Misconfigured(["DATABASE_URL names no file: sqlite:///jumbe.db"])

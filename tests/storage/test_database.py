@@ -1,6 +1,7 @@
 """Two doors to one database: what is kept, what is not, who waits, and which library may open a file."""
 
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from bot.cli import main
 from storage import database, schema
 from storage.database import (
     COPIED,
@@ -292,6 +294,28 @@ def test_a_password_in_the_query_of_an_address_is_not_shown_either():
     assert "sesame" not in db.shown
     assert "sslmode=require" in db.shown
     assert "password=sesame" in db.address
+
+
+@pytest.mark.only("postgresql")
+def test_the_short_name_that_platforms_give_postgresql_opens_it(address, monkeypatch, capsys):
+    short = re.sub(r"^postgresql(\+\w+)?:", "postgres:", address)
+    assert short.startswith("postgres://")
+    told = Database(short)
+    told.check()
+    assert told.shown == Database(address).shown and told.address == Database(address).address
+    told.close()
+    monkeypatch.setenv("DATABASE_URL", short)
+    for command in (["db", "current"], ["db", "upgrade"], ["cases", "list"]):
+        assert main(command) == 0, capsys.readouterr().err
+    assert schema.REVISION in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgres+psycopg", "postgresql", "postgresql+psycopg"])
+def test_every_name_of_postgresql_is_read_as_one(scheme):
+    db = Database(f"{scheme}://jumbe:sesame@db.example.org/jumbe?sslmode=require")
+    assert db.url.drivername == "postgresql+psycopg"
+    assert db.address == "postgresql://jumbe:sesame@db.example.org/jumbe?sslmode=require"
+    assert "sesame" not in db.shown and not db.is_sqlite
 
 
 def test_a_password_is_never_shown():

@@ -195,7 +195,14 @@ def test_a_secret_in_a_file_is_refused(config):
     assert "twilio_auth_token is a secret" in told and "sesame" not in told
 
 
-@pytest.mark.parametrize("url", ["postgresql://jumbe:sesame@db/jumbe", "postgresql://jumbe@db/jumbe?password=sesame"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://jumbe:sesame@db/jumbe",
+        "postgresql://jumbe@db/jumbe?password=sesame",
+        "postgres://jumbe:sesame@db/jumbe",
+    ],
+)
 def test_a_password_of_the_database_in_a_file_is_refused_as_a_secret(config, url):
     told = " ".join(faults(JUMBE_CONFIG=config(f'database_url = "{url}"\n')))
     assert "which is a secret" in told and "sesame" not in told
