@@ -715,11 +715,11 @@ def moment(text: str, zone: str) -> datetime:
     """A moment as typed, by the clock of a zone; a day alone means its end.  Raises Problem `moment-shape`."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        if len(text) <= 10:
+            at = at.replace(hour=23, minute=59, second=59)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: before the first year or after the last in UTC
         raise Problem("moment-shape", typed=text) from None
-    if len(text) <= 10:
-        at = at.replace(hour=23, minute=59, second=59)
-    return at.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if at.tzinfo is None else at
 
 
 def _rank(verdict: str) -> int:

@@ -292,9 +292,12 @@ def frame(tx: Transaction, query: Select[Any]) -> Frame:
 
 
 def moment(tx: Transaction, when: datetime | str) -> datetime:
-    """A moment, also as `2026-11-03` by the programme's clock: then the beginning of that day."""
-    at = datetime.fromisoformat(when) if isinstance(when, str) else when
-    return (at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(tx.rules.time_zone))).astimezone(UTC)
+    """A moment, also as `2026-11-03` by the programme's clock: then the beginning of that day.  Raises `moment-shape`."""
+    try:
+        at = datetime.fromisoformat(when) if isinstance(when, str) else when
+        return (at if at.tzinfo is not None else at.replace(tzinfo=ZoneInfo(tx.rules.time_zone))).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Problem("moment-shape", typed=when) from None
 
 
 def there(tx: Transaction, as_of: datetime | str | None) -> ColumnElement[bool]:

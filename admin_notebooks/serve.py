@@ -4,6 +4,8 @@ Voila shows a notebook as a page and lets a page talk to its widgets only: nothi
 open to everybody, so it is started from here alone, with doors of our own:
 who signs in is a person with a password (`jumbe desk password PHONE`), their row id is what the notebook acts as, and
 what they may do is decided by the desk's verbs at every act.
+Templates are read once, when the server starts, and rendered in a sandbox: a file that somebody puts in the place of one
+later is never run.
 Every page is shown by a kernel of its own, which ends half an hour after the page was left.
 """
 
@@ -11,9 +13,10 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +24,8 @@ from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 import nbformat
-from jinja2 import Environment
+from jinja2 import DictLoader, FileSystemLoader, meta
+from jinja2.sandbox import SandboxedEnvironment
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.auth.login import LoginFormHandler
@@ -30,11 +34,16 @@ from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
+from nbconvert.exporters.templateexporter import JINJA_EXTENSIONS
 from sqlalchemy import Row
-from tornado.web import HTTPError, RequestHandler, authenticated
+from tornado.httputil import HTTPHeaders
+from tornado.web import HTTPError, OutputTransform, RequestHandler, authenticated
 from traitlets.config import Config
+from voila import notebook_renderer
 from voila.app import Voila
+from voila.exporter import VoilaExporter
 from voila.paths import collect_template_paths
+from voila.static_file_handler import TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
 from admin_notebooks import passwords
@@ -81,6 +90,12 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+_SIGN_IN: Final = SandboxedEnvironment(autoescape=True).from_string(
+    (_HERE / "templates" / "sign_in.html").read_text(encoding="utf-8")
+)
+TEMPLATE: Final = "lab"
+"""Which of Voila's templates ours builds on."""
 
 
 class Person(User):
@@ -156,10 +171,9 @@ class SignIn(LoginFormHandler):
     """The form at the door."""
 
     def _render(self, message: dict[str, str] | None = None) -> None:
-        page = (_HERE / "templates" / "sign_in.html").read_text(encoding="utf-8")
         self.set_header("Cache-Control", "no-store")
         self.write(
-            Environment(autoescape=True).from_string(page).render(
+            _SIGN_IN.render(
                 programme=self.identity_provider.db.rules.name, fault=(message or {}).get("error"),
                 xsrf=self.xsrf_form_html(), next=self.get_argument("next", default=self.base_url),
             )
@@ -214,6 +228,44 @@ class Page(TornadoVoilaHandler):
         await super().get(path)
 
 
+class Assets(TemplateStaticFileHandler):
+    """What a template of ours needs beside it, such as a font; any other address is not found."""
+
+    def parse_url_path(self, path: str) -> str:
+        """The file that an address names."""
+        if not posixpath.normpath(path).startswith(f"{TEMPLATE}/static/"):
+            raise HTTPError(404)
+        return str(super().parse_url_path(path))
+
+
+class Exporter(VoilaExporter):
+    """Voila's, with the templates that `read_templates` read, in a sandbox."""
+
+    templates: ClassVar[Mapping[str, str]] = {}
+
+    def _create_environment(self) -> SandboxedEnvironment:
+        plain = super()._create_environment()
+        safe = SandboxedEnvironment(
+            loader=DictLoader(self.templates), extensions=JINJA_EXTENSIONS, enable_async=self.enable_async
+        )
+        safe.globals.update(plain.globals)
+        safe.filters.update(plain.filters)
+        return safe
+
+
+class Headers(OutputTransform):
+    """The headers of every answer, whoever gives it: also a file, a fault, and what is not found."""
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Put in those that are not there."""
+        for name, value in _HEADERS.items():
+            if name not in headers:
+                headers[name] = value
+        return status_code, headers, chunk
+
+
 class Line(ZMQChannelsWebsocketConnection):
     """The line between an open page and its kernel: it ends with the session, also while the page stays open."""
 
@@ -243,17 +295,24 @@ class Desk(Voila):
         super().setup_template_dirs()
         self.template_paths = [
             str(_HERE / "templates" / "jumbe"),
-            *collect_template_paths(["voila", "nbconvert"], "lab"),
+            *collect_template_paths(["voila", "nbconvert"], TEMPLATE),
         ]
+        Exporter.templates = read_templates(self.template_paths, ("index.html.j2", "404.html", "error.html"))
+        notebook_renderer.VoilaExporter = Exporter  # it has no other way to be given one
 
     def init_settings(self) -> dict[str, Any]:
         """Voila's, with our pages."""
         pages = sorted(Path(self.root_dir).glob(PAGES))
-        return {**super().init_settings(), "pages": {page.name for page in pages}}
+        faults = SandboxedEnvironment(loader=DictLoader(Exporter.templates), autoescape=True)
+        ours = {"pages": {page.name for page in pages}, "jinja2_env": faults, "voila_jinja2_env": faults}
+        return {**super().init_settings(), **ours}
 
     def init_handlers(self) -> list[Any]:
-        """Voila's without the tree, the files and the contents of a folder, which are nobody's business."""
-        closed = ("/voila/tree", "/voila/files", "/voila/api/contents", "/voila/render")
+        """Voila's without the tree, the files and the contents of a folder, which are nobody's business.
+
+        And without its `/logout`, by which a picture on another page could sign somebody out: ours is `/sign-out`.
+        """
+        closed = ("/voila/tree", "/voila/files", "/voila/api/contents", "/voila/render", "/voila/templates", "/logout")
         kept = [
             one for one in super().init_handlers()
             if one[0] != self.server_url and not any(word in one[0] for word in closed)
@@ -264,15 +323,18 @@ class Desk(Voila):
             "voila_configuration": self.voila_configuration,
         }
         return [
+            (r".*%00.*", Nowhere),  # no file has such a name, and to ask for one is a fault
             (self.server_url, First),
             (url_path_join(self.server_url, "/sign-out"), SignOut),
             (url_path_join(self.server_url, r"/voila/render/([^/]+)"), Page, told),
+            (url_path_join(self.server_url, r"/voila/templates/(.*)"), Assets),
             *kept,
             (r".*", Nowhere),
         ]
 
     def listen(self) -> None:
         """Listen, and believe the proxy in front which address a request came from."""
+        self.app.add_transform(Headers)
         plain = self.app.listen
         self.app.listen = lambda port, address: plain(port, address, xheaders=True)
         super().listen()
@@ -303,6 +365,18 @@ def _announce(handler: JupyterHandler, notebook: nbformat.NotebookNode, cwd: str
     return notebook
 
 
+def read_templates(paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """These templates, and each one that they build on, by its name, from the first of the folders that has it."""
+    reader = SandboxedEnvironment(loader=FileSystemLoader(paths), extensions=[*JINJA_EXTENSIONS, "jinja2.ext.do"])
+    found: dict[str, str] = {}
+    unread = list(names)
+    while unread:
+        if (name := unread.pop()) not in found:
+            found[name], _, _ = reader.loader.get_source(reader, name)
+            unread += filter(None, meta.find_referenced_templates(reader.parse(found[name])))
+    return found
+
+
 def _title(name: str) -> str:
     """`01_case_groups.ipynb` is "Case groups"."""
     return name.removesuffix(".ipynb").partition("_")[2].replace("_", " ").capitalize()
@@ -322,7 +396,7 @@ def serve(db: Database, port: int) -> None:
                 "tornado_settings": {"headers": _HEADERS, "websocket_max_message_size": LARGEST}, "log_level": "WARN",
             },
             "VoilaConfiguration": {
-                "prelaunch_hook": _announce, "strip_sources": True, "show_tracebacks": False, "template": "lab",
+                "prelaunch_hook": _announce, "strip_sources": True, "show_tracebacks": False, "template": TEMPLATE,
                 "theme": "light", "allow_template_override": "NO", "allow_theme_override": "NO",
             },
             # One that was started again would know nothing of its page, and clear it away without a word.
@@ -336,6 +410,15 @@ def serve_lab(db: Database, port: int) -> None:
     """Serve the notebooks as notebooks to leads, on loopback."""
     from jupyter_server.serverapp import ServerApp
     from jupyterlab.handlers.announcements import NeverCheckForUpdate
+
+    class Lab(ServerApp):
+        """Jupyter's server, with our headers on every answer."""
+
+        name = ServerApp.name
+
+        def init_webapp(self) -> None:
+            super().init_webapp()
+            self.web_app.add_transform(Headers)
 
     with _own_folder(db) as folder:
         quiet = folder / "jupyter_config_dir" / "labconfig"
@@ -358,7 +441,7 @@ def serve_lab(db: Database, port: int) -> None:
             "FileContentsManager": {"pre_save_hook": pre_save},
             "FileCheckpoints": {"checkpoint_dir": str(folder / "checkpoints")},
         })  # fmt: skip
-        ServerApp.launch_instance(argv=[], config=config)
+        Lab.launch_instance(argv=[], config=config)
 
 
 def _copies() -> Path:

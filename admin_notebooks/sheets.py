@@ -1078,16 +1078,12 @@ def write_tables(path: Path, tables: Iterable[tuple[str, Sequence[str], Iterable
 
 def check_writable(path: str | Path) -> None:
     """Raise `Problem` `sheet-cannot-write` now, rather than when the work is done and its result has nowhere to go."""
-    path = Path(os.path.realpath(path))
+    path = _place(path)
     beside = _beside(path)
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise IsADirectoryError(
-                path
-            )  # or a link that leads to itself, or a device, in whose place no sheet may come
         private_files.make(beside)
     except OSError as error:
-        raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
+        raise Problem("sheet-cannot-write", path=path.name) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -1106,13 +1102,18 @@ def _save(workbook: Any, path: Path) -> None:
         file.write(content.getbuffer())
 
 
+LINKS = 40
+"""Links that lead on to each other, at most, as in the system itself."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file beside the target, moved into its place when all is written.
 
-    Raises Problem `sheet-cannot-write`, and then the target is as it was.
+    Raises Problem `sheet-cannot-write`, and then the target is as it was; so it is where the folder is not there, and
+    where in its place stands what is no plain file.
     """
-    path = Path(os.path.realpath(path))  # what a link leads to is replaced, and the link stays
+    path = _place(path)
     beside = _beside(path)
     try:
         # Whoever else has an account on this machine reads no names and numbers, whatever the file was before.
@@ -1120,9 +1121,37 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
         os.replace(beside, path)  # noqa: PTH105 (the word for it: replaces on every system)
     except OSError as error:
-        raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
+        raise Problem("sheet-cannot-write", path=path.name) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _place(path: str | Path) -> Path:
+    """Where a file is really written: a plain file or a new one, in a folder that is there.  Raises `sheet-cannot-write`.
+
+    What a link leads to is replaced, and the link stays.
+    """
+    path = Path(path)
+    try:
+        place = _followed(path, LINKS)
+        if place.exists() and not place.is_file():
+            raise IsADirectoryError(place)  # or a device, in whose place no sheet may come
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name of a folder
+        raise Problem("sheet-cannot-write", path=path.name or str(path)) from error
+    return place
+
+
+def _followed(path: Path, links: int) -> Path:
+    """A path without links, every folder of which is there; raises OSError.
+
+    Not by `realpath` alone: it works `nowhere/../..` out as if `nowhere` were a folder, and leads to another place than
+    the system's own rules.
+    """
+    if path.name in ("", "..") or "\0" in path.name or links == 0:
+        raise IsADirectoryError(path)
+    if path.is_symlink():
+        return _followed(path.parent / path.readlink(), links - 1)
+    return Path(os.path.realpath(path.parent, strict=True)) / path.name
 
 
 def _beside(path: Path) -> Path:

@@ -31,6 +31,9 @@ from storage.reasons import said
 SINGLES = 50
 """Single cases that may be written down for one broadcast."""
 
+YEARS = range(1970, 2200)
+"""A time in any other is a slip, and near the ends of the calendar no clock of another zone can be worked out."""
+
 SHOWN = 100
 """Of those who are left out, so many are listed; all are counted."""
 
@@ -273,7 +276,7 @@ def _wall(typed: str) -> datetime:
         at = datetime.fromisoformat(typed)
     except ValueError:
         raise Problem("time-shape", typed=typed) from None
-    if at.tzinfo is not None:
+    if at.tzinfo is not None or at.year not in YEARS:
         raise Problem("time-shape", typed=typed)
     return at
 

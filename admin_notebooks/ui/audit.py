@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Any
+import functools
+from typing import Annotated, Any, Literal
 
 import traitlets
 
@@ -13,10 +12,15 @@ from admin_notebooks.checks import Finding
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame
 from admin_notebooks.ui.panel import Panel, asset
+from admin_notebooks.ui.uploads import bytes_of
+from admin_notebooks.ui.verbs import Day, Pixels, Short, choice, verb
 from storage.errors import Problem
 
 SHOWN = 100
 """Rows of a finding that a page lists; the workbook has them all."""
+
+Drawn = Annotated[str, choice("over_time", "overlaps", *checks.MIXES)]
+"""The pictures that there are."""
 
 
 class Audit(Panel):
@@ -32,24 +36,28 @@ class Audit(Panel):
         super().__init__(desk)
         self._found: dict[str, Finding] = {}
 
+    @verb("see")
     def do_groups(self) -> list[dict[str, Any]]:
         """The groups there are to choose."""
         return [{"short": group.short, "name": group.name} for group in self.desk.list_groups()]
 
-    def do_audit(self, group: str = "", since: str = "") -> dict[str, Any]:
+    @verb("read")
+    def do_audit(self, group: Short = "", since: Day = "") -> dict[str, Any]:
         """Every check with its count, what needs a person first, and who added and removed how many."""
         found = checks.findings(self.desk, group or None, since=since or None)
         self._found = {finding.key: finding for finding in found}
         told = checks.as_frame(found).to_dict("records")
         return {"findings": told, "by_whom": _cells(checks.by_whom(self.desk, group or None, since=since or None))}
 
-    def do_which(self, key: str) -> dict[str, Any]:
+    @verb("read")
+    def do_which(self, key: Short) -> dict[str, Any]:
         """The first hundred that a check of the last audit found: `columns`, and `rows` of text."""
         if key not in self._found:
             raise Problem("proposal-gone")
         return _cells(self._found[key].which(SHOWN))
 
-    def do_picture(self, name: str, width: float, group: str = "", since: str = "") -> bytes:
+    @verb("read")
+    def do_picture(self, name: Drawn, width: Pixels, group: Short = "", since: Day = "") -> bytes:
         """`over_time`, `overlaps` or the `language_code`, `time_zone` or `gateway` of the members, as SVG for such a place."""
         of = group or None
         if name == "over_time":
@@ -60,12 +68,13 @@ class Audit(Panel):
             picture = plots.mix(checks.mix(self.desk, name, of), reports.titled(name))
         return picture.fitted(width).encode()
 
-    def do_report(self, group: str = "", since: str = "", ending: str = ".html") -> bytes:
+    @verb("read")
+    def do_report(self, group: Short = "", since: Day = "", ending: Literal[".html", ".xlsx"] = ".html") -> bytes:
         """All of it as one page to print, or as a workbook; the middle of every number is hidden."""
         report = reports.make(self.desk, group or None, since=since or None)
-        with tempfile.TemporaryDirectory() as room:
-            reports.save(report, path := Path(room) / f"audit{ending}")
-            return path.read_bytes()
+        if ending == ".xlsx":
+            return bytes_of(functools.partial(reports.save, report))
+        return reports.html(report).encode()
 
 
 def _cells(frame: Frame) -> dict[str, Any]:

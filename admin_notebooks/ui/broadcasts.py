@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from admin_notebooks import delivery, telling
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import Panel, asset
+from admin_notebooks.ui.verbs import Number, Short, Words, many, named, text, verb
+
+Texts = Annotated[dict[str, str], named(text(100), text(10_000), 100)]
+"""A text in each language, by its code."""
+
+Shorts = Annotated[list[str], many(text(100), 1_000)]
 
 
 class Broadcasts(Panel):
@@ -15,59 +21,83 @@ class Broadcasts(Panel):
     _esm = asset("desk.js", "sending.js", "broadcasts.js")
     _css = asset("desk.css", "sending.css")
 
+    @verb("tell")
     def do_choices(self) -> dict[str, Any]:
         """Groups, fields and languages to choose from."""
         return telling.choices(self.desk)
 
-    def do_measure(self, text: str) -> dict[str, Any]:
+    @verb("tell")
+    def do_measure(self, text: Words) -> dict[str, Any]:
         """What a text costs."""
         return telling.measure(self.desk, text)
 
-    def do_look(self, **wish: Any) -> dict[str, Any]:
+    @verb("tell")
+    def do_look(
+        self,
+        texts: Texts,
+        shorts: Shorts = [],  # noqa: B006 (nothing changes it)
+        typed: Words = "",
+        fixes: Number | None = None,
+        send_at: Short = "",
+        instead_of: Number | None = None,
+    ) -> dict[str, Any]:
         """What a broadcast would do."""
-        return telling.look(self.desk, **wish)
+        return telling.look(
+            self.desk, texts, shorts=shorts, typed=typed, fixes=fixes, send_at=send_at, instead_of=instead_of
+        )
 
-    def do_look_again(self, number: int) -> dict[str, Any]:
+    @verb("lead")
+    def do_look_again(self, number: Number) -> dict[str, Any]:
         """The same for a second lead."""
         return telling.look_again(self.desk, number)
 
-    def do_left_out(self, number: int) -> list[dict[str, Any]]:
+    @verb("tell")
+    def do_left_out(self, number: Number) -> list[dict[str, Any]]:
         """Who would not get it."""
         return telling.list_left_out(self.desk, number)
 
-    def do_try(self, number: int, language: str) -> str:
+    @verb("tell")
+    def do_try(self, number: Number, language: Short) -> str:
         """To oneself first."""
         return telling.try_on_me(self.desk, number, language)
 
-    def do_send(self, number: int, typed: str, *, looked: bool = False) -> dict[str, Any]:
+    @verb("tell")
+    def do_send(self, number: Number, typed: Short, looked: bool = False) -> dict[str, Any]:
         """Let it go, once."""
         return telling.confirm(self.desk, number, typed, looked=looked)
 
-    def do_drop(self, number: int) -> bool:
+    @verb("tell")
+    def do_drop(self, number: Number) -> bool:
         """Forget it."""
         return telling.put_away(self.desk, number)
 
+    @verb("tell")
     def do_running(self) -> list[dict[str, Any]]:
         """What is open."""
         return telling.list_running(self.desk)
 
-    def do_broadcast(self, number: int) -> dict[str, Any]:
+    @verb("read")
+    def do_broadcast(self, number: Number) -> dict[str, Any]:
         """One broadcast and how far it is."""
         return delivery.describe(self.desk, number)
 
+    @verb("read")
     def do_recent(self) -> list[dict[str, Any]]:
         """The newest ten."""
         return delivery.list_broadcasts(self.desk)[1][:10]
 
-    def do_halt(self, number: int) -> str:
+    @verb("tell")
+    def do_halt(self, number: Number) -> str:
         """Stop what has not left yet."""
         return telling.halt(self.desk, number)
 
-    def do_pause(self, number: int) -> str:
+    @verb("tell")
+    def do_pause(self, number: Number) -> str:
         """Let nothing more leave for now."""
         return telling.pause(self.desk, number)
 
-    def do_resume(self, number: int) -> str:
+    @verb("tell")
+    def do_resume(self, number: Number) -> str:
         """Let it go on."""
         return telling.resume(self.desk, number)
 

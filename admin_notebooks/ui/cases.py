@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import traitlets
 
-from admin_notebooks import cases, sheets
+from admin_notebooks import cases, sheets, tables
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import asset
 from admin_notebooks.ui.uploads import SheetPanel, bytes_of
+from admin_notebooks.ui.verbs import Line, Number, Sheet, choice, named, text, verb
+
+Values = Annotated[dict[str, str], named(text(100), text(33_000), 200)]
+"""Properties of a case by name; a cell of a workbook has room for so much."""
 
 
 class Cases(SheetPanel):
@@ -21,39 +25,54 @@ class Cases(SheetPanel):
     case = traitlets.Unicode("").tag(sync=True)
     """What names the case that is opened first; an address with `?case=` goes before it."""
 
-    def do_find(self, **asked: Any) -> dict[str, Any]:
+    @verb("read")
+    def do_find(
+        self,
+        search: Line = "",
+        sort: Annotated[str, choice(*tables.SORTS)] = "name",
+        descending: bool = False,
+        first: Number = 0,
+    ) -> dict[str, Any]:
         """A hundred cases, searched and sorted."""
-        count, rows = cases.find(self.desk, **asked)
+        count, rows = cases.find(self.desk, search, sort=sort, descending=descending, first=first)
         return {"count": count, "rows": rows}
 
-    def do_case(self, case_id: str) -> dict[str, Any]:
+    @verb("read")
+    def do_case(self, case_id: Line) -> dict[str, Any]:
         """A case whole."""
         return cases.describe(self.desk, case_id)
 
-    def do_texts(self, case_id: str, before: int | None = None) -> list[dict[str, Any]]:
+    @verb("read")
+    def do_texts(self, case_id: Line, before: Number | None = None) -> list[dict[str, Any]]:
         """Older texts with a case."""
         return cases.list_texts(self.desk, case_id, before)
 
-    def do_changes(self, case_id: str) -> list[dict[str, Any]]:
+    @verb("read")
+    def do_changes(self, case_id: Line) -> list[dict[str, Any]]:
         """What was changed of a case."""
         return cases.list_changes(self.desk, case_id)
 
-    def do_change(self, case_id: str, values: dict[str, str]) -> dict[str, Any]:
+    @verb("change")
+    def do_change(self, case_id: Line, values: Values) -> dict[str, Any]:
         """What setting these properties would do: old and new values, faults and warnings."""
         return self.propose(self.desk.change_case(case_id, values))
 
-    def do_hand_over(self, case_id: str) -> dict[str, Any]:
+    @verb("lead")
+    def do_hand_over(self, case_id: Line) -> dict[str, Any]:
         """What making this case the owner of its number would do."""
         return self.propose(self.desk.hand_over(case_id))
 
-    def do_upload(self, name: str, data: bytes) -> dict[str, Any]:
+    @verb("lead")
+    def do_upload(self, name: Line, data: Sheet) -> dict[str, Any]:
         """What a sheet of cases would create and change, with old and new value of each cell."""
         return self.propose(self.desk.upload_cases(name, data))
 
+    @verb("see")
     def do_template(self) -> bytes:
         """The sheet to fill in."""
         return bytes_of(sheets.write_case_template)
 
+    @verb("lead")
     def do_everybody(self) -> bytes:
         """All cases as a sheet, to be changed and loaded again."""
         return bytes_of(functools.partial(cases.write_sheet, self.desk))

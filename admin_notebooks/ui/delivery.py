@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
@@ -11,6 +11,10 @@ from admin_notebooks import delivery, plots
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import Panel, asset
 from admin_notebooks.ui.uploads import bytes_of
+from admin_notebooks.ui.verbs import Line, Number, Pixels, Short, choice, verb
+
+Part = Annotated[str, choice("", delivery.NO_REPLY, *delivery.PARTS)]
+"""A part of the funnel; blank: all of it."""
 
 
 class Delivery(Panel):
@@ -19,34 +23,43 @@ class Delivery(Panel):
     _esm = asset("desk.js", "sending.js", "delivery.js")
     _css = asset("desk.css", "sending.css")
 
-    def do_list(self, first: int = 0) -> dict[str, Any]:
+    @verb("read")
+    def do_list(self, first: Number = 0) -> dict[str, Any]:
         """Fifty broadcasts, newest first."""
         count, rows = delivery.list_broadcasts(self.desk, first=first)
         return {"count": count, "rows": rows}
 
-    def do_broadcast(self, number: int) -> dict[str, Any]:
+    @verb("read")
+    def do_broadcast(self, number: Number) -> dict[str, Any]:
         """One broadcast with its funnel."""
         return delivery.describe(self.desk, number)
 
-    def do_recipients(self, number: int, **asked: Any) -> dict[str, Any]:
+    @verb("read")
+    def do_recipients(
+        self, number: Number, part: Part = "", reason: Line = "", search: Line = "", first: Number = 0
+    ) -> dict[str, Any]:
         """A hundred recipients of a part."""
-        count, rows = delivery.list_recipients(self.desk, number, **asked)
+        count, rows = delivery.list_recipients(self.desk, number, part=part, reason=reason, search=search, first=first)
         return {"count": count, "rows": rows}
 
-    def do_why(self, number: int, typed: str) -> dict[str, Any]:
+    @verb("read")
+    def do_why(self, number: Number, typed: Line) -> dict[str, Any]:
         """Why somebody got it or not."""
         return delivery.why(self.desk, number, typed)
 
-    def do_picture(self, number: int, width: float) -> bytes:
+    @verb("read")
+    def do_picture(self, number: Number, width: Pixels) -> bytes:
         """Sent and delivered over time, as SVG for a place of so many pixels."""
         told = delivery.describe(self.desk, number)
         return over_time(self.desk, number, told["recipients"]).fitted(width).encode()
 
-    def do_export(self, number: int, part: str = "") -> bytes:
+    @verb("read")
+    def do_export(self, number: Number, part: Part = "") -> bytes:
         """Every recipient as a workbook."""
         return bytes_of(functools.partial(delivery.write_sheet, self.desk, number=number, part=part))
 
-    def do_gather(self, number: int, part: str, short: str, name: str = "", reason: str = "") -> dict[str, Any]:
+    @verb("change")
+    def do_gather(self, number: Number, part: Part, short: Short, name: Line = "", reason: Line = "") -> dict[str, Any]:
         """A group of those in a part."""
         return self.propose(delivery.gather(self.desk, number, part, short, name, reason=reason))
 

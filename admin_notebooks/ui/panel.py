@@ -1,8 +1,9 @@
 """A panel: one widget that draws itself, asks for what it shows, and is answered.
 
-The page sends `{id, verb, args}`; the method `do_VERB` answers; whatever a person can put right comes back as a sentence,
-and anything else as a reference to a line in the log, because a traceback tells a manager nothing and a lost exception
-tells nobody anything.  Names and numbers reach the page as text and are never read as HTML.
+The page sends `{id, verb, args}`, and anybody can write such a thing by hand: `verbs.py` reads it, and `answer` is the one
+door by which it comes in, whatever carries it.  The method of the verb answers; whatever a person can put right comes back
+as a sentence, and anything else as a reference to a line in the log, because a traceback tells a manager nothing and a lost
+exception tells nobody anything.  Names and numbers reach the page as text and are never read as HTML.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import logging
 import secrets
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 
 from admin_notebooks.desk import Desk, Proposal, Result
+from admin_notebooks.ui import verbs
+from admin_notebooks.ui.verbs import ANYBODY, Line, Number, Short, verb
 from storage.console import sentence
 from storage.errors import Problem
 
@@ -33,33 +37,58 @@ def asset(*names: str) -> str:
 class Panel(anywidget.AnyWidget):  # type: ignore[misc]
     """What every panel shares: answering, proposals that are confirmed by their mark, undo."""
 
+    verbs: ClassVar[Mapping[str, verbs.Verb]]
+    """What a page may ask of it, and nothing else."""
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: D105 (a panel is read when it is defined)
+        super().__init_subclass__(**options)
+        cls.verbs = verbs.declared(cls)
+
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self.desk = desk
         self._proposals: dict[str, Proposal] = {}
         self.on_msg(self._hear)
 
-    def _hear(self, _widget: Any, content: Any, buffers: list[Any]) -> None:
-        if isinstance(content, dict) and "verb" in content:
-            answer, data = self.answer(content, [bytes(b) for b in buffers or ()])
-            self.send({"id": content.get("id"), **answer}, data)
+    def _handle_msg(self, msg: Any) -> None:
+        """Pass a question on, or say what the panel is made of; what that is, is not a page's to set."""
+        sent = msg["content"].get("data")
+        method = sent.get("method") if isinstance(sent, dict) else None
+        if method == "request_state" or (method == "custom" and "content" in sent):
+            super()._handle_msg(msg)
 
-    def answer(self, asked: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """What a question of the page gets: `{result}` or `{problem}`, and the bytes of a file."""
-        act = getattr(self, f"do_{asked['verb']}", None)
+    def _hear(self, _widget: Any, content: Any, buffers: Any) -> None:
+        if isinstance(content, dict):
+            answer, data = self.answer(content, buffers or ())
+            number = content.get("id")
+            self.send({"id": number if type(number) is int and abs(number) < 2**53 else None, **answer}, data)
+
+    def answer(self, asked: Any, buffers: Any = ()) -> tuple[dict[str, Any], list[bytes]]:
+        """What a question gets: `{result}` or `{problem}`, and the bytes of a file.
+
+        The question and its buffers may be anything at all: this never raises.
+        """
+        name = "a question that could not be read"
         try:
-            if act is None:
-                raise LookupError(f"no verb {asked['verb']}")
-            told = act(**asked.get("args", {}), **({"data": buffers[0]} if buffers else {}))
+            found, values = verbs.read(self.verbs, asked, buffers)
+            name = found.name
+            self._allow(found.right)
+            result = getattr(self, found.method)(**values)
         except Problem as problem:
             return {"problem": sentence(problem)}, []
         except Exception:  # noqa: BLE001 (the outer edge of a page: it says a sentence, and the log has the rest)
             reference = secrets.token_hex(4)
-            log.error("fault %s in %s\n%s", reference, asked["verb"], traceback.format_exc())
+            log.error("fault %s in %s\n%s", reference, name, traceback.format_exc())
             return {
                 "problem": f"Something is wrong on our side; nothing was changed. Tell the operator: {reference}."
             }, []
-        return ({"result": {}}, [told]) if isinstance(told, bytes) else ({"result": told}, [])
+        return ({"result": {}}, [result]) if isinstance(result, bytes) else ({"result": result}, [])
+
+    def _allow(self, right: str) -> None:
+        """Raise Problem `right-missing` or `nobody-signed-in` for whom a verb is not."""
+        if right != ANYBODY:
+            with self.desk.db.reading() as tx:
+                self.desk.allow(tx, right)
 
     def propose(self, proposal: Proposal) -> dict[str, Any]:
         """A proposal as the page shows it; the page confirms it by its mark."""
@@ -83,15 +112,18 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
             raise Problem("proposal-gone")
         return self._proposals[mark]
 
+    @verb(ANYBODY)
     def do_ping(self) -> bool:
         """Whether anybody is here."""
         return True
 
+    @verb("see")
     def do_who(self) -> dict[str, Any]:
         """Who is at this desk."""
         return self.desk.describe()
 
-    def do_confirm(self, mark: str, typed: str = "") -> dict[str, Any]:
+    @verb("see")
+    def do_confirm(self, mark: Short, typed: Line = "") -> dict[str, Any]:
         """Do what was proposed, once; where somebody changed something since, what it would do now, to be confirmed anew."""
         proposal = self.proposed(mark)
         try:
@@ -101,14 +133,19 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
                 raise
             return {"stale": sentence(problem), **self.propose(proposal.anew())}
 
-    def do_outcome(self, mark: str) -> dict[str, Any] | None:
+    @verb("see")
+    def do_outcome(self, mark: Short) -> dict[str, Any] | None:
         """What became of a click whose answer this page never heard."""
         result = self.desk.outcome(mark)
         return None if result is None else done(result)
 
-    def do_undo(self, number: int) -> dict[str, Any]:
+    @verb("add")
+    def do_undo(self, number: Number) -> dict[str, Any]:
         """Take an operation back."""
         return done(self.desk.undo(number))
+
+
+Panel.verbs = verbs.declared(Panel)
 
 
 def done(result: Result) -> dict[str, Any]:

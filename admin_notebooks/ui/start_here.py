@@ -7,6 +7,7 @@ from typing import Any
 from admin_notebooks import lab
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import HERE, Panel, asset
+from admin_notebooks.ui.verbs import Line, Words, verb
 from storage.groups import count_cases
 
 TEXTS = 10
@@ -19,6 +20,7 @@ class StartHere(Panel):
     _esm = asset("desk.js", "start_here.js")
     _css = asset("desk.css")
 
+    @verb("see")
     def do_start(self) -> dict[str, Any]:
         """Who is here with `phone`, their `groups`, the `pages` there are, and for leads every line of the examination."""
         told = self.desk.describe()
@@ -35,7 +37,8 @@ class StartHere(Panel):
             "lines": lab.examine(self.desk) if "lead" in told["rights"] else None,
         }
 
-    def do_converse(self, phone: str, texts: str) -> list[dict[str, Any]]:
+    @verb("see")
+    def do_converse(self, phone: Line, texts: Words) -> list[dict[str, Any]]:
         """What the bot would answer to each line; nothing of it stays."""
         return lab.converse(self.desk, phone, [line for line in texts.splitlines() if line.strip()][:TEXTS])
 

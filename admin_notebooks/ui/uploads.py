@@ -11,6 +11,7 @@ from typing import Any
 from admin_notebooks import sheets
 from admin_notebooks.desk import Proposal, told_of
 from admin_notebooks.ui.panel import Panel
+from admin_notebooks.ui.verbs import Short, verb
 from storage.errors import Problem
 
 SHOWN = 500
@@ -24,11 +25,13 @@ class SheetPanel(Panel):
         """A proposal as the page shows it, with its first rows, problems first."""
         return {**super().propose(proposal), "rows": proposal.records(SHOWN)}
 
-    def do_rows(self, mark: str, verdict: str = "") -> list[dict[str, Any]]:
+    @verb("see")
+    def do_rows(self, mark: Short, verdict: Short = "") -> list[dict[str, Any]]:
         """The rows of a sheet that have one verdict, or the first of all, problems first."""
         return self.proposed(mark).records(SHOWN, verdict=verdict)
 
-    def do_result(self, mark: str) -> bytes:
+    @verb("see")
+    def do_result(self, mark: Short) -> bytes:
         """The sheet again with a verdict, a reason and a suggestion beside each row."""
         proposal = self.proposed(mark)
         if proposal.sheet is None or proposal.plan is None:
@@ -37,7 +40,7 @@ class SheetPanel(Panel):
 
 
 def bytes_of(write: Callable[[Path], None]) -> bytes:
-    """The workbook that something writes to a path."""
+    """The file that something writes to a path; the path is ours, and nobody else's words are in it."""
     with tempfile.TemporaryDirectory() as room:
         write(path := Path(room) / "sheet.xlsx")
         return path.read_bytes()

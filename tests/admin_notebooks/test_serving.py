@@ -3,7 +3,9 @@
 import contextlib
 import json
 import re
+import shutil
 import time
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -12,6 +14,7 @@ from tests.parts import library
 
 library("voila")
 import websocket
+from jinja2.exceptions import SecurityError
 
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
@@ -118,6 +121,61 @@ def test_a_page_and_the_lab_say_it_too_and_so_does_what_is_not_there(served, pla
         assert headers["Referrer-Policy"] == "same-origin"
 
 
+def test_an_address_that_is_built_wrong_is_not_there_and_every_answer_has_our_headers(served):
+    """`/logout` and `/voila/templates/x` were faults of the server, and files and faults came without a word to browsers."""
+    inside = Browser(served)
+    inside.sign_in("Kofi")
+    misshapen = ["/logout", "/logout/", "/voila/templates/", "/voila/templates/x", "/voila/templates/lab/x", "/voila/templates/../static/x",
+                 "/voila/templates/lab/static/", "/voila/templates/lab/static/../../../x", "/voila/templates/{{7*7}}/static/x",
+                 *(f"{folder}{name}" for folder in ("/voila/static/", "/voila/templates/lab/static/", "/voila/labextensions/", "/voila/api/themes/")
+                   for name in ("%00", "..%2f..%2fx", "x" * 300, "%ff"))]  # fmt: skip
+    for path in misshapen:
+        status, headers, page = inside.get(path)
+        assert status in (400, 403, 404) and "Traceback" not in page, (path, status, page[:500])
+        assert headers["X-Frame-Options"] == "DENY" and "default-src" in headers["Content-Security-Policy"], path
+    assert inside.get("/voila/render/00_start_here.ipynb")[0] == 200, (
+        "a picture whose address is /logout signs nobody out"
+    )
+    there = set(
+        re.findall(r'"(/voila/(?:templates|static)/[^"?]+)', inside.get("/voila/render/00_start_here.ipynb")[2])
+    )
+    assert there
+    for path in [*there, "/voila/static/nothing", "/voila/labextensions/nothing", "/voila/api/themes/nothing"]:
+        _, headers, _ = inside.get(path)
+        assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY"), path
+
+
+def test_a_template_that_is_overwritten_while_the_desk_runs_is_never_run(place, tmp_path):
+    """The sign-in page was read and run from its file at each look at it."""
+    ours = Path(serve.__file__).parents[1]
+    for package in ("admin_notebooks", "bot", "storage"):
+        shutil.copytree(ours / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    here = tmp_path / "here"
+    here.mkdir()
+    shutil.copy(place / "jumbe.db", here)
+    hostile = "{{ 7*7 }}ran"
+    is_copy = f"import admin_notebooks; assert admin_notebooks.__file__.startswith({str(tmp_path)!r})"
+    with desk(here, code=is_copy, PYTHONPATH=str(tmp_path)) as address:
+        inside = Browser(address)
+        inside.sign_in("Kofi")
+        before = {path: inside.get(path)[::2] for path in ("/login", "/nowhere")}
+        for template in (tmp_path / "admin_notebooks" / "templates").rglob("*.*"):
+            template.write_text(hostile, encoding="utf-8")
+        for name in ("index.html.j2", "404.html", "error.html"):
+            (here / name).write_text(hostile, encoding="utf-8")
+        for path, (status, page) in before.items():
+            now = inside.get(path)[::2]
+            assert now[0] == status and "49ran" not in now[1] and len(now[1]) == len(page), (path, now)
+        status, _, page = inside.get("/voila/render/00_start_here.ipynb")
+        assert status == 200 and "Kofi" in page and "Sign out" in page and "49ran" not in page
+
+
+def test_no_template_reaches_what_python_is_made_of():
+    for environment in (serve.Exporter(template_name="lab").environment, serve._SIGN_IN.environment):
+        with pytest.raises(SecurityError):
+            environment.from_string("{{ ''.__class__.__mro__[1].__subclasses__() }}").render()
+
+
 def test_a_cookie_is_for_the_server_alone(served):
     browser = Browser(served)
     headers = browser.sign_in("Amina Yusuf", PASSWORD)[1]
@@ -178,7 +236,7 @@ def test_a_page_presses_the_buttons_of_its_panel_and_runs_nothing(served, tmp_pa
             "execute_request", code=code, silent=False, store_history=False, user_expressions={}, allow_stdin=False
         )
         assert page.ask("who")["name"] == "Amina Yusuf"
-        assert "wrong on our side" in page.ask("__class__")
+        assert "no such button" in page.ask("__class__")
     assert not (tmp_path / "ran").exists()
     for cookie, origin in (("", served), (lead.cookie, "https://elsewhere.example")):
         address = f"{served.replace('http', 'ws', 1)}/api/kernels/{page.kernel}/channels"

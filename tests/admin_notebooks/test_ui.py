@@ -131,8 +131,8 @@ def test_a_bug_is_a_reference_for_the_page_and_a_line_in_the_log(panel, ask, mon
 
 
 def test_a_question_that_nobody_answers_and_a_plan_that_is_gone_are_sentences(ask):
-    assert "Tell the operator" in ask("drop_everything")
-    assert "Tell the operator" in ask("members", wrong=1)
+    assert ask("drop_everything").startswith("This page has no such button, so nothing was done.")
+    assert ask("members", short="anc", wrong=1).startswith("The page sent a value that this button does not take")
     assert ask("confirm", mark="desk:forged") == "This plan is no longer kept: make it again."
 
 
