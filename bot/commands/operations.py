@@ -58,7 +58,7 @@ def ok(call: Call, code: str) -> Answer:
     return grouping.carry_out(call, row)
 
 
-@command("no <number?>", right="see", risk="stops", examples=["no 42", "no"])
+@command("no <number?>", right="see", risk="stops", examples=["no 42", "no"], alone=True)
 def no(call: Call, number: str) -> Answer:
     """Drop what waits for an ok; bare where only one waits."""
     waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
