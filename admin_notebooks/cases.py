@@ -37,6 +37,8 @@ _TAKEN_FOR = {
     "help": "a call for help",
     "answer": "the answer to a question of ours",
     "inbox": "a reply, passed on to the staff",
+    "echo": "our own text come back: nothing was done",
+    "reaction": "a reaction to a text of ours",
 }
 _DID = {
     "cases.import": "by a sheet",

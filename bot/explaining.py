@@ -547,6 +547,8 @@ _TAKEN = {
     "start": "a wish to get texts again",
     "doubt": "it may mean STOP: the phone was asked, and gets nothing else until it answers",
     "help": "a call for help",
+    "echo": "our own text come back: nothing was done",
+    "reaction": "a reaction to a text of ours: nothing was done",
     "command": "a command of a member of staff",
     "answer": "the answer to a question we asked this phone",
     "inbox": "a reply for the people who care for this case",

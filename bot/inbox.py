@@ -1,7 +1,9 @@
 """One inbound text and its effects, in one transaction.
 
-The order is fixed: the answer to the question that is open on this phone; stop and start words; a code; a supervisor's
+The order is fixed: what is ours and came back, which acts on nothing; a supervisor's stop word while something of theirs
+runs, which halts that; the answer to the question that is open on this phone; stop and start words; a code; a supervisor's
 command (exact words only while a question is open on that phone); help; else the inbox, and the supervisors who care for that case.
+Everything reads what the writer said (`echoes.py`): the text without a phone's signature and without what it quotes.
 A fault in the handling takes all back, and then the text is kept alone, with what it says about consent: the worker tries it
 again, and after three tries it is set aside and shown.
 """
@@ -16,7 +18,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import answer, is_exact, person_shown, storable
+from bot import echoes
+from bot.commands import panic
+from bot.commands.dispatch import answer, call_of, is_exact, person_shown, storable
+from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
 from storage import callers, consent, contacts, doubts, messages, operations, optwords, people, questions
@@ -35,6 +40,9 @@ LOOKED_AT = 1000
 
 SAME_REFUSALS, ANSWERS = 5, 60
 """To one phone in ten minutes."""
+
+ECHOES_ANSWERED = 3
+"""To one phone in ten minutes: what sends everything back would send back that answer too."""
 
 
 class _Failed(Exception):
@@ -81,8 +89,11 @@ def take_in(tx: Transaction, gateway: str, text: Inbound) -> int | None:
     return int(kept[0].id)
 
 
-def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Caller, consent.Kind | None] | None:
-    """Write a text down, and what it says about consent; returns its row, who sent it and what was heard, None if it is not new."""
+def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Caller, Heard, consent.Kind | None] | None:
+    """Write a text down, and what it says about consent.
+
+    Returns its row, who sent it, what they said in it and what that is about consent; None if it is not new.
+    """
     row = messages.record_inbound(
         tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
         told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
@@ -91,7 +102,8 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
     if row is None:
         return None
     sender = callers.caller(tx, row.phone)
-    return row, sender, _hear_consent(tx, row, sender)
+    said = echoes.listen(tx, row, sender)
+    return row, sender, said, _hear_consent(tx, row, sender, said)
 
 
 def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
@@ -116,20 +128,21 @@ def try_again(db: Database) -> int:
                 if current is not None and current.state == "received":
                     # As it was heard when it came: it must not be read by what happened since.
                     heard = consent.heard_in(tx, current.phone, current.id)
-                    _handle_or_fail(tx, current, callers.caller(tx, current.phone), heard)
+                    sender = callers.caller(tx, current.phone)
+                    _handle_or_fail(tx, current, sender, echoes.listen(tx, current, sender), heard)
         except _Failed as failed:
             with db.transaction() as tx:
                 _put_off(tx, row.id, failed.reference)
     return len(waiting)
 
 
-def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, heard: consent.Kind | None) -> None:
+def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: consent.Kind | None) -> None:
     """Handle a text by what its row holds, so that a second try knows all that the first one knew.
 
     Raises _Failed where our own code fails at it, and Lost where the engine gave the transaction up.
     """
     try:
-        _handle(tx, row, sender, heard)
+        _handle(tx, row, sender, said, heard)
     except Exception as fault:  # noqa: BLE001  the outer edge: one text's fault must cost no other text anything
         reference = secrets.token_hex(4)
         # The type alone: the sentence of a database error quotes the values, and those are numbers and texts.
@@ -160,12 +173,12 @@ def _where(fault: BaseException) -> str:
     return type(fault).__name__ + place
 
 
-def _hear_consent(tx: Transaction, row: Row[Any], sender: Caller) -> consent.Kind | None:
+def _hear_consent(tx: Transaction, row: Row[Any], sender: Caller, said: Heard) -> consent.Kind | None:
     """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling.
 
     Returns what was heard.
     """
-    kind = _consent_in(tx, row, sender)
+    kind = _consent_in(tx, row, sender, said.words)
     if kind is None or _is_overtaken(tx, row, kind):
         return None
     by = Actor("sms", None, f"message {row.id}")
@@ -181,60 +194,94 @@ def _is_overtaken(tx: Transaction, row: Row[Any], kind: consent.Kind) -> bool:
     return bool(since & ({"stop", "doubt"} if kind == "start" else {"start"}))
 
 
-def _consent_in(tx: Transaction, row: Row[Any], sender: Caller) -> consent.Kind | None:
-    """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP."""
-    word = _opt_word(row, sender)
+def _consent_in(tx: Transaction, row: Row[Any], sender: Caller, words: str) -> consent.Kind | None:
+    """What a text says about being texted: by its words, or as the answer to our question whether it meant STOP.
+
+    A stop word of staff halts what they run before it stops their phone, unless the gateway has stopped it already.
+    """
+    word = _opt_word(row, sender, words)
     last = sender.said_last
-    if last == "doubt" and (meant := _meant_in_doubt(row, _sentences_for(tx, sender))) is not None:
+    if last == "doubt" and (meant := _meant_in_doubt(words, _sentences_for(tx, sender))) is not None:
         return meant
+    if word == "stop" and row.told != "stop" and sender.person is not None:
+        return None if panic.has_something(tx, sender.person.id) else "stop"
     if word in ("stop", "start"):
         return word  # type: ignore[return-value]
     may_ask = word is None and last not in consent.HOLDING and sender.person is None
-    return "doubt" if may_ask and doubts.is_doubtful(row.body[:LOOKED_AT]) else None
+    return "doubt" if may_ask and doubts.is_doubtful(words[:LOOKED_AT]) else None
 
 
-def _meant_in_doubt(row: Row[Any], told: Sentences) -> consent.Kind | None:
+def _meant_in_doubt(words: str, told: Sentences) -> consent.Kind | None:
     """The answer to `do you want no more texts?`: 1 and any yes stop, 2 goes on; a bare no could mean either.
 
     Nothing else is sent to a number in doubt, so it can answer nothing else, however late it comes.  A network that takes
     YES for START does not know what was asked.
     """
-    said = key(row.body[:20]).strip(" .!")
+    said = key(words[:20]).strip(" .!")
     if said == "2":
         return "start"
     return "stop" if told.answer(said) == "yes" else None
 
 
-def _opt_word(row: Row[Any], sender: Caller) -> str | None:
+def _opt_word(row: Row[Any], sender: Caller, words: str) -> str | None:
     """What the gateway says it is, else the words; a supervisor's text is a stop word only as a whole: a command may well quote one."""
-    return row.told or optwords.read(row.body, whole=sender.person is not None)
+    return row.told or optwords.read(words, whole=sender.person is not None)
 
 
-def _handle(tx: Transaction, row: Row[Any], sender: Caller, heard: consent.Kind | None) -> None:
+def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: consent.Kind | None) -> None:
     person, case, told, answered = sender.person, sender.case, _sentences_for(tx, sender), row.answered
-    says = told.answer(key(row.body).strip(" .!?"))
+    says = told.answer(key(said.words).strip(" .!?"))
     question = _question_to(tx, row, sender)
     # Only of staff it must be asked: whoever else texts gives no commands.
     answering = question is not None or (person is not None and _is_answering(tx, row, case))
-    if answering and person is not None and is_exact(tx, person, row.body):
+    if answering and person is not None and is_exact(tx, person, said.words):
         answering = False
-    if question is not None and answering and says is not None:
+    if said.mark is not None and heard is None:
+        taken_for = _came_back(tx, row, said, told, person)
+    elif person is not None and _halts(tx, row, person, said.words, heard):
+        taken_for = "command"
+    elif question is not None and answering and says is not None:
         taken_for = _answered(tx, row, question, told, says)
     elif heard in ("stop", "start"):
         taken_for = _confirm_consent(tx, row, told, heard, answered=answered)
     elif heard == "doubt":
-        taken_for = _ask_back(tx, row, case, told)
+        taken_for = _ask_back(tx, row, case, told, said)
     elif says is not None and consent.newest(tx, row.phone) == "doubt":
-        taken_for = _ask_back(tx, row, None, told)
+        taken_for = _ask_back(tx, row, None, told, said)
     elif person is not None and not answering:
-        taken_for = _command(tx, row, person)
-    elif _opt_word(row, sender) == "help":
+        taken_for = _command(tx, row, person, said.words)
+    elif _opt_word(row, sender, said.words) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
     elif question is not None and not (case is not None and case.two_way):
         taken_for = _say_again(tx, row, question, told)
     else:
-        taken_for = _inbox(tx, row, case, told, person)
+        taken_for = _inbox(tx, row, case, told, person, said)
     messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
+
+
+def _came_back(tx: Transaction, row: Row[Any], said: Heard, told: Sentences, person: Row[Any] | None) -> str:
+    """A text that is ours, or a mark on one, does nothing; staff are told so, a few times."""
+    if said.mark == "echo" and person is not None and consent.may_text(tx, row.phone):
+        text = told.say(("own-text", {}))
+        if messages.sent_since(tx, row.phone, "reply", tx.now - timedelta(minutes=10), body=text) < ECHOES_ANSWERED:
+            messages.queue(tx, row.phone, text, "reply", person_id=person.id, reply_to=row.id)
+    return str(said.mark)
+
+
+def _halts(tx: Transaction, row: Row[Any], person: Row[Any], words: str, heard: consent.Kind | None) -> bool:
+    """Whether a stop word of staff halted what they run; a phone that the gateway stopped is not answered."""
+    if heard not in (None, "stop"):
+        return False
+    is_stop = row.told == "stop" or optwords.read(words, whole=True) == "stop"
+    if not is_stop and not (panic.is_cry(tx, person, words) and panic.has_something(tx, person.id)):
+        return False
+    call = call_of(tx, person, words, message_id=row.id)
+    done = panic.halt_all(call)
+    if heard == "stop":
+        return False
+    given = done or call.say(("halt-none", {}))
+    messages.queue(tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id)
+    return True
 
 
 def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool:
@@ -305,14 +352,14 @@ def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentenc
     return "inbox"
 
 
-def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences) -> str:
+def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, said: Heard) -> str:
     """What may mean STOP is asked back once; nothing else is sent meanwhile, and staff read the words themselves."""
     text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
     asked = messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
     if consent.newest(tx, row.phone) == "doubt" and _is_a_phone(row.phone) and asked < HELP_A_DAY:
         messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
     if case is not None and case.two_way:
-        _forward(tx, row, case)
+        _forward(tx, row, case, said)
     return "doubt"
 
 
@@ -335,10 +382,10 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
     return word
 
 
-def _command(tx: Transaction, row: Row[Any], person: Row[Any]) -> str:
+def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> str:
     ten_minutes = tx.now - timedelta(minutes=10)
     sent = messages.sent_since(tx, row.phone, "reply", ten_minutes)
-    given = answer(tx, person, row.body, message_id=row.id, muted=sent >= ANSWERS, sent_at=row.sent_at)
+    given = answer(tx, person, words, message_id=row.id, muted=sent >= ANSWERS, sent_at=row.sent_at)
     # Two machines that answer each other never stop: one that is told the same no a few times is told it no more.
     same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.refused else 0
     if sent <= ANSWERS and same < SAME_REFUSALS:
@@ -356,13 +403,15 @@ def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     return "help"
 
 
-def _inbox(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, person: Row[Any] | None) -> str:
+def _inbox(
+    tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, person: Row[Any] | None, said: Heard
+) -> str:
     """A reply of a case that owns its number goes to those who care for it; others get one polite answer a day.
 
     A supervisor who is that case learns that it was not taken for a command.
     """
     if case is not None and case.two_way:
-        _forward(tx, row, case)
+        _forward(tx, row, case, said)
         if person is not None and consent.may_text(tx, row.phone):
             messages.queue(tx, row.phone, told.say(("own-reply", {})), "reply", person_id=person.id, reply_to=row.id)
         return "inbox"
@@ -380,7 +429,7 @@ def _is_a_phone(sender: str) -> bool:
     return sender.isdigit() and len(sender) > 6
 
 
-def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
+def _forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
     # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
     caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and not p.stopped]
@@ -390,18 +439,28 @@ def _forward(tx: Transaction, row: Row[Any], case: Row[Any]) -> None:
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
     for person in caring:
         told = sentences(person.language_code or tx.rules.language)
-        values = {"number": number, "person": Words(person_shown(case)), "text": Quote(row.body)}
+        values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
         text = told.say(("inbox", values), sms=2)
         messages.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
 
 
 def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
-    """The other leads learn that a supervisor cannot be answered any more."""
+    """The other leads who can be texted learn that a supervisor cannot be answered any more."""
     for lead in people.leads(tx):
-        if lead.id != stopped.id:
+        if lead.id != stopped.id and consent.may_text(tx, lead.phone):
             told = sentences(lead.language_code or tx.rules.language)
             text = told.say(("supervisor-stopped", {"person": Words(stopped.name)}))
             messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+
+
+def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
+    """A gateway says that a recipient opted out there: the same as STOP, and of staff the other leads learn it."""
+    message = messages.message(tx, message_id)
+    person = people.by_phone(tx, message.phone) if message is not None else None
+    is_new = person is not None and consent.newest(tx, person.phone) != "stop"
+    messages.note_opt_out(tx, message_id, by=by)
+    if person is not None and is_new:
+        _tell_others(tx, person)
 
 
 def _tell_leads(tx: Transaction) -> None:

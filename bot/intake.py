@@ -113,7 +113,7 @@ def _act_on(tx: Transaction, message: Row[Any] | None, receipt: Receipt, *, move
     if message is None:
         return
     if receipt.opted_out:
-        messages.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
+        inbox.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
     if receipt.trouble is not None and moved:
         because = f"{receipt.trouble.reason} ({receipt.code})"
         whole = receipt.trouble.scope == "gateway"

@@ -443,7 +443,7 @@ class Worker:
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:
         """What a refusal means beyond its message; returns whether the gateway is paused by it."""
         if result.scope == "opted_out":
-            messages.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
+            inbox.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
         number = handed.own_number
         because = f"{result.reason} ({result.code or 'no code'})"
         if result.scope == "throttled" or (result.scope == "sender" and number is not None):

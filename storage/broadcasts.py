@@ -569,9 +569,12 @@ def progress(tx: Transaction, number: int) -> Progress:
     return Progress(broadcast(tx, number), states, skipped)
 
 
-def running(tx: Transaction) -> list[Row[Any]]:
-    """Broadcasts that are expanding or sending, newest first."""
+def running(tx: Transaction, *, of: int | None = None) -> list[Row[Any]]:
+    """Broadcasts that are expanding or sending, newest first; `of` takes those that one person asked for."""
     query = select(broadcasts).where(broadcasts.c.state.in_(RUNNING))
+    if of is not None:
+        asked = operations_table.c.id == broadcasts.c.id
+        query = query.join(operations_table, asked).where(operations_table.c.person_id == of)
     return list(tx.execute(query.order_by(broadcasts.c.id.desc())))
 
 

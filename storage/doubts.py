@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from storage.folding import key
-from storage.optwords import LINE_END, LOOKALIKES, is_written, letters, read
+from storage.optwords import LINE_END, LOOKALIKES, is_written, letters, read, stop_readings
 
 
 class Doubt(NamedTuple):
@@ -48,6 +48,8 @@ class Doubt(NamedTuple):
     """Between `off` and `texting`, something else is left off: `stop the pills and text me`."""
     unless: str = ""
     """Makes nothing of its clause: `dont stop texting me`."""
+    elsewhere: str = ""
+    """Right behind a stop word that begins a text, it makes another word of it: `stop by later`, `stop sign`."""
 
 
 DOUBTS: Mapping[str, Doubt] = {
@@ -154,6 +156,8 @@ DOUBTS: Mapping[str, Doubt] = {
         "this study",
         order="stop, stp, please stop, pls stop, plz stop, kindly stop, just stop, ok stop, hey stop",
         close="please stop, pls stop, plz stop, kindly stop",
+        elsewhere="sign, signs, cock, watch, light, point, tb, aids, hiv, malaria, polio, number, of, off, up, here, there, "
+        "yesterday, working, sida, sign board, street, ticket, bit, over, smoking, drinking",
     ),
     "ar": Doubt(
         alone="توقف, توقفوا, قف, أوقف, أوقفوا, كفى, كفاية, خلاص كفاية, توقفي, وقف, بطلوا, انسحاب",
@@ -509,6 +513,49 @@ DOUBTS: Mapping[str, Doubt] = {
 _CLAUSE_END = re.compile(r"[.!?,;:。｡、।۔،؟؛]+")
 _APART = re.compile(r"\b[^\W\d_](?:[ .*-]{1,3}\w\b){3,}")  # S.T.O.P. texting me
 _ELISION = re.compile(r"\b([cdjlmnst]|qu)'")  # n'envoyez is two words, don't is one
+_AROUND, _DASHES = " \t\"'“”„«»‘’()[]*_~", "-–—|"
+_UNMISTAKABLE = frozenset(
+    {"stop", "stopp", "stopall", "unsubscribe", "optout", "desuscribir", "desabonner", "desinscrire", "descadastrar", "disiscrivi",
+     "abmelden", "abbestellen", "отписаться", "відписатися", "стоп"}
+)  # fmt: skip
+"""Stop words that mean nothing else where they begin a text."""
+_ADVISING = frozenset(
+    letters(word)
+    for words in (
+        ("please", "reply", "replying", "respond", "send", "text", "txt", "type", "write", "the", "word"),
+        (
+            "por",
+            "favor",
+            "responda",
+            "responder",
+            "responde",
+            "respondo",
+            "envie",
+            "enviar",
+            "envia",
+            "mande",
+            "la",
+            "palabra",
+        ),
+        ("répondez", "réponds", "répondre", "envoyez", "envoyer", "envoie", "tapez", "le", "mot"),
+        (
+            "digite",
+            "palavra",
+            "jibu",
+            "tuma",
+            "andika",
+            "neno",
+            "balas",
+            "kirim",
+            "ketik",
+            "antworten",
+            "antworte",
+            "sende",
+        ),
+    )
+    for word in words
+)
+"""The words by which people are taught to text one."""
 _DOUBLED = re.compile(r"(.)\1+")
 # One sound written in two ways: the final letters of Arabic, the dot of Hindi, the hooks of Hausa.
 _VARIANTS = str.maketrans({"ى": "ي", "ة": "ه", "\u093c": None, "ɓ": "b", "ɗ": "d", "ƙ": "k"})
@@ -529,7 +576,46 @@ def is_doubtful(text: str) -> bool:
     """
     if read(text) is not None:
         return False
+    if _begins_with_stop(text) or _repeats_advice(text):
+        return True
     return any(_asks_to_be_left(words) for line in LINE_END.split(text) for words in _clauses(line))
+
+
+def _begins_with_stop(text: str) -> bool:
+    """Whether a text begins with a stop word of its own: `STOP I moved away`, `stop - John here, I gave birth already`.
+
+    One that means nothing else is enough, unless what follows takes another meaning from it (`stop by later`) or it is a
+    question.  An everyday word (`end`, `alto`, `acha`) must be set apart: in capitals, or by a dash.
+    """
+    line = next((line for line in LINE_END.split(text.strip()) if line.strip()), "").strip(_AROUND)
+    first, _, rest = line.partition(" ")
+    if not rest.strip() or (word := _stop_word(first)) is None:
+        return False
+    if word not in _UNMISTAKABLE and not _is_set_apart(first, rest):
+        return False
+    if line.rstrip(_AROUND).endswith(("?", "؟", "？")) or rest.strip(_AROUND + ".!").isdigit():
+        return False
+    words = next(_clauses(line), [])
+    found = _found(words)
+    return not found["unless"] and not any(start == 1 for start, _ in [*found["between"], *found["elsewhere"]])
+
+
+def _repeats_advice(text: str) -> bool:
+    """Whether a text is what we teach, taken by the word: `Reply STOP`, `envie BAJA`."""
+    words = text.split()[:6]
+    advised = next((n for n, word in enumerate(words) if letters(key(word)) not in _ADVISING), len(words))
+    return 0 < advised < len(words) <= advised + 2 and bool(stop_readings(" ".join(words[advised:])))
+
+
+def _stop_word(typed: str) -> str | None:
+    """The stop word that a first word is, without the signs behind it; None if it is none."""
+    return next((word for word in stop_readings(typed)), None)
+
+
+def _is_set_apart(first: str, rest: str) -> bool:
+    """Whether the first word of a line stands for itself: in capitals where the rest is not, or with a dash behind it."""
+    in_capitals = first.isupper() and len(first) > 2 and any(map(str.islower, rest))
+    return in_capitals or rest.lstrip()[:1] in _DASHES
 
 
 def _asks_to_be_left(words: list[str]) -> bool:

@@ -376,6 +376,23 @@ _NEWEST_TO = (
     .order_by(messages.c.handed_over_at.desc(), messages.c.id.desc())
     .limit(1)
 )
+_recent = (
+    select(*messages.c["id", "direction", "body", "handed_over_at"])
+    .where(messages.c.phone == bindparam("phone"))
+    .order_by(messages.c.id.desc())
+    .limit(bindparam("rows", type_=Integer))
+    .subquery("recent")
+)
+_BODIES_TO = (
+    select(_recent.c.body)
+    .where(
+        _recent.c.direction == "out",
+        _recent.c.handed_over_at > bindparam("since", type_=Moment),
+        _recent.c.handed_over_at <= bindparam("before", type_=Moment),
+    )
+    .order_by(_recent.c.id.desc())
+    .limit(bindparam("many", type_=Integer))
+)
 _PARKED = (
     select(receipts)
     .join(
@@ -518,6 +535,15 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
     Answers to STOP, START and HELP do not count: they end no conversation.
     """
     return tx.execute(_NEWEST_TO, {"phone": phone, "before": before}).first()
+
+
+def bodies_to(tx: Transaction, phone: str, since: datetime, before: datetime, *, at_most: int) -> list[str]:
+    """The last texts that were handed over for a number between two moments, newest first, with codes masked.
+
+    Of all that the number got and wrote only the newest few times `at_most` are looked through.
+    """
+    window = {"phone": phone, "since": since, "before": before, "rows": 3 * at_most, "many": at_most}
+    return list(tx.execute(_BODIES_TO, window).scalars())
 
 
 def is_due(tx: Transaction, gateway: str) -> bool:

@@ -138,6 +138,11 @@ def read(text: str, *, whole: bool = False) -> Literal["stop", "start", "help"] 
     return "help" if exact & _HELP else None
 
 
+def stop_readings(words: str) -> set[str]:
+    """The stop words that some words may be read as, in the form in which they are compared; mostly none."""
+    return _generous(words) & _STOP
+
+
 def _exact(line: str) -> str:
     """The line as it is compared for a start or a help word: without what stands round the words."""
     line = key(line)

@@ -14,6 +14,7 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, number_of, person_shown
 from bot.commands.dispatch import whom as find_whom
+from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
 from storage import broadcasts, codes, consent, contacts, messages, operations, people, schedules, telling
 from storage.audit import Actor
@@ -46,13 +47,12 @@ def tell(call: Call, whom: str, text: str) -> Answer:
 @command("re <number> <text...>", right="tell", risk="sends", examples=["re 31 Please come at 9"])
 def re_(call: Call, number: str, text: str) -> Answer:
     """Answer a reply from a person."""
-    if said_before := _same_words(call):
-        return said_before
     asked = number_of(number)
     row = operations.operation(call.tx, asked) if asked is not None else None
-    told = row is not None and row.kind == "inbox" and call.person.id in row.request["told"]
-    if row is None or not (told or (row.kind == "inbox" and people.may(call.person, "lead"))):
+    if row is None or row.kind != "inbox" or not may_reach(call, row):
         raise Problem("number-unknown", number=number)
+    if said_before := _same_words(call):
+        return said_before
     if twice := _look_twice(call, text):
         return twice
     return _tell_one(call, contacts.contact(call.tx, int(row.request["case"])), text)
@@ -101,7 +101,7 @@ def _waiting(call: Call, number: str) -> Row[Any]:
     """One's own broadcast that waits for an ok; anything else looks as if it did not exist."""
     asked = number_of(number)
     row = operations.operation(call.tx, asked) if asked is not None else None
-    if row is None or row.kind != "tell" or row.person_id != call.person.id:
+    if row is None or row.kind != "tell" or row.person_id != call.person.id or not may_reach(call, row):
         raise Problem("number-unknown", number=number)
     if row.state != "waiting" or row.expires_at <= call.tx.now:
         raise Problem("broadcast-decided", number=row.id)
@@ -396,6 +396,8 @@ def _same_words(call: Call) -> Answer | None:
     if same is None:
         return None
     operation, is_now = same
+    if not may_reach(call, operation):
+        return None  # what they name is looked for once more, and not found
     if is_now == "runs":
         return progress_said(call, operation.id, "already-running")
     return kept_answer(call, operation) if operation.answer else None

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import codes, consent, contacts, groups, operations, optwords, people, tries
+from storage import broadcasts, codes, consent, contacts, groups, operations, optwords, people, tries
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
@@ -98,6 +98,8 @@ class Command:
     risk: Risk
     examples: tuple[str, ...]
     run: Callable[..., Answer]
+    alone: bool = False
+    """Whether its word is an everyday one, and means it only as the whole text or with a number behind it."""
 
     @property
     def grammar(self) -> str:
@@ -126,7 +128,7 @@ _RISKS = {
 
 
 def command(
-    grammar: str, *, right: str, risk: Risk, examples: Sequence[str]
+    grammar: str, *, right: str, risk: Risk, examples: Sequence[str], alone: bool = False
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Declare a command.  Import fails if the holes are not the function's parameters, or if it says not what it does."""
     verb, *rest = grammar.split()
@@ -137,7 +139,7 @@ def command(
         parameters = list(inspect.signature(run).parameters)[1:]
         if parameters != [name for name, _, _ in holes] or not run.__doc__ or verb in COMMANDS:
             raise TypeError(f"{grammar!r} does not fit {run.__name__}({', '.join(parameters)})")
-        COMMANDS[verb] = Command(verb, holes, right, risk, tuple(examples), run)
+        COMMANDS[verb] = Command(verb, holes, right, risk, tuple(examples), run, alone)
         return run
 
     return register
@@ -197,8 +199,10 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
         return COMMANDS["menu"].run(call)
     if _is_code(call, "".join(words)):
         words, raw, text = ["ok", "".join(words)], ["ok", *raw], f"ok {text}"
-    if len(words) > 1 and _verb(call, words[0]) is None and _group(call, words[0]) and _verb(call, words[1]):
+    if _is_group_first(call, words):
         words[0], words[1] = words[1], words[0]
+    elif (number := _stopped_by_number(call, words)) is not None:
+        words, text = ["halt", number], f"halt {number}"
     chosen, guessed = _choose(call, words)
     if chosen.risk != "stops" and muted:
         raise Problem("too-many-texts")
@@ -216,19 +220,50 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
     return chosen.run(call, **given)
 
 
+def call_of(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None) -> Call:
+    """A text of a person with what answering it needs, for what is no verb."""
+    told = sentences(person.language_code or tx.rules.language)
+    return Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
+
+
 def is_exact(tx: Transaction, person: Row[Any], text: str) -> bool:
     """Whether a text is a command beyond doubt: an exact verb, a group and then a verb, or a code.
 
     While a question is open on a phone everything else is an answer to it.
     """
     text = storable(text)
-    told = sentences(person.language_code or tx.rules.language)
-    call = Call(tx, person, None, key(text), told, people.groups_of(tx, person))
+    call = call_of(tx, person, text, message_id=None)
     words = [clean(word) for word in text.split()]
     if not any(words):
         return False
-    after_group = len(words) > 1 and _group(call, words[0]) is not None and _verb(call, words[1]) is not None
-    return _is_code(call, "".join(words)) or _verb(call, words[0]) is not None or after_group
+    named = _exact(call, words) is not None or _is_group_first(call, words)
+    return _is_code(call, "".join(words)) or named or _stopped_by_number(call, words) is not None
+
+
+def _is_group_first(call: Call, words: Sequence[str]) -> bool:
+    """Whether a text names a group and then a verb: `anc tell ...`.
+
+    By its number a group may stand first only before what reads: our own answers begin with an operation's number and a
+    verb, and one that comes back must not act on the group with that number.
+    """
+    if len(words) < 2 or _verb(call, words[0]) is not None or (group := _group(call, words[0])) is None:
+        return False
+    verb = _verb(call, words[1])
+    return verb is not None and (words[0] == group.short or verb.risk == "reads")
+
+
+def _stopped_by_number(call: Call, words: Sequence[str]) -> str | None:
+    """The number in `stop 42` or `cancel 42`, in the words of any language: from staff that is `halt 42`.
+
+    A word that is a verb too (`remove 42`) stops what is the sender's own and not over yet, and nothing else.
+    """
+    *before, last = [word for word in words if word]
+    if not before or number_of(last) is None or optwords.read(" ".join(before), whole=True) != "stop":
+        return None
+    if _verb(call, before[0]) is None:
+        return last
+    own = [*broadcasts.running(call.tx, of=call.person.id), *operations.waiting_of(call.tx, call.person.id)]
+    return last if int(last) in {row.id for row in own} else None
 
 
 def _is_code(call: Call, digits: str) -> bool:
@@ -281,13 +316,22 @@ def _verb(call: Call, word: str) -> Command | None:
     return COMMANDS[verb] if verb else None
 
 
+def _exact(call: Call, words: Sequence[str]) -> Command | None:
+    """The command that the first word names, if what follows lets it be one: `no`, and `no 42`, but not `no puedo hablar`."""
+    found = _verb(call, words[0])
+    rest = [word for word in words[1:] if word]
+    return None if found is not None and found.alone and rest and number_of(rest[0]) is None else found
+
+
 def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
     """The command that a text means, and whether that is a guess.
 
     Raises Problem `verb-unknown`, `verb-retype` where a guess would change something, `plain-text` where a group is named
-    without a verb.
+    without a verb, `no-with-words` where an everyday word begins a sentence.
     """
-    exact = _verb(call, words[0])
+    exact = _exact(call, words)
+    if exact is None and _verb(call, words[0]) is not None:
+        raise Problem("no-with-words")
     if optwords.read(words[0]) == "help":
         exact = COMMANDS["menu"]
     if words[0] == "remove" and len(words) == 1:
@@ -307,7 +351,7 @@ def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
         if guessed.risk in ("reads", "stops", "small", "sends"):
             return guessed, True
         raise Problem("verb-retype", typed=words[0], verb=call.sentences.verb(guessed.verb))
-    if (group := _group(call, words[0])) is not None:
+    if (group := _group(call, words[0])) is not None and words[0] == group.short:
         raise Problem("plain-text", group=group.short)
     raise Problem("verb-unknown", typed=f'"{words[0][:20]}"')
 

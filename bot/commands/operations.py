@@ -5,6 +5,7 @@ What belongs to somebody else's groups and what does not exist are answered alik
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Row
@@ -13,7 +14,8 @@ from bot.commands import broadcasts as telling
 from bot.commands import cases as asking
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
-from bot.commands.dispatch import Answer, Call, case_of, clean, command, is_seen, number_of, person_shown
+from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
+from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
 from storage import broadcasts, codes, consent, contacts, messages, operations, people, undoing
 from storage import telling as rules
@@ -42,7 +44,7 @@ def ok(call: Call, code: str) -> Answer:
         if row.state != "expired":
             _put_away(call, row, "expired")
         return call.say(("code-expired", {"number": row.id}))
-    if found.digest != operations.digest_of(row) or not _still_may(call, row):
+    if found.digest != operations.digest_of(row) or not may_reach(call, row):
         raise Problem("number-unknown", number=row.id)
     if row.kind == "tell":
         rules.refuse_if_late(call.tx, row.id)
@@ -58,7 +60,7 @@ def ok(call: Call, code: str) -> Answer:
     return grouping.carry_out(call, row)
 
 
-@command("no <number?>", right="see", risk="stops", examples=["no 42", "no"])
+@command("no <number?>", right="see", risk="stops", examples=["no 42", "no"], alone=True)
 def no(call: Call, number: str) -> Answer:
     """Drop what waits for an ok; bare where only one waits."""
     waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
@@ -83,9 +85,9 @@ def halt(call: Call, number: str) -> Answer:
     if number_of(number) is not None:
         if _question(call, number) is not None:
             return no(call, number)
-        row = _broadcast(call, number)
+        row = _broadcast(call, number, may_stop)
     else:
-        mine = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
+        mine = [b for b in broadcasts.running(call.tx) if _stops(call, b.id)]
         if not mine:
             # Lean towards stopping: who says halt may mean what waits for an ok.
             waits = operations.waiting_of(call.tx, call.person.id) or _seconding(call)
@@ -120,7 +122,7 @@ def halt(call: Call, number: str) -> Answer:
 @command("pause <number>", right="tell", risk="stops", examples=["pause 42"])
 def pause(call: Call, number: str) -> Answer:
     """Let nothing more of a broadcast leave until it is resumed."""
-    row = _broadcast(call, number)
+    row = _broadcast(call, number, may_stop)
     done = broadcasts.pause(call.tx, row.id, by=call.by)
     return call.say(("paused", {"number": row.id, "got": done.arrived, "left": done.waiting}))
 
@@ -161,7 +163,7 @@ def check(call: Call, number: str, who: str) -> Answer:
     """What runs; how far one is; why a person did or did not get it."""
     if not number:
         return _check_all(call)
-    if asked := _question(call, number):
+    if (asked := _question(call, number)) is not None and may_reach(call, asked):
         return asking.answered_so_far(call, asked)
     row = _broadcast(call, number)
     if who:
@@ -210,6 +212,8 @@ def undo(call: Call, number: str) -> Answer:
         raise Problem("undo-unknown", number=number) from None
     if row.state == "undone":
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
+    if not may_undo(call, row):
+        raise Problem("undo-unknown", number=number)
     done = undoing.take_back(call.tx, row, by=call.by)
     values = {"number": row.id, "group": done.group, "total": done.total}
     if done.what == "name":
@@ -261,19 +265,6 @@ def _seconding(call: Call) -> list[Row[Any]]:
     return operations.seconding(call.tx, None if people.may(call.person, "lead") else call.person.id)
 
 
-def _still_may(call: Call, row: Row[Any]) -> bool:
-    """Whether the right that the operation needs is still there, now that the code comes."""
-    if row.kind == "tell":
-        return people.may(call.person, "tell") and _sees(call, row.id)
-    if row.kind == "resume":
-        return people.may(call.person, "tell") and _sees(call, int(row.request["broadcast"]))
-    if row.kind in ("invite", "move"):
-        case = contacts.contact(call.tx, int(row.request["case"]))
-        return people.may(call.person, "tell" if row.kind == "invite" else "change") and is_seen(call, case)
-    right = "add" if row.kind == "add" else "change"
-    return people.may(call.person, right) and any(g.id == row.group_id for g in call.groups)
-
-
 def _question(call: Call, number: str) -> Row[Any] | None:
     """The operation with this number if it asks a phone something, and this person may know of it."""
     asked = number_of(number)
@@ -283,23 +274,23 @@ def _question(call: Call, number: str) -> Row[Any] | None:
     return row if row.person_id == call.person.id or people.may(call.person, "lead") else None
 
 
-def _broadcast(call: Call, number: str) -> Row[Any]:
-    """A broadcast that this person may see; anything else looks as if it did not exist."""
+def _broadcast(call: Call, number: str, may: Callable[[Call, Row[Any]], bool] = may_see) -> Row[Any]:
+    """A broadcast that this person may see, or stop; anything else looks as if it did not exist."""
     asked = number_of(number)
-    if asked is None or not _sees(call, asked):
+    row = operations.operation(call.tx, asked) if asked is not None else None
+    if row is None or not may(call, row):
         raise Problem("number-unknown", number=number)
-    return broadcasts.broadcast(call.tx, asked)
+    return broadcasts.broadcast(call.tx, row.id)
 
 
 def _sees(call: Call, number: int) -> bool:
     row = operations.operation(call.tx, number)
-    if row is None or row.kind != "tell":
-        return False
-    if people.may(call.person, "lead"):
-        return True
-    whom = {g.id for g in broadcasts.groups_of(call.tx, number)}
-    own = {g.id for g in call.groups}
-    return (bool(whom) and whom <= own) or (not whom and row.person_id == call.person.id)
+    return row is not None and may_see(call, row)
+
+
+def _stops(call: Call, number: int) -> bool:
+    row = operations.operation(call.tx, number)
+    return row is not None and may_stop(call, row)
 
 
 def _check_all(call: Call) -> Answer:

@@ -31,6 +31,8 @@ TAKEN_FOR: Mapping[str | None, str] = {
     "help": "read as HELP",
     "doubt": "may mean stop: asked, and held until it answers",
     "answer": "read as the answer to a question",
+    "echo": "our own text come back: nothing done",
+    "reaction": "a reaction to a text: nothing done",
 }
 NOT_HANDLED = {"received": "kept, and tried again", "set_aside": "kept, and set aside for a person"}
 MAGIC: Mapping[str, str] = {

@@ -19,7 +19,8 @@ from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import consent, groups, messages, people, schema
+from storage import broadcasts, consent, groups, messages, operations, people, schema
+from storage.audit import Actor
 from storage.database import Database
 from storage.rules import Rules
 from tests.breaking import break_rows, mend
@@ -316,6 +317,92 @@ def test_a_machine_that_answers_our_answers_is_answered_no_more(app: Flask, db: 
     clock.advance(minutes=11)
     say(app, SAMUEL, "groups")
     assert len(answers(db, SAMUEL)) == 6
+
+
+def launched(db: Database, *, hold_s: int = 60) -> int:
+    """A broadcast of Samuel's that holds."""
+    with db.transaction() as tx:
+        by = Actor("sms", people.person(tx, SAMUEL).id)
+        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[groups.group(tx, "anc").id], by=by)
+        operations.decide(tx, number, "done", by=by)
+        broadcasts.launch(tx, number, hold_s=hold_s, by=by)
+    return number
+
+
+def state_of(db: Database, number: int) -> str:
+    with db.reading() as tx:
+        return str(broadcasts.broadcast(tx, number).state)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["stop", "STOP", "Cancel", "end", "PARAR", "acha", "arrête", "stop it now please", "STOP\nSent from my iPhone"],
+)
+def test_a_stop_word_of_staff_halts_what_they_run_and_leaves_their_phone(word: str, app: Flask, db: Database) -> None:
+    number = launched(db)
+    say(app, SAMUEL, word)
+    assert state_of(db, number) == "halted"
+    assert answers(db, SAMUEL)[-1].startswith(f"Halted: {number}. 0 got it, 1 did not.")
+    assert answers(db, LENA) == []
+    with db.reading() as tx:
+        assert consent.newest(tx, SAMUEL) is None
+
+
+def test_what_somebody_else_runs_is_not_halted_by_a_stop_word(app: Flask, db: Database) -> None:
+    number = launched(db)
+    say(app, LENA, "stop!")
+    assert state_of(db, number) == "expanding"
+    with db.reading() as tx:
+        assert consent.newest(tx, LENA) == "stop"
+
+
+def test_a_paused_one_and_one_that_waits_for_its_hour_are_halted_too(app: Flask, db: Database) -> None:
+    first, second = launched(db), launched(db, hold_s=86_400)
+    with db.transaction() as tx:
+        broadcasts.pause(tx, first, by=TEST)
+    say(app, SAMUEL, "stop!")
+    assert (state_of(db, first), state_of(db, second)) == ("halted", "halted")
+    assert answers(db, SAMUEL)[-1].startswith(f"Halted: {second}, {first}.")
+
+
+def test_a_stop_that_the_gateway_acted_on_stops_the_phone_and_halts_and_the_leads_are_told(
+    app: Flask, db: Database
+) -> None:
+    number = launched(db)
+    post(app, {**STUB.inbound_form(SAMUEL, "STOP"), "OptOutType": "STOP"})
+    assert state_of(db, number) == "halted"
+    assert answers(db, SAMUEL) == []
+    assert answers(db, LENA) == ["Samuel texted STOP and cannot be answered any more, until START from that phone"]
+    with db.reading() as tx:
+        assert consent.newest(tx, SAMUEL) == "stop"
+
+
+def test_a_lead_who_said_stop_is_not_told_of_another(app: Flask, db: Database) -> None:
+    say(app, LENA, "stop!")
+    told = answers(db, LENA)
+    say(app, SAMUEL, "stop!")
+    assert answers(db, LENA) == told
+
+
+def test_a_halt_that_failed_is_tried_again_and_stops_no_phone(app: Flask, db: Database, clock: Any) -> None:
+    number = launched(db)
+    fail(db, {"table": "audit", "when": "new.verb = 'broadcasts.halt'", "says": "not today"})
+    say(app, SAMUEL, "stop")
+    assert state_of(db, number) == "expanding"
+    mend(db, "audit")
+    clock.advance(seconds=31)
+    work(db)
+    assert state_of(db, number) == "halted"
+    with db.reading() as tx:
+        assert consent.newest(tx, SAMUEL) is None
+
+
+def test_the_leads_learn_that_the_network_stopped_a_phone_of_staff(app: Flask, db: Database) -> None:
+    with db.transaction() as tx:
+        reply = messages.queue(tx, SAMUEL, "Hello", "reply")
+        inbox.note_opt_out(tx, reply, by=TEST)
+        inbox.note_opt_out(tx, reply, by=TEST)
+    assert answers(db, LENA) == ["Samuel texted STOP and cannot be answered any more, until START from that phone"]
 
 
 def test_a_short_code_or_a_name_is_not_answered(app: Flask, db: Database) -> None:

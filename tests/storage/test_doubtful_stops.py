@@ -623,6 +623,32 @@ def test_what_is_decided_is_not_doubtful(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "STOP I moved to another clinic last year and they know me there", "stop i have given birth already thank you all",
+        "STOP Sent from my potato", "stop - wife of John", "CANCEL - this is not her phone any more", "ALTO ya no vivo en esa ciudad",
+        "END I do not want this any more from you people", "unsubscribe my whole family is tired of it", "“STOP” I have moved away since",
+        "Reply STOP", "text stop", "Send STOP.", "Responda STOP", "Envie BAJA", "répondez STOP", "jibu STOP", "please reply STOP",
+    ],
+)  # fmt: skip
+def test_who_begins_with_a_stop_word_of_its_own_or_takes_our_advice_by_the_word_is_asked_back(text: str) -> None:
+    assert optwords.read(text) == "stop" or doubts.is_doubtful(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stop by later", "Stop by my house when you come", "stopping by", "end of month is fine", "END of month", "STOP sign near our school fell down",
+        "Stop taking the pills when I feel better?", "Alto Paraná is where I live now", "salir a caminar 30 minutos", "acha tusubiri daktari",
+        "arrêt de bus", "cancel my appointment on Monday", "stop over in Kisumu then home", "STOP BY MY HOUSE", "reply when you can", "send me the date",
+    ],
+)  # fmt: skip
+def test_an_everyday_word_that_begins_a_sentence_is_not_asked_back(text: str) -> None:
+    assert optwords.read(text) is None
+    assert not doubts.is_doubtful(text)
+
+
+@pytest.mark.parametrize(
     "text", ["Hello nurse\nplease stop texting me", "I am fine.\r\nNo more messages", "1\u2028wrong number"]
 )
 def test_one_line_that_asks_makes_the_text_doubtful(text: str) -> None:
