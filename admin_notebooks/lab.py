@@ -48,10 +48,13 @@ def first_lead(desk: Desk) -> str:
 
 
 def examine(desk: Desk) -> list[dict[str, Any]]:
-    """What an operator should know, for leads: `name`, `well`, and `says` with what to do."""
+    """What an operator should know, for leads: `name`, `well`, and `says` with what to do.
+
+    Of the audit log the newest lines are verified; `jumbe audit verify` reads all of it.
+    """
     with desk.db.reading() as tx:
         desk.allow(tx, "lead")
-    return [{"name": name, "well": well, "says": says} for name, well, says in _lent("examine")(desk.db)]
+    return [{"name": name, "well": well, "says": says} for name, well, says in _lent("examine")(desk.db, at_once=True)]
 
 
 def _lent(name: str) -> Callable[..., Any]:

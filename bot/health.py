@@ -56,17 +56,45 @@ def blueprint(db: Database, spool: Spool | None = None) -> Blueprint:
     def metrics() -> Response:
         try:
             with db.reading() as tx:
-                states = messages.count_states(tx)
-                seen = workers.last_seen(tx)
-                age = (tx.now - seen).total_seconds() if seen else -1
+                lines = list(_metrics(tx))
         except (DBAPIError, PoolTimeout) as fault:
             return Response(f"the database does not answer: {type(fault).__name__}\n", 503, content_type="text/plain")
-        lines = ["# TYPE jumbe_messages gauge"]
-        lines += [f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(states.items())]
-        lines += ["# TYPE jumbe_worker_heartbeat_age_seconds gauge", f"jumbe_worker_heartbeat_age_seconds {age:.1f}"]
         return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")
 
     return pages
+
+
+RECENT = timedelta(minutes=5)
+"""What is over is counted for so long: counting all of it would take longer with each year."""
+
+
+def _metrics(tx: Transaction) -> Iterator[str]:
+    """What a scrape reads: what is open, what came of the last minutes, and how far the numbering of rows is.
+
+    Nothing here costs more with a longer history, for a scrape holds SQLite's one connection of this process meanwhile.
+    """
+    yield "# HELP jumbe_messages Messages in each state that is not over, now."
+    yield "# TYPE jumbe_messages gauge"
+    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(messages.count_open(tx).items()))
+    since = tx.now - RECENT
+    yield from _recent("receipts", "Receipts", messages.count_receipts(tx, since))
+    yield from _recent(
+        "failed_calls", "Calls that the gateway did not simply accept", messages.count_failed_calls(tx, since)
+    )
+    for name, newest in (("messages", messages.newest_id(tx)), ("receipts", messages.newest_receipt(tx))):
+        yield f"# HELP jumbe_{name}_total The number of the newest row; on PostgreSQL some numbers are left out."
+        yield f"# TYPE jumbe_{name}_total counter"
+        yield f"jumbe_{name}_total {newest}"
+    seen = workers.last_seen(tx)
+    yield "# HELP jumbe_worker_heartbeat_age_seconds Since a worker was last heard of; -1: never."
+    yield "# TYPE jumbe_worker_heartbeat_age_seconds gauge"
+    yield f"jumbe_worker_heartbeat_age_seconds {(tx.now - seen).total_seconds() if seen else -1:.1f}"
+
+
+def _recent(name: str, what: str, counted: Mapping[str, int]) -> Iterator[str]:
+    yield f"# HELP jumbe_{name}_recent {what} in the last five minutes, by what the message became."
+    yield f"# TYPE jumbe_{name}_recent gauge"
+    yield from (f'jumbe_{name}_recent{{state="{state}"}} {n}' for state, n in sorted(counted.items()))
 
 
 def unready(db: Database) -> list[str]:
@@ -130,8 +158,11 @@ def _clock(tx: Transaction) -> tuple[str, bool, str]:
     return "clock", False, f"{told} (NTP), for hours, quiet hours and codes go by them"
 
 
-def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
-    """What the operator should know: name, whether it is well, and the sentence."""
+def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool, str]]:
+    """What the operator should know: name, whether it is well, and the sentence.
+
+    With `at_once` of the audit log only the newest lines are verified, so that a page of a long history opens at once.
+    """
     if db.is_sqlite:
         yield _library()
     try:
@@ -141,7 +172,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         return
     yield "database", True, f"{db.shown} answers and has the schema of this release"
     with db.reading() as tx:
-        states = messages.count_states(tx)
+        states = messages.count_open(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
         rehearses = is_rehearsal(tx)
@@ -153,7 +184,7 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
         restoration, held = restored(tx), fence.holding(tx)
         shared = None if db.is_sqlite else jobs.state(tx)
         last, made_at = backups.last_made(tx), born(tx)
-    found = audit.verify(db.reading)
+    found = audit.verify_newest(db.reading) if at_once else audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
         lost = "fsync or synchronous_commit is off, so a power cut may take back what was acknowledged: turn them on"
@@ -182,9 +213,20 @@ def examine(db: Database) -> Iterator[tuple[str, bool, str]]:
     aside = states.get("set_aside", 0)
     told = f"{count_of(aside, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
     yield "inbox", aside == 0, told if aside else "every text was handled"
-    yield "audit", found.breach is None, verified(found)
+    yield "audit", found.breach is None, _verified(found)
     if db.file is not None:
         yield _disk(db.file)
+
+
+def _verified(found: audit.Finding) -> str:
+    """What was found in the audit log, and how much of it was read."""
+    if found.breach is not None or found.last is None or (found.after is None and found.unread is None):
+        return verified(found)
+    under = "" if found.unread is None else f", and the changes under those after line {found.unread}"
+    return (
+        f"the newest {count_of(found.holds, 'line')} hold{'s' if found.holds == 1 else ''}{under}; 'jumbe audit verify'"
+        f" reads every line. The head is {found.last.hash}"
+    )
 
 
 def _library() -> tuple[str, bool, str]:

@@ -179,7 +179,8 @@ class Finding:
         orphan    changes stand under no line (`broken` is None): their line was taken out at the end
         cut       no line has the noted hash (`broken` is None): the end was cut off, or the log was made anew
 
-    `noted` is the line of the noted head, where it was asked for and is there.
+    `noted` is the line of the noted head, where it was asked for and is there.  `after` is the line after which
+    `verify_newest` began and `unread` the last one whose changes it did not read, each None where there is none.
     """
 
     holds: int
@@ -187,6 +188,8 @@ class Finding:
     broken: Line | None = None
     breach: str | None = None
     noted: Line | None = None
+    after: int | None = None
+    unread: int | None = None
 
 
 HEAD_DIGITS = 12
@@ -226,6 +229,45 @@ def verify(read: Read, noted: str | None = None) -> Finding:
         return Finding(holds, last, broken, _told_by(tx, entry, breach, previous, following), found)
 
 
+NEWEST, CHANGES = 1000, 5000
+"""Lines, and changes under them, that are read where somebody waits for a page."""
+
+
+def verify_newest(read: Read, *, lines: int | None = None, changes: int | None = None) -> Finding:
+    """The same of the newest lines alone, so that it takes no longer in a log of years; `holds` counts only them.
+
+    The line before them is taken as it stands, and of the changes only the newest are read: one sheet may have written
+    300,000.  So many `lines` and `changes`, or NEWEST and CHANGES.
+    """
+    with read() as tx, as_written(tx):
+        end = head(tx)
+        before = tx.execute(
+            select(audit.c.id, audit.c.hash)
+            .order_by(audit.c.id.desc())
+            .limit(1)
+            .offset(NEWEST if lines is None else lines)
+        ).first()
+        by_line = select(audit_changes.c.entry_id).order_by(
+            audit_changes.c.entry_id.desc(), audit_changes.c.position.desc()
+        )
+        unread = tx.scalar(by_line.limit(1).offset(CHANGES if changes is None else changes))
+        beyond = select(audit_changes.c.entry_id).where(audit_changes.c.entry_id > (end.id if end else 0)).limit(1)
+        orphan = tx.scalar(beyond) is not None
+    after, previous = (int(before.id), str(before.hash)) if before is not None else (None, FIRST)
+    known: dict[str, Any] = {"after": after, "unread": unread if unread is not None and unread > (after or 0) else None}
+    holds, last = 0, None
+    with contextlib.closing(_lines(read, after or 0, unread or 0)) as found:
+        for line, entry, digest in found:
+            if breach := _breach(entry, digest, previous):
+                following = next(found, None)
+                break
+            last, previous, holds = line, line.hash, holds + 1
+        else:
+            return Finding(holds, last, None, "orphan" if orphan else None, **known)
+    with read() as tx, as_written(tx):
+        return Finding(holds, line, line, _told_by(tx, entry, breach, previous, following), **known)
+
+
 def list_last(tx: Transaction, at_most: int | None = None) -> list[Row[Any]]:
     """The newest lines, newest first, each with the `person` who acted."""
     query = select(audit, people.c.name.label("person")).outerjoin(people, people.c.id == audit.c.person_id)
@@ -261,23 +303,24 @@ SLICE = 1000
 """Lines, or changes, that are read at once."""
 
 
-def _lines(read: Read) -> Generator[_Read, None, None]:
-    """Each line in order: the line, its columns, and the digest of the changes that stand under it now.
+def _lines(read: Read, after: int = 0, unread: int = 0) -> Generator[_Read, None, None]:
+    """Each line in order, after one: the line, its columns, and the digest of the changes that stand under it now.
 
-    What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
+    Through the line `unread` the changes are not read, and the digest is the one that the line has.  What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
     """
     columns: list[ColumnElement[Any]] = [
         type_coerce(audit.c.at, Text).label("at"),
         type_coerce(audit.c.facts, Text).label("facts"),
     ]
     query = select(*columns, *(c for c in audit.c if c.name not in ("at", "facts")))
-    for rows in _slices(read, query, audit.c.id):
-        digests = _digests(read, int(rows[0]["id"]), int(rows[-1]["id"]))
+    for rows in _slices(read, query.where(audit.c.id > after) if after else query, audit.c.id):
+        digests = _digests(read, max(int(rows[0]["id"]), unread + 1), int(rows[-1]["id"]))
         for row in rows:
             entry = {column.name: row[column.name] for column in audit.c}
             entry["at"], entry["facts"] = _moment_in(entry["at"]), _json_in(entry["facts"])
             at = entry["at"] if isinstance(entry["at"], datetime) else None
-            yield Line(int(entry["id"]), at, str(entry["hash"])), entry, digests.get(int(entry["id"]))
+            digest = digests.get(int(entry["id"])) if int(entry["id"]) > unread else entry["changes_digest"]
+            yield Line(int(entry["id"]), at, str(entry["hash"])), entry, digest
 
 
 def _digests(read: Read, first: int, last: int) -> dict[int, str]:

@@ -45,7 +45,8 @@ from storage import audience, audit, consent, operations, optwords, routes, sche
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import ARRIVED, KINDS, OPEN
+from storage.lately import first_since
+from storage.messages import ARRIVED, KINDS, OPEN, unclear
 from storage.rules import Rules
 from storage.schema import (
     Moment,
@@ -265,12 +266,15 @@ def twin(tx: Transaction, number: int, since: datetime) -> Row[Any] | None:
     own, other = operations.operation(tx, number), operations_table.alias("other")
     assert own is not None
     mine, theirs = broadcast_audience.alias("mine"), broadcast_audience.alias("theirs")
+    same_groups = select(mine.c.group_id).where(mine.c.broadcast_id == number, mine.c.group_id.is_not(None))
     query = (
         select(other)
         .join(broadcasts, broadcasts.c.id == other.c.id)
         .join(theirs, theirs.c.broadcast_id == other.c.id)
-        .join(mine, and_(mine.c.group_id == theirs.c.group_id, mine.c.broadcast_id == number))
         .where(
+            # From there on only: each group has years of broadcasts behind it.
+            theirs.c.broadcast_id >= first_since(tx, operations_table.c.asked_at, since),
+            theirs.c.group_id.in_(same_groups),
             other.c.person_id.is_distinct_from(own.person_id),
             other.c.asked_at > since,
             broadcasts.c.state.in_(("previewed", "expanding", "sending", "done")),
@@ -394,12 +398,9 @@ def drop(tx: Transaction, number: int) -> None:
 def put_away_unconfirmed(tx: Transaction) -> None:
     """What nobody confirmed within its fifteen minutes is over, and so is the broadcast that waited for it."""
     if operations.expire(tx):
-        over = select(operations_table.c.id).where(operations_table.c.state == "expired")
-        tx.execute(
-            update(broadcasts)
-            .where(broadcasts.c.state == "previewed", broadcasts.c.id.in_(over))
-            .values(state="dropped")
-        )
+        # Asked of each preview: of all that ever expired there are ever more.
+        over = exists().where(operations_table.c.id == broadcasts.c.id, operations_table.c.state == "expired")
+        tx.execute(update(broadcasts).where(broadcasts.c.state == "previewed", over).values(state="dropped"))
 
 
 def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:
@@ -618,7 +619,7 @@ def reached(tx: Transaction, number: int) -> list[int]:
 def doubtful(tx: Transaction, since: datetime) -> list[int]:
     """The broadcasts since then of which some messages may or may not have been sent, newest first."""
     query = select(messages.c.broadcast_id).where(
-        messages.c.state.in_(("unknown", "unresolved")),
+        unclear("unknown", "unresolved"),
         messages.c.created_at > since,
         messages.c.broadcast_id.is_not(None),
     )
@@ -645,7 +646,7 @@ def count_texts(tx: Transaction, person_id: int, since: datetime) -> int:
         .where(
             broadcasts.c.kind == "text",
             broadcasts.c.launched_at >= since,
-            operations_table.c.person_id == person_id,
+            operations.is_of(person_id, since - operations.UNDO),
         )
     )
     return int(tx.scalar(query))

@@ -17,7 +17,8 @@ from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, inse
 
 from storage import codes
 from storage.database import Transaction
-from storage.messages import Settled, settle
+from storage.lately import is_since
+from storage.messages import Settled, settle, unclear
 from storage.pace import ensure_gateway
 from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
@@ -58,7 +59,7 @@ _GONE = (
         messages.c.handed_over_at <= bindparam("since", type_=Moment),
         messages.c.settled_at <= bindparam("since", type_=Moment),
     )
-    .order_by(messages.c.id)
+    .order_by(messages.c.gateway, messages.c.handed_over_at)  # as in the index of what is in doubt
     .limit(LEFT_AT_ONCE)
 )
 
@@ -166,7 +167,7 @@ def leave_gone(tx: Transaction, there: Collection[str]) -> int:
 
 def gone(tx: Transaction) -> list[Row[Any]]:
     """The gateways that could not be asked any more: `gateway`, and how many messages a person decides about (`many`)."""
-    left = and_(messages.c.state == "unresolved", messages.c.reason == "gateway-gone")
+    left = and_(unclear("unresolved"), messages.c.reason == "gateway-gone")
     query = select(messages.c.gateway, func.count().label("many")).where(left)
     return list(tx.execute(query.group_by(messages.c.gateway).order_by(messages.c.gateway)))
 
@@ -185,7 +186,7 @@ def untold(tx: Transaction) -> list[Row[Any]]:
     query = (
         select(broadcasts.c.id, func.count().label("many"))
         .join(messages, messages.c.broadcast_id == broadcasts.c.id)
-        .where(messages.c.state == "unresolved", broadcasts.c.doubt_told_at.is_(None), ~waits)
+        .where(unclear("unresolved"), broadcasts.c.doubt_told_at.is_(None), ~waits)
         .group_by(broadcasts.c.id)
         .order_by(broadcasts.c.id)
     )
@@ -202,10 +203,16 @@ def told(tx: Transaction, broadcast: int) -> bool:
 
 
 def unheard(tx: Transaction) -> list[Row[Any]]:
-    """The gateways of which no receipt came in a day: `gateway`, how many it took before the last hour (`many`), `since` when."""
-    m, day = messages.c, tx.now - timedelta(days=1)
+    """The gateways of which no receipt came in a day: `gateway`, how many it took before the last hour (`many`), `since` when.
+
+    Of the messages of the last two days: what waited longer before it left is not counted.
+    """
+    day = tx.now - timedelta(days=1)
+    made = select(messages).where(*is_since(tx, messages.c.created_at, day - timedelta(days=1)))
+    # Else PostgreSQL would look for all that was ever accepted.
+    m = made.cte("lately").prefix_with("MATERIALIZED", dialect="postgresql").c
     took = and_(m.direction == "out", m.state == "accepted", m.handed_over_at.between(day, tx.now - timedelta(hours=1)))
-    came = exists().where(receipts.c.gateway == m.gateway, receipts.c.at > day)
+    came = exists().where(*is_since(tx, receipts.c.at, day), receipts.c.gateway == m.gateway)
     counted = select(m.gateway, func.count().label("many"), func.min(m.handed_over_at).label("since"))
     return list(tx.execute(counted.where(took, ~came).group_by(m.gateway).order_by(m.gateway)))
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import and_, case, func, insert, literal, select, update
+from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
 from storage import audit, broadcasts, messages, workers
 from storage.audit import Actor
@@ -55,10 +55,10 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
 
 def holding(tx: Transaction) -> dict[str, int]:
     """How many messages the fence still holds, by state, and under `texts` how many texts it has set aside."""
-    is_held = messages_table.c.id.in_(select(attempts.c.message_id).where(attempts.c.reason == "restored"))
-    doubtful = and_(is_held, messages_table.c.state.in_(("unknown", "unresolved")))
+    is_held = exists().where(attempts.c.message_id == messages_table.c.id, attempts.c.reason == "restored")
+    doubtful = and_(messages.unclear("unknown", "unresolved"), is_held)
     query = select(messages_table.c.state, func.count().label("n")).where(doubtful).group_by(messages_table.c.state)
-    aside = and_(messages_table.c.state == "set_aside", messages_table.c.reason == "restored")
+    aside = and_(messages.unclear("set_aside"), messages_table.c.reason == "restored")
     texts = int(tx.scalar(select(func.count()).select_from(messages_table).where(aside)))
     return {row.state: row.n for row in tx.execute(query)} | {"texts": texts}
 

@@ -67,7 +67,7 @@ def group(tx: Transaction, short: str) -> Row[Any]:
     """The live group with this short name; raises Problem `group-unknown` with the names that are near."""
     found = find(tx, short)
     if found is None:
-        raise Problem("group-unknown", group=short, near=", ".join(close(short, [g.short for g in list_all(tx)])))
+        raise Problem("group-unknown", group=short, near=", ".join(close(short, [g.short for g in list_live(tx)])))
     return found
 
 
@@ -79,6 +79,12 @@ def find(tx: Transaction, short: str) -> Row[Any] | None:
 def short_of(tx: Transaction, group_id: int) -> str:
     """The short name of a group, also of one that was deleted since."""
     return str(tx.scalar(select(groups.c.short).where(groups.c.id == group_id)))
+
+
+def list_live(tx: Transaction, *, only: Collection[int] | None = None) -> list[Row[Any]]:
+    """Every live group, or only these, by short name; nobody in them is counted."""
+    query = select(groups).where(groups.c.deleted_at.is_(None)).order_by(groups.c.short)
+    return list(tx.execute(query if only is None else query.where(groups.c.id.in_(only))))
 
 
 def list_all(tx: Transaction, *, only: Collection[int] | None = None) -> list[Row[Any]]:

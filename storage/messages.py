@@ -13,14 +13,16 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Integer,
     Row,
     Select,
+    Table,
     Text,
     Update,
     and_,
@@ -29,6 +31,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     literal_column,
     null,
     or_,
@@ -36,6 +39,7 @@ from sqlalchemy import (
     true,
     tuple_,
     type_coerce,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,6 +48,7 @@ from sqlalchemy.types import NullType
 from storage import audience, codes, consent, pace, routes, schedules, segments
 from storage.audit import Actor
 from storage.database import Lost, Transaction, execute_many, insert_new
+from storage.lately import is_since
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
@@ -312,7 +317,8 @@ _UNHANDLED = (
         messages.c.state == "received",
         messages.c.due_at <= bindparam("now", type_=Moment),
     )
-    .order_by(messages.c.id)
+    # In the order of their index: by id SQLite would read every message there ever was to find that none waits.
+    .order_by(messages.c.due_at, messages.c.id)
     .limit(20)
 )
 _ORPHANED = and_(messages.c.state == "queued", messages.c.gateway.is_(None))
@@ -333,6 +339,12 @@ _EXPIRE = (
 
 # Word for word the condition of their index, else every message there ever was would be looked through each second.
 _LEASED = messages.c.state.in_([literal_column("'claimed'", Text), literal_column("'sending'", Text)])
+_UNCLEAR = messages.c.state.in_(("unknown", "unresolved", "set_aside"))
+
+
+def unclear(*states: str) -> ColumnElement[bool]:
+    """Messages in some of the states `unknown`, `unresolved` and `set_aside`, found by their index."""
+    return and_(_UNCLEAR, messages.c.state.in_(states))
 
 
 def _ends(held: ColumnElement[bool]) -> tuple[Update, Update]:
@@ -406,6 +418,49 @@ _PARKED = (
     .where(messages.c.id.in_(bindparam("ids", expanding=True)), ~receipts.c.moved)
     .order_by(receipts.c.id)
 )
+NOT_OVER = ("received", *OPEN, "unknown", "unresolved", "set_aside")
+"""The states in which something is still to be done, by us or by a person."""
+
+
+def _count_open() -> CompoundSelect[Any]:
+    """Each state counted by the index that holds its rows and no others, which SQLite takes for a range of it."""
+    ever = literal(datetime.min.replace(tzinfo=UTC), Moment)
+    queued, expires = messages.c.state == "queued", messages.c.expires_at
+    rows = [
+        ("received", and_(messages.c.state == "received", messages.c.due_at >= ever)),
+        ("queued", and_(queued, expires >= ever)),
+        ("queued", and_(queued, expires.is_(None))),
+        *((state, and_(_LEASED, messages.c.lease_until >= ever, messages.c.state == state)) for state in OPEN[1:]),
+        *((state, unclear(state)) for state in ("unknown", "unresolved", "set_aside")),
+    ]
+    return union_all(
+        *(select(literal(state, Text).label("state"), func.count().label("n")).select_from(messages).where(where)
+          for state, where in rows)
+    )  # fmt: skip
+
+
+def _sent_since() -> Select[Any]:
+    """Counted from the newest back to the first that is older, and no further: a phone may have years behind it."""
+    phone, since = bindparam("phone", type_=Text), bindparam("since", type_=Moment)
+    # Between and by phone, not equal: else PostgreSQL walks back through everybody's messages for one of a busy phone.
+    past = select(messages.c.id).where(messages.c.phone.between(phone, phone), messages.c.created_at < since)
+    older = past.order_by(messages.c.phone.desc(), messages.c.id.desc()).limit(1)
+    return (
+        select(func.count())
+        .select_from(messages)
+        .where(
+            messages.c.phone == phone,
+            messages.c.id > func.coalesce(older.correlate(None).scalar_subquery(), 0),
+            messages.c.direction == "out",
+            messages.c.kind == bindparam("kind", type_=Text),
+            messages.c.created_at >= since,
+        )
+    )
+
+
+_COUNT_OPEN = _count_open()
+_SENT_SINCE = _sent_since()
+_SAID_SINCE = _SENT_SINCE.where(messages.c.body == bindparam("words", type_=Text))
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------
@@ -833,21 +888,16 @@ def not_leaving(tx: Transaction) -> list[Row[Any]]:
     waiting = and_(messages.c.direction == "out", messages.c.state == "queued", ~messages.c.paused)
     tried = and_(waiting, messages.c.attempts > 0, messages.c.reason.in_(("unreachable", "throttled")))
     refused = select(messages.c.reason, *counted).where(tried).group_by(messages.c.reason, messages.c.gateway)
-    last = messages.alias("last")
-    moving = exists().where(
-        last.c.gateway.is_not_distinct_from(messages.c.gateway), last.c.handed_over_at > tx.now - STANDSTILL
-    )
+    moving = exists().where(gateways.c.name == messages.c.gateway, gateways.c.handed_over_at > tx.now - STANDSTILL)
     due = and_(waiting, messages.c.due_at <= tx.now - STANDSTILL)
-    # Asked of each gateway, not of each message that waits: nothing says quickly when it last took one.
     still = select(null().label("reason"), *counted).where(due).group_by(messages.c.gateway).having(~moving)
     return [*tx.execute(refused.order_by(messages.c.gateway)), *tx.execute(still.order_by(messages.c.gateway))]
 
 
 def in_doubt(tx: Transaction) -> Row[Any]:
     """What may or may not have been sent: how many (`many`) and the oldest (`since`, None where there is none)."""
-    doubtful = messages.c.state.in_(("unknown", "unresolved"))
     query = select(func.count().label("many"), func.min(messages.c.settled_at).label("since"))
-    return tx.execute(query.where(doubtful)).one()
+    return tx.execute(query.where(unclear("unknown", "unresolved"))).one()
 
 
 def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:
@@ -867,26 +917,48 @@ def threads(tx: Transaction, phones: Iterable[str], *, at_most: int = 60) -> dic
 
 
 def count_states(tx: Transaction) -> dict[str, int]:
-    """How many messages are in each state."""
+    """How many messages are in each state; it reads all there ever were."""
     return {row.state: row.n for row in tx.execute(select(messages.c.state, func.count().label("n")).group_by("state"))}
+
+
+def count_open(tx: Transaction) -> dict[str, int]:
+    """How many messages are in each state of `NOT_OVER`, also those in which there is none; what is over is not looked at."""
+    counted = dict.fromkeys(NOT_OVER, 0)
+    for row in tx.execute(_COUNT_OPEN):
+        counted[row.state] += row.n
+    return counted
+
+
+def count_receipts(tx: Transaction, since: datetime) -> dict[str, int]:
+    """How many receipts have come since then, by the state of which they tell."""
+    return _count_since(tx, receipts, since)
+
+
+def count_failed_calls(tx: Transaction, since: datetime) -> dict[str, int]:
+    """How many calls to gateways were not simply accepted since then, by what their messages became."""
+    return _count_since(tx, attempts, since)
+
+
+def newest_receipt(tx: Transaction) -> int:
+    """The id of the newest receipt; 0 if there is none."""
+    return int(tx.scalar(select(func.max(receipts.c.id))) or 0)
 
 
 def sent_since(tx: Transaction, phone: str, kind: str, since: datetime, *, body: str | None = None) -> int:
     """How many messages of a kind, with these very words if given, were queued to a number since then."""
-    query = (
-        select(func.count())
-        .select_from(messages)
-        .where(
-            messages.c.phone == phone,
-            messages.c.direction == "out",
-            messages.c.kind == kind,
-            messages.c.created_at >= since,
-        )
-    )
-    return int(tx.scalar(query if body is None else query.where(messages.c.body == body)))
+    values = {"phone": phone, "kind": kind, "since": since}
+    if body is None:
+        return int(tx.scalar(_SENT_SINCE, values))
+    return int(tx.scalar(_SAID_SINCE, {**values, "words": body}))
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _count_since(tx: Transaction, table: Table, since: datetime) -> dict[str, int]:
+    lately = is_since(tx, table.c.at, since)
+    counted = select(table.c.state, func.count().label("n")).where(*lately).group_by(table.c.state)
+    return {row.state: row.n for row in tx.execute(counted)}
 
 
 def _way_to(tx: Transaction, phone: str, case_id: int | None, reply_to: int | None) -> str | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, update
 
 from storage import audit, codes, tries
 from storage.audit import Actor, Change
@@ -36,6 +36,25 @@ _EXPIRE = (
 
 SAME_WORDS = timedelta(minutes=10)
 UNDO = timedelta(hours=24)
+
+
+def is_waiting(*states: str) -> ColumnElement[bool]:
+    """Operations in some of the states `waiting` and `seconding`, found by their index."""
+    return and_(operations.c.state.in_(("waiting", "seconding")), operations.c.state.in_(states))
+
+
+def is_of(person: int | None, since: datetime) -> ColumnElement[bool]:
+    """What a person asked for since then, found from the newest back: a person may have years behind them."""
+    past = operations.alias("past")
+    # Between and by person, as `messages.sent_since`.
+    theirs = past.c.person_id.is_(None) if person is None else past.c.person_id.between(person, person)
+    older = select(past.c.id).where(theirs, past.c.asked_at < since)
+    newest = older.order_by(past.c.person_id.desc(), past.c.id.desc()).limit(1).scalar_subquery()
+    return and_(
+        operations.c.person_id == person,
+        operations.c.id > func.coalesce(newest, 0),
+        operations.c.asked_at >= since,
+    )
 
 
 def ask(
@@ -103,22 +122,21 @@ def digest_of(row: Row[Any]) -> str:
 def waiting_of(tx: Transaction, person: int) -> list[Row[Any]]:
     """What waits for this person's confirmation and has not run out, newest first."""
     query = select(operations).where(
-        operations.c.person_id == person, operations.c.state == "waiting", operations.c.expires_at > tx.now
+        operations.c.person_id == person, is_waiting("waiting"), operations.c.expires_at > tx.now
     )
     return list(tx.execute(query.order_by(operations.c.id.desc())))
 
 
 def seconding(tx: Transaction, person: int | None) -> list[Row[Any]]:
     """What waits for a second person's code: this person's, or everybody's, newest first."""
-    query = select(operations).where(operations.c.state == "seconding").order_by(operations.c.id.desc())
+    query = select(operations).where(is_waiting("seconding")).order_by(operations.c.id.desc())
     return list(tx.execute(query if person is None else query.where(operations.c.person_id == person)))
 
 
 def with_same_words(tx: Transaction, person: int | None, words: str, *, kind: str | None = None) -> Row[Any] | None:
     """The newest operation, of one kind if given, that this person asked for in these very words within ten minutes."""
-    query = select(operations).where(
-        operations.c.person_id == person, operations.c.words == words, operations.c.asked_at > tx.now - SAME_WORDS
-    )
+    since = tx.now - SAME_WORDS
+    query = select(operations).where(is_of(person, since), operations.c.words == words, operations.c.asked_at > since)
     if kind is not None:
         query = query.where(operations.c.kind == kind)
     return tx.execute(query.order_by(operations.c.id.desc()).limit(1)).first()
@@ -142,7 +160,7 @@ def of_group(tx: Transaction, kind: str, group_id: int) -> int | None:
 
 def count(tx: Transaction, person: int, kind: str, since: datetime) -> int:
     """How many operations of a kind a person had done since then."""
-    done = (operations.c.person_id == person, operations.c.kind == kind, operations.c.state == "done")
+    done = (is_of(person, since - UNDO), operations.c.kind == kind, operations.c.state == "done")
     return int(tx.scalar(select(func.count()).select_from(operations).where(*done, operations.c.decided_at >= since)))
 
 

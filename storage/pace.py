@@ -63,6 +63,7 @@ _CLOSE = [
     update(table).where(one).values(tokens=bindparam("left"), refilled_at=bindparam("filled"))
     for table, one in (_OF_GATEWAY, _OF_NUMBER)
 ]
+_GIVE = _CLOSE[0].values(handed_over_at=bindparam("now"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def grant(
         whole.tokens -= 1
         granted[wish.id] = number
     for bucket in (whole, *of_number.values()):
-        bucket.close(tx)
+        bucket.close(tx, gives=bool(granted))
     return granted
 
 
@@ -266,9 +267,15 @@ class _Bucket:
         """Seconds until a text may leave."""
         return max(0.0, 1.0 - self.tokens) / self.rate
 
-    def close(self, tx: Transaction) -> None:
-        one = {"of": self.gateway, "ours": self.number} if self.number is not None else {"of": self.gateway}
-        tx.execute(_CLOSE[self.number is not None], {**one, "left": self.tokens, "filled": self.filled})
+    def close(self, tx: Transaction, *, gives: bool = False) -> None:
+        """Write it down; with `gives` also that the gateway is handed something now."""
+        left = {"of": self.gateway, "left": self.tokens, "filled": self.filled}
+        if self.number is not None:
+            tx.execute(_CLOSE[1], {**left, "ours": self.number})
+        elif gives:
+            tx.execute(_GIVE, {**left, "now": tx.now})
+        else:
+            tx.execute(_CLOSE[0], left)
 
 
 def _all_opened(

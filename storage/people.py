@@ -71,11 +71,11 @@ def named(tx: Transaction, person_id: int | None) -> str:
 
 
 def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
-    """The live groups that a person may see, with `members`; all of them for a lead."""
+    """The live groups that a person may see, by short name; all of them for a lead."""
     if may(person, "lead"):
-        return groups.list_all(tx)
+        return groups.list_live(tx)
     own = set(tx.execute(select(person_groups.c.group_id).where(person_groups.c.person_id == person.id)).scalars())
-    return groups.list_all(tx, only=own)
+    return groups.list_live(tx, only=own)
 
 
 def caring_for(tx: Transaction, case_id: int) -> list[Row[Any]]:

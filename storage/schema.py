@@ -32,7 +32,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -225,8 +225,10 @@ audit = Table(
     Column("changes_digest", Text, comment="sha256 over the rows in audit_changes"),
     Column("previous", Text, nullable=False, comment="hash of the entry before"),
     Column("hash", Text, nullable=False, unique=True),
+    Index("audit_by_source", "source",
+          sqlite_where=text("source IS NOT NULL"), postgresql_where=text("source IS NOT NULL")),
     comment="Who did what, through which door: a hash chain.",
-)
+)  # fmt: skip
 
 audit_changes = Table(
     "audit_changes",
@@ -296,8 +298,15 @@ operations = Table(
     Column("decided_at", Moment),
     CheckConstraint(_one_of("state", OPERATION_STATES), name="operation_state"),
     Index("operations_by_person", "person_id", "id"),
+    Index("operations_open", "state", "expires_at",
+          sqlite_where=text("state IN ('waiting', 'seconding')"),
+          postgresql_where=text("state IN ('waiting', 'seconding')")),
+    Index("operations_by_group", "group_id", "kind",
+          sqlite_where=text("group_id IS NOT NULL"), postgresql_where=text("group_id IS NOT NULL")),
+    Index("operations_by_message", "message_id",
+          sqlite_where=text("message_id IS NOT NULL"), postgresql_where=text("message_id IS NOT NULL")),
     comment="Numbered things a person asked for.",
-)
+)  # fmt: skip
 
 codes = Table(
     "codes",
@@ -426,6 +435,11 @@ messages = Table(
           sqlite_where=text("state = 'received'"), postgresql_where=text("state = 'received'")),
     Index("messages_in_doubt", "gateway", "handed_over_at",
           sqlite_where=text("state = 'unknown'"), postgresql_where=text("state = 'unknown'")),
+    Index("messages_unclear", "state", "created_at",
+          sqlite_where=text("state IN ('unknown', 'unresolved', 'set_aside')"),
+          postgresql_where=text("state IN ('unknown', 'unresolved', 'set_aside')")),
+    Index("messages_answering", "reply_to",
+          sqlite_where=text("reply_to IS NOT NULL"), postgresql_where=text("reply_to IS NOT NULL")),
     Index("messages_by_phone", "phone", "id"),
     Index("messages_by_gateway_id", "gateway_id"),
     Index("messages_by_broadcast", "broadcast_id", "state"),
@@ -472,7 +486,7 @@ receipts = Table(
     Column("code", Text),
     Column("moved", Boolean, nullable=False, comment="false: late, repeated, or of no message of ours"),
     Column("at", Moment, nullable=False),
-    Index("one_receipt_per_word", "gateway", "message_id", "gateway_id", "word", "code", unique=True),
+    Index("one_receipt_per_word", "message_id", "gateway", "gateway_id", "word", "code", unique=True),
     comment="Every receipt, as it came.",
 )
 
@@ -492,6 +506,7 @@ gateways = Table(
     ),
     Column("slowed_at", Moment),
     Column("resumed_at", Moment, comment="when somebody let it go on: a receipt of what left before pauses it no more"),
+    Column("handed_over_at", Moment, comment="when a text was last handed to it"),
     comment="The rate of each gateway, held over all workers, and why one is paused.",
 )
 

@@ -133,7 +133,7 @@ def unasked(tx: Transaction) -> list[int]:
         # An earlier question, before its hour, is over: each has fifteen minutes from when it was asked.
         codes.c.expires_at >= operations_table.c.expires_at,
     )
-    waits = (operations_table.c.kind == "tell", operations_table.c.state == "seconding")
+    waits = (operations_table.c.kind == "tell", operations.is_waiting("seconding"))
     query = select(operations_table.c.id).where(*waits, operations_table.c.expires_at > tx.now, ~told)
     return list(tx.execute(query.order_by(operations_table.c.id)).scalars())
 

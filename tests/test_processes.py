@@ -185,7 +185,8 @@ def test_from_the_sheet_to_the_reply(make: MakeJumbe, stub: SlowTwilio):
     assert jumbe.get("/readyz")[0] == 200
     status, metrics = jumbe.get("/metrics")
     assert status == 200
-    assert 'jumbe_messages{state="delivered"} 1' in metrics
+    assert 'jumbe_messages{state="queued"} 0' in metrics
+    assert 'jumbe_receipts_recent{state="delivered"} 1' in metrics
     assert not re.search(r"[0-9]{9}", metrics), "no number in the metrics"
     assert jumbe.get("/phones")[0] == 404, "the virtual phones are for a rehearsal only"
     for name in ("worker", "web"):

@@ -83,9 +83,9 @@ class Call:
         """An answer made of sentences, cut to one text."""
         return Answer(self.sentences.say(*parts))
 
-    def group_in(self, row: Row[Any]) -> Row[Any]:
-        """The same group with its members counted afresh."""
-        return next(g for g in people.groups_of(self.tx, self.person) if g.id == row.id)
+    def members(self, group: Row[Any]) -> int:
+        """How many are in a group now; counted only where it is said, for that of 500 groups takes longer than a text."""
+        return groups.count_members(self.tx, group.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,5 +501,6 @@ def listed(cases: Sequence[Row[Any]]) -> Names:
 
 def _near(call: Call, word: str) -> str:
     """The nearest groups that this person may see, with their sizes."""
-    sizes = {g.short: g.members for g in call.groups}
-    return ", ".join(f"{short} ({sizes[short]})" for short in groups.nearest(fold(word), sizes))
+    by_short = {g.short: g for g in call.groups}
+    nearest = groups.nearest(fold(word), by_short)
+    return ", ".join(f"{short} ({call.members(by_short[short])})" for short in nearest)

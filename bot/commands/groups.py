@@ -47,7 +47,8 @@ def list_groups(call: Call) -> Answer:
     """Groups with their counts; a lead sees all, others their own."""
     if not call.groups:
         return call.say(("groups-none" if people.may(call.person, "change") else "groups-none-see", {}))
-    shown = names(f"{g.short} {g.members}" for g in call.groups)
+    counted = groups.list_all(call.tx, only=[g.id for g in call.groups])
+    shown = names(f"{g.short} {g.members}" for g in counted)
     return call.say(("groups", {"count": len(call.groups), "groups": shown}))
 
 
@@ -58,10 +59,9 @@ def who(call: Call, group: str) -> Answer:
     shown = groups.members(call.tx, row.id, at_most=8)
     if not shown:
         return call.say(("who-nobody", {"group": row.short}))
-    whole = row.members == len(shown)
-    return call.say(
-        ("who-all" if whole else "who", {"group": row.short, "count": row.members, "people": listed(shown)})
-    )
+    count = call.members(row)
+    whole = count == len(shown)
+    return call.say(("who-all" if whole else "who", {"group": row.short, "count": count, "people": listed(shown)}))
 
 
 @command("new <short> <name...?>", right="change", risk="small", examples=["new anc Antenatal care", "new ward1"])
@@ -107,10 +107,11 @@ def delete(call: Call, group: str) -> Answer:
     pending = broadcasts.pending_for(call.tx, row.id)
     told = call.sentences.sentences["delete-stops"]
     stops = told.format(numbers=names(pending).cut(min(2, len(pending)))) if pending else ""
+    count = call.members(row)
     values = {
         "number": number,
         "group": row.short,
-        "people": call.sentences.say(("one-person", {}) if row.members == 1 else ("people", {"count": row.members})),
+        "people": call.sentences.say(("one-person", {}) if count == 1 else ("people", {"count": count})),
         "stops": stops,
         "life": Spare(call.sentences.sentences["good-for"]),
         "code": mask_for(call),
@@ -143,7 +144,7 @@ def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
     if len(leaving) > AT_ONCE:
         return _ask_many(call, "drop", row, _SortedOut(leaving, [], rest))
     gone = groups.remove(call.tx, row.id, [c.id for c in leaving], by=call.by)
-    total = call.group_in(row).members
+    total = call.members(row)
     return _done(call, "drop", row, ("dropped", {"group": row.short, "count": len(gone), "total": total}), rest, gone)
 
 
@@ -158,7 +159,7 @@ def carry_out(call: Call, operation: Row[Any]) -> Answer:
     act = groups.add if operation.kind == "add" else groups.remove
     done = act(call.tx, row.id, ids, by=call.by)
     word = "added" if operation.kind == "add" else "dropped"
-    total = call.group_in(row).members
+    total = call.members(row)
     said = (word, {"group": row.short, "count": len(done), "total": total})
     # Kept under the words that were asked, and not under `ok 482193`: a code is written down nowhere.
     return _done(call, operation.kind, row, said, [], done, words=operation.words)
@@ -240,7 +241,7 @@ def _sort_out(call: Call, row: Row[Any], who: Sequence[str]) -> _SortedOut:
 
 def _add(call: Call, row: Row[Any], sorted_out: _SortedOut) -> Answer:
     came = groups.add(call.tx, row.id, [c.id for c in sorted_out.able], by=call.by)
-    total = call.group_in(row).members
+    total = call.members(row)
     said = ("added", {"group": row.short, "count": len(came), "total": total})
     return _done(call, "add", row, said, sorted_out.rest, came)
 

@@ -14,7 +14,7 @@ from sqlalchemy import insert, text, update
 from bot import health
 from bot.cli import main
 from bot.spool import Spool
-from storage import messages, migrate, pace, schema, workers
+from storage import audit, messages, migrate, pace, schema, workers
 from storage.database import Database
 from tests.postgres import Postgres
 
@@ -313,3 +313,45 @@ def test_a_gateway_that_sends_no_receipts_is_said(served: Database, clock: Any) 
             )
         )
     assert "receipts" not in said(served)
+
+
+def scraped(db: Database) -> dict[str, float]:
+    app = Flask(__name__)
+    app.register_blueprint(health.blueprint(db))
+    answer = app.test_client().get("/metrics")
+    assert answer.status_code == 200
+    lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_a_scrape_counts_what_is_open_and_what_came_of_the_last_minutes(db: Database, clock: Any) -> None:
+    assert scraped(db)['jumbe_messages{state="unknown"}'] == 0
+    with db.transaction() as tx:
+        for n, state in enumerate(("queued", "claimed", "sending", "unknown", "unresolved", "delivered", "expired")):
+            number = messages.queue(tx, f"23324412345{n}", "Hello", "notice" if n else "text")
+            change = update(schema.messages).where(schema.messages.c.id == number)
+            tx.execute(change.values(state=state, lease_until=tx.now if state in ("claimed", "sending") else None))
+        messages.record_inbound(tx, gateway="g", gateway_id="1", sender="233244123456", text="?")
+        messages.record_inbound(
+            tx, gateway="g", gateway_id="2", sender="233244123456", text="?", set_aside="restored"
+        )  # fmt: skip
+        for word in ("sent", "delivered"):
+            messages.receive_receipt(
+                tx, gateway="g", message_id=1, gateway_id="S", state=word, word=word, code=None
+            )  # fmt: skip
+    found = scraped(db)
+    states = ("received", "queued", "claimed", "sending", "unknown", "unresolved", "set_aside")
+    assert {state: found[f'jumbe_messages{{state="{state}"}}'] for state in states} == dict.fromkeys(states, 1)
+    assert 'jumbe_messages{state="delivered"}' not in found, "of what is over there is ever more"
+    assert (found["jumbe_messages_total"], found["jumbe_receipts_total"]) == (9, 2)
+    assert found['jumbe_receipts_recent{state="delivered"}'] == 1
+    clock.advance(minutes=6)
+    assert 'jumbe_receipts_recent{state="delivered"}' not in scraped(db)
+
+
+def test_page_00_says_that_it_read_the_newest_lines_only(db: Database, world: Any, monkeypatch: Any) -> None:
+    world.group("anc", world.case("ama", "233244123456"))
+    monkeypatch.setattr(audit, "NEWEST", 2)
+    told = {name: says for name, _, says in health.examine(db, at_once=True)}
+    assert told["audit"].startswith("the newest 2 lines hold; 'jumbe audit verify' reads every line. The head is ")
+    assert said(db)["audit"][1].startswith("Every line holds, 3 in all")

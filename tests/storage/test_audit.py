@@ -448,3 +448,47 @@ def test_the_order_of_keys_in_a_line_does_not_matter_and_their_values_do():
 def test_a_value_that_no_line_can_hold_is_a_bug_and_is_told_at_once(db):
     with db.transaction() as tx, pytest.raises(TypeError, match="cannot stand in an audit line"):
         audit.record(tx, "x", "case", changes=[Change("case", 1, {}, {"who": object()})], by=TEST)
+
+
+# -- of a log of years, its newest lines ---------------------------------------------------------------------------------
+
+
+def test_the_newest_lines_are_verified_without_those_before(lived):
+    whole = audit.verify(lived.reading)
+    newest = audit.verify_newest(lived.reading, lines=3)
+    assert (newest.holds, newest.breach, newest.last) == (3, None, whole.last)
+    assert newest.after == whole.last.id - 3
+    assert audit.verify_newest(lived.reading) == whole, "a log that is shorter is verified whole"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE audit SET door = 'desk' WHERE id = (SELECT max(id) - 1 FROM audit)",
+        "UPDATE audit SET previous = 'ab' WHERE id = (SELECT max(id) - 2 FROM audit)",
+        "DELETE FROM audit WHERE id = (SELECT max(id) - 1 FROM audit)",
+        "INSERT INTO audit_changes VALUES ((SELECT max(id) FROM audit), 9, 'case', 1, '{}', '{}')",
+        "INSERT INTO audit_changes VALUES ((SELECT max(id) + 1 FROM audit), 9, 'case', 1, '{}', '{}')",
+    ],
+)
+def test_a_touch_at_the_end_of_a_long_log_is_seen_at_once(lived, edit):
+    with tampering(lived) as other:
+        assert other.execute(edit).rowcount == 1
+    assert audit.verify_newest(lived.reading, lines=3).breach is not None
+
+
+def test_what_was_not_read_is_said_and_not_vouched_for(lived):
+    """One sheet may have written a hundred thousand changes: of the newest few only."""
+    with lived.reading() as tx:
+        lines = [
+            row.entry_id for row in tx.execute(select(audit_changes.c.entry_id).order_by(audit_changes.c.entry_id))
+        ]
+    with tampering(lived) as other:
+        other.execute("UPDATE audit_changes SET after = '{}' WHERE entry_id = ?", (lines[0],))
+    found = audit.verify_newest(lived.reading, changes=2)
+    assert (found.breach, found.unread) == (None, lines[-3])
+    assert audit.verify_newest(lived.reading).broken.id == lines[0]
+
+
+def test_the_newest_lines_of_an_empty_log_hold(db):
+    assert audit.verify_newest(db.reading) == audit.verify(db.reading)
