@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bulk, expansion, inbound, load, outgoing, peers, serving, stub
+from tests.benchmarks import bulk, expansion, idle, inbound, load, outgoing, peers, serving, stub
 from tests.benchmarks.__main__ import PARTS, SIZES, Bench, table
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn
 from tests.parts import library
@@ -69,6 +69,11 @@ def test_an_audit_counts_what_sql_by_hand_and_pandas_count(tmp_path: Path, dice:
     assert {"SQL by hand", "pandas, loading and six checks"} <= {one.against for one in found}
 
 
+def test_an_idle_worker_is_measured_beside_a_short_and_a_long_history(tmp_path: Path, dice: random.Random):
+    found = idle.on_sqlite(tmp_path, dice, rounds=1, many=TOY.past, seconds=TOY.idle_s)
+    assert told(found) == {("with 1,000", "ms of CPU a s")}
+
+
 @pytest.mark.processes
 def test_no_text_is_lost_while_a_broadcast_goes_out(tmp_path: Path, dice: random.Random):
     with stub.running() as gateway:
@@ -105,6 +110,6 @@ def test_a_request_goes_over_the_wire_as_it_was_signed():
 
 
 def test_the_parts_can_be_named_one_by_one():
-    named = ["outgoing", "inbound", "served", "latency", "expansion", "bulk", "sheets", "audits"]
+    named = ["outgoing", "inbound", "served", "latency", "expansion", "bulk", "sheets", "audits", "idle"]
     assert [part.__name__ for part in PARTS] == named
     assert peers.cache().name == "jumbe-bench"

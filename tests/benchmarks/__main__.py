@@ -1,6 +1,6 @@
 """Measure and print the table: `python -m tests.benchmarks`; `BENCH=long` is the long form, `BENCH_SEED=n` repeats an order.
 
-`BENCH_ONLY=outgoing,inbound,served,latency,expansion,bulk,sheets,audits` measures some of it.  A goal that is missed is told in the table; the
+`BENCH_ONLY=outgoing,inbound,served,latency,expansion,bulk,sheets,audits,idle` measures some of it.  A goal that is missed is told in the table; the
 exit code is 1 only where something went wrong, so that there is no figure.
 """
 
@@ -27,9 +27,10 @@ import pytest
 import sqlalchemy
 
 import storage  # noqa: F401  chooses the SQLite library
-from tests.benchmarks import bulk, expansion, inbound, outgoing, peers, serving, stub
+from tests.benchmarks import bulk, expansion, idle, inbound, outgoing, peers, serving, stub
 from tests.benchmarks.measuring import Comparison
 from tests.ending import unwind_when_told
+from tests.postgres import Postgres
 from tests.postgres import running as postgres
 
 T = TypeVar("T")
@@ -54,11 +55,15 @@ class Size:
     sheet: int
     naive: int
     audited: int
+    past: int
+    idle_s: float
 
 
 SIZES: Final = {
-    "toy": Size(1, 50, 10, 10, 20, 200, 1, 1, 300, 200, 20, 200, 2_000, 20, 300),
-    "quick": Size(3, 10_000, 300, 300, 400, 10_000, 20, 3, 50_000, 20_000, 1_000, 20_000, 100_000, 500, 100_000),
+    "toy": Size(1, 50, 10, 10, 20, 200, 1, 1, 300, 200, 20, 200, 2_000, 20, 300, 2_000, 1),
+    "quick": Size(
+        3, 10_000, 300, 300, 400, 10_000, 20, 3, 50_000, 20_000, 1_000, 20_000, 100_000, 500, 100_000, 200_000, 10
+    ),
     "long": Size(
         7,
         50_000,
@@ -75,6 +80,8 @@ SIZES: Final = {
         1_000_000,
         2_000,
         1_000_000,
+        3_000_000,
+        20,
     ),
 }
 
@@ -156,6 +163,16 @@ class Bench:
             "audits", lambda part, room: part.compare(room, self.dice, rounds=size.rounds, members=size.audited)
         )
 
+    def idle(self) -> list[Comparison]:
+        """A worker with nothing to do, beside a short and a long history."""
+        size = self.size
+        known = {"rounds": size.rounds, "many": size.past, "seconds": size.idle_s}
+        found = idle.on_sqlite(self.room("idle"), self.dice, **known)
+        with self._server() as server:
+            if server is not None:
+                found += idle.on_postgresql(server, self.dice, **known)
+        return found
+
     def room(self, name: str) -> Path:
         """A folder for one part."""
         room = self.folder / name
@@ -181,19 +198,30 @@ class Bench:
     @contextlib.contextmanager
     def _postgresql(self) -> Iterator[str | None]:
         """The address of an empty database, or a sentence that says that there is none."""
+        with self._server() as server:
+            if server is None:
+                yield None
+                return
+            with server.database(upgraded=False) as address:
+                yield address
+
+    @contextlib.contextmanager
+    def _server(self) -> Iterator[Postgres | None]:
+        """A PostgreSQL, or a sentence that says that there is none."""
         with ExitStack() as stack:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    address = stack.enter_context(stack.enter_context(postgres()).database(upgraded=False))
+                    server = stack.enter_context(postgres())
             except pytest.skip.Exception as missing:
                 self.left_out.append(f"PostgreSQL: {missing}")
-                address = None
-            yield address
+                server = None
+            yield server
 
 
 PARTS: Final = (
     Bench.outgoing, Bench.inbound, Bench.served, Bench.latency, Bench.expansion, Bench.bulk, Bench.sheets, Bench.audits,
+    Bench.idle,
 )  # fmt: skip
 
 
