@@ -20,11 +20,11 @@ from sqlalchemy import Row
 
 from bot import echoes
 from bot.commands import panic
-from bot.commands.dispatch import answer, call_of, is_exact, person_shown, storable
+from bot.commands.dispatch import Answer, answer, call_of, carries_code, challenge, is_exact, person_shown, storable
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, consent, contacts, doubts, messages, operations, optwords, people, questions
+from storage import callers, codes, consent, contacts, doubts, messages, operations, optwords, people, questions, tries
 from storage.audit import Actor
 from storage.callers import Caller
 from storage.contacts import Wanted
@@ -38,8 +38,10 @@ HELP_A_DAY = 3
 LOOKED_AT = 1000
 """Letters of a text in which a request to be left alone is looked for: it stands at the beginning, and every letter costs."""
 
-SAME_REFUSALS, ANSWERS = 5, 60
+SAME_REFUSALS, REFUSALS, ANSWERS = 5, 20, 60
 """To one phone in ten minutes."""
+
+TEN_MINUTES = timedelta(minutes=10)
 
 ECHOES_ANSWERED = 3
 """To one phone in ten minutes: what sends everything back would send back that answer too."""
@@ -383,16 +385,48 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
 
 
 def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> str:
-    ten_minutes = tx.now - timedelta(minutes=10)
-    sent = messages.sent_since(tx, row.phone, "reply", ten_minutes)
-    given = answer(tx, person, words, message_id=row.id, muted=sent >= ANSWERS, sent_at=row.sent_at)
-    # Two machines that answer each other never stop: one that is told the same no a few times is told it no more.
-    same = messages.sent_since(tx, row.phone, "reply", ten_minutes, body=given.text) if given.refused else 0
-    if sent <= ANSWERS and same < SAME_REFUSALS:
+    """Answer a text of staff, unless it is one of too many: what came before its phone was last proved is not counted."""
+    proved = codes.proved_at(tx, person.id)
+    since = codes.since(tx, person.id, TEN_MINUTES)
+    sent = messages.sent_since(tx, row.phone, "reply", since)
+    muted = sent >= ANSWERS
+    given = answer(tx, person, words, message_id=row.id, muted=muted, sent_at=row.sent_at)
+    if given.challenge:
+        heard = not muted or _may_challenge(tx, person, since)
+        given = replace(given, code_id=challenge(tx, person, row.id)) if heard else given
+    else:
+        # A code that was right proves the phone, and opens an allowance of its own.
+        heard = not muted or codes.proved_at(tx, person.id) != proved or carries_code(tx, person, words)
+    if heard and not _is_enough(tx, row, person, given, since):
         messages.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
         )  # fmt: skip
-    return "unheard" if given.refused and sent >= ANSWERS else "command"
+    return "unheard" if given.refused and muted else "command"
+
+
+def _may_challenge(tx: Transaction, person: Row[Any], since: datetime) -> bool:
+    """Whether a phone that is not answered any more may be asked for a code: once in ten minutes, and after each proof."""
+    if tries.count(tx, person.id, "challenge", since):
+        return False
+    tries.note(tx, person.id, "challenge")
+    return True
+
+
+def _is_enough(tx: Transaction, row: Row[Any], person: Row[Any], given: Answer, since: datetime) -> bool:
+    """Whether a phone has been told as much as this often enough: two machines that answer each other never stop.
+
+    One that is told the same no a few times is told it no more, nor one of which no command can be read, whatever its words
+    are; and the same answer at all goes a few times only to a phone that has not confirmed a code of late.
+    """
+    if given.refused and not given.challenge:
+        tries.note(tx, person.id, "unread" if given.unread else "refused")
+        if given.unread and tries.count(tx, person.id, "unread", since) > SAME_REFUSALS:
+            return True
+        if tries.count(tx, person.id, "refused", since) > REFUSALS:
+            return True
+    elif not given.refused and codes.since(tx, person.id, codes.FRESH) != tx.now - codes.FRESH:
+        return False  # proved within twelve hours
+    return messages.sent_since(tx, row.phone, "reply", since, body=given.text) >= SAME_REFUSALS
 
 
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:

@@ -207,6 +207,7 @@ def draft(
     whom = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
     whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
     tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in whom])
+    _put_away_expired(tx)  # where one too many waited, the oldest has lapsed
     _count(tx, number)
     return number
 
@@ -398,9 +399,13 @@ def drop(tx: Transaction, number: int) -> None:
 def put_away_unconfirmed(tx: Transaction) -> None:
     """What nobody confirmed within its fifteen minutes is over, and so is the broadcast that waited for it."""
     if operations.expire(tx):
-        # Asked of each preview: of all that ever expired there are ever more.
-        over = exists().where(operations_table.c.id == broadcasts.c.id, operations_table.c.state == "expired")
-        tx.execute(update(broadcasts).where(broadcasts.c.state == "previewed", over).values(state="dropped"))
+        _put_away_expired(tx)
+
+
+def _put_away_expired(tx: Transaction) -> None:
+    # Asked of the few that wait, each by its number: of what ran out there are years.
+    over = exists().where(operations_table.c.id == broadcasts.c.id, operations_table.c.state == "expired")
+    tx.execute(update(broadcasts).where(broadcasts.c.state == "previewed", over).values(state="dropped"))
 
 
 def halt(tx: Transaction, number: int, *, by: Actor) -> Progress:

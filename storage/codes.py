@@ -11,19 +11,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, func, insert, select, update
 
 from storage.database import Transaction
-from storage.schema import codes, programme
+from storage.schema import codes, operations, programme
 
 LIFE = timedelta(minutes=15)
 LATE = timedelta(minutes=30)
 """How long after it was sent a text still confirms: what comes later was meant for another hour."""
 
 FRESH = timedelta(hours=12)
+PROVE = "prove"
+"""The kind of an operation that asks nothing but whether the phone is in its owner's hand."""
+
 SHORT, LONG = 6, 10
 """Digits of a code; a phone from which many wrong ones came gets the long ones (`operations.wrong_try`)."""
 
@@ -77,16 +80,24 @@ def waiting_for(tx: Transaction, person: int) -> list[Row[Any]]:
 
 
 def matching(tx: Transaction, person: int, typed: str) -> Row[Any] | None:
-    """The newest code of this person with these digits, used or not."""
+    """The code of this person with these digits: one that waits, else the newest, used or not."""
     secret = secret_of(tx)
-    same = (row for row in _newest(tx, person) if hmac.compare_digest(digits(secret, row.nonce, row.length), typed))
+    rows = [*_waiting(tx, person), *_newest(tx, person)]
+    same = (row for row in rows if hmac.compare_digest(digits(secret, row.nonce, row.length), typed))
     return next(same, None)
 
 
 def sent(tx: Transaction, person: int) -> set[str]:
     """The digits of the newest codes of this person, used and over ones too: what no answer of ours may quote."""
     secret = secret_of(tx)
-    return {digits(secret, row.nonce, row.length) for row in _newest(tx, person)}
+    return {digits(secret, row.nonce, row.length) for row in [*_waiting(tx, person), *_newest(tx, person)]}
+
+
+def _waiting(tx: Transaction, person: int) -> list[Row[Any]]:
+    """The codes of what waits: however many questions somebody else asks from this number, none of these is passed over."""
+    waits = operations.c.state.in_(("waiting", "seconding"))
+    query = select(codes).join(operations, operations.c.id == codes.c.operation_id)
+    return list(tx.execute(query.where(codes.c.person_id == person, codes.c.used_at.is_(None), waits)))
 
 
 def _newest(tx: Transaction, person: int) -> list[Row[Any]]:
@@ -101,6 +112,26 @@ def spend(tx: Transaction, code: int) -> bool:
 
 
 def is_fresh(tx: Transaction, person: int) -> bool:
-    """Whether this person confirmed a code within twelve hours: the phone is in the right hand."""
-    newest = tx.execute(select(func.max(codes.c.used_at)).where(codes.c.person_id == person)).scalar()
-    return newest is not None and newest > tx.now - FRESH
+    """Whether this person confirmed something of their own within twelve hours: the phone is in the right hand.
+
+    An answer to our question whose texts these are does not count: it is asked when somebody may be using the number.
+    """
+    used = select(codes.c.id).join(operations, operations.c.id == codes.c.operation_id)
+    mine = (codes.c.person_id == person, codes.c.used_at > tx.now - FRESH, operations.c.kind != PROVE)
+    return tx.execute(used.where(*mine).limit(1)).first() is not None
+
+
+def proved_at(tx: Transaction, person: int) -> datetime | None:
+    """When a code was last confirmed from this person's phone, of whatever kind; None if never.
+
+    What came before is not held against what comes after: whoever forges the number cannot confirm a code.
+    """
+    newest: datetime | None = tx.scalar(select(func.max(codes.c.used_at)).where(codes.c.person_id == person))
+    return newest
+
+
+def since(tx: Transaction, person: int, within: timedelta) -> datetime:
+    """From when on the texts of a number are counted that may be counted for so long: after it was last proved."""
+    window = tx.now - within
+    proved = proved_at(tx, person)
+    return window if proved is None else max(window, proved + timedelta(microseconds=1))

@@ -21,6 +21,9 @@ from storage.schema import Moment, operations, programme
 from storage.schema import codes as codes_table
 
 WRONG_TRIES = 3
+WAITING = 10
+"""What may wait for a code of one person."""
+
 WRONG_A_DAY = 5
 """Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
@@ -67,10 +70,29 @@ def ask(
     message_id: int | None = None,
     by: Actor,
 ) -> int:
-    """Open an operation that waits to be confirmed, with its audit line; returns its number."""
+    """Open an operation that waits to be confirmed, with its audit line; returns its number.
+
+    Of one person at most ten wait for a code; then the oldest lapses, so that a guess has few to hit.
+    """
     number = _insert(tx, kind, "waiting", words, request, group_id, message_id, by=by, expires_at=tx.now + codes.LIFE)
     audit.record(tx, "operations.ask", "operation", number, facts={"kind": kind}, by=by)
+    if by.door == "sms" and by.person_id is not None and kind != codes.PROVE:
+        _lapse(tx, by.person_id)
     return number
+
+
+def _lapse(tx: Transaction, person: int) -> None:
+    """End what has waited longest for a code of this person, where more than ten do."""
+    waits = (is_waiting("waiting"), operations.c.person_id == person, operations.c.door == "sms")
+    query = select(operations.c.id).where(*waits, operations.c.kind != codes.PROVE).order_by(operations.c.id.desc())
+    if over := tx.execute(query.offset(WAITING)).scalars().all():
+        tx.execute(update(operations).where(operations.c.id.in_(over)).values(state="expired", decided_at=tx.now))
+
+
+def proving(tx: Transaction, person: int) -> Row[Any] | None:
+    """The newest question to this person whether the phone is in their hand, if it waits."""
+    waits = (is_waiting("waiting"), operations.c.person_id == person, operations.c.kind == codes.PROVE)
+    return tx.execute(select(operations).where(*waits).order_by(operations.c.id.desc()).limit(1)).first()
 
 
 def note(
@@ -82,12 +104,15 @@ def note(
     request: Mapping[str, Any] | None = None,
     group_id: int | None = None,
     message_id: int | None = None,
+    at_once: int | None = None,
     by: Actor,
 ) -> int:
-    """Write down a small operation that was done at once, with what takes it back; returns its number."""
-    return _insert(
-        tx, kind, "done", words, request or {}, group_id, message_id, by=by, undoes=undoes, decided_at=tx.now
-    )
+    """Write down a small operation that was done, with what takes it back; returns its number.
+
+    `at_once` says how many it changed without a code (`caps.py`).
+    """
+    done = {"undoes": undoes, "decided_at": tx.now, "at_once": at_once}
+    return _insert(tx, kind, "done", words, request or {}, group_id, message_id, by=by, **done)
 
 
 def operation(tx: Transaction, number: int) -> Row[Any] | None:
@@ -96,11 +121,15 @@ def operation(tx: Transaction, number: int) -> Row[Any] | None:
 
 
 def issue_code(tx: Transaction, number: int, person: int) -> int:
-    """Send this person a code for the operation; returns the code's row id for the message that will carry it."""
+    """Send this person a code for the operation; returns the code's row id for the message that will carry it.
+
+    One that only proves a phone has ten digits always: wrong codes that somebody forged must not end it.
+    """
     row = operation(tx, number)
     if row is None:
         raise LookupError(f"no operation {number}")
-    return codes.issue(tx, number, person, digest_of(row), length=code_length(tx, person))
+    length = codes.LONG if row.kind == codes.PROVE else code_length(tx, person)
+    return codes.issue(tx, number, person, digest_of(row), length=length)
 
 
 def code_length(tx: Transaction, person: int) -> int:
@@ -121,9 +150,8 @@ def digest_of(row: Row[Any]) -> str:
 
 def waiting_of(tx: Transaction, person: int) -> list[Row[Any]]:
     """What waits for this person's confirmation and has not run out, newest first."""
-    query = select(operations).where(
-        operations.c.person_id == person, is_waiting("waiting"), operations.c.expires_at > tx.now
-    )
+    waits = (is_waiting("waiting"), operations.c.expires_at > tx.now, operations.c.kind != codes.PROVE)
+    query = select(operations).where(operations.c.person_id == person, *waits)
     return list(tx.execute(query.order_by(operations.c.id.desc())))
 
 
@@ -227,8 +255,9 @@ def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
     if long_already:
         raise Problem("code-long")
     held = select(codes_table.c.operation_id).where(
-        codes_table.c.person_id == person, codes_table.c.used_at.is_(None), codes_table.c.expires_at > tx.now
-    )
+        codes_table.c.person_id == person, codes_table.c.used_at.is_(None), codes_table.c.expires_at > tx.now,
+        codes_table.c.length < codes.LONG,
+    )  # fmt: skip
     charged = (
         update(operations)
         .where(operations.c.id.in_(held), operations.c.state.in_(("waiting", "seconding")))

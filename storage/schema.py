@@ -32,7 +32,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -296,6 +296,7 @@ operations = Table(
     Column("asked_at", Moment, nullable=False),
     Column("expires_at", Moment),
     Column("decided_at", Moment),
+    Column("at_once", Integer, comment="how many it changed without a code; blank: by a code"),
     CheckConstraint(_one_of("state", OPERATION_STATES), name="operation_state"),
     Index("operations_by_person", "person_id", "id"),
     Index("operations_open", "state", "expires_at",
@@ -305,6 +306,10 @@ operations = Table(
           sqlite_where=text("group_id IS NOT NULL"), postgresql_where=text("group_id IS NOT NULL")),
     Index("operations_by_message", "message_id",
           sqlite_where=text("message_id IS NOT NULL"), postgresql_where=text("message_id IS NOT NULL")),
+    Index("operations_at_once", "person_id", "asked_at",
+          sqlite_where=text("at_once IS NOT NULL"), postgresql_where=text("at_once IS NOT NULL")),
+    Index("operations_at_once_by_group", "group_id", "asked_at",
+          sqlite_where=text("at_once IS NOT NULL"), postgresql_where=text("at_once IS NOT NULL")),
     comment="Numbered things a person asked for.",
 )  # fmt: skip
 
@@ -549,7 +554,9 @@ tries = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("person_id", ForeignKey("people.id"), nullable=False),
-    Column("kind", Text, nullable=False, comment="code: a wrong one; lookup: nobody was found"),
+    Column(
+        "kind", Text, nullable=False, comment="code: a wrong one; lookup: nobody was found; and what else is counted"
+    ),
     Column("at", Moment, nullable=False),
     Index("tries_by_person", "person_id", "kind", "at"),
     comment="What a person tried in vain: counted, so that guessing gets slower.",

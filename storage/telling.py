@@ -71,12 +71,15 @@ def refuse_if_late(tx: Transaction, number: int) -> None:
 
 def may_text_single(tx: Transaction, person_id: int | None) -> None:
     """Raise Problem `tell-too-many` for one who texted too many single people within an hour; the system's own user may."""
-    if person_id is None:
-        return
+    if person_id is not None and are_many_singles(tx, person_id):
+        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+
+
+def are_many_singles(tx: Transaction, person_id: int) -> bool:
+    """Whether a person has texted as many single people within an hour as go without a code."""
     hour = tx.now - timedelta(hours=1)
     texts = broadcasts.count_texts(tx, person_id, hour) + operations.count(tx, person_id, "invite", hour)
-    if texts >= SINGLE_TEXTS_AN_HOUR:
-        raise Problem("tell-too-many", count=SINGLE_TEXTS_AN_HOUR)
+    return texts >= SINGLE_TEXTS_AN_HOUR
 
 
 def to_look_at(tx: Transaction, texts: Sequence[str]) -> list[str]:

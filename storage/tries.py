@@ -1,6 +1,8 @@
-"""What a person tried in vain, counted so that guessing gets slower and nobody is locked out.
+"""What came from a person's number and is counted, so that guessing gets slower and nobody is locked out.
 
-Wrong codes make the next codes longer; people who were not found pause the looking up for a while.
+Wrong codes make the next codes longer; people who were not found pause the looking up for a while; texts in which no
+command could be read, and those that were refused, are answered a few times; `challenge` and `cap` are what we sent: the
+question whether the texts are the owner's, and the word to the leads that small acts add up.
 """
 
 from __future__ import annotations
@@ -13,23 +15,23 @@ from sqlalchemy import func, insert, select
 from storage.database import Transaction
 from storage.schema import tries
 
-Kind = Literal["code", "lookup"]
+Kind = Literal["code", "lookup", "unread", "refused", "challenge", "cap"]
 
 
 def note(tx: Transaction, person: int, kind: Kind, times: int = 1) -> None:
-    """Count so many vain tries of a person."""
+    """Count so many tries of a person."""
     if times:
         tx.execute(insert(tries), [{"person_id": person, "kind": kind, "at": tx.now}] * times)
 
 
 def count(tx: Transaction, person: int, kind: Kind, since: datetime) -> int:
-    """How many vain tries of a kind a person has made since then."""
+    """How many tries of a kind came from a person's number since then."""
     made = (tries.c.person_id == person, tries.c.kind == kind, tries.c.at >= since)
     return int(tx.scalar(select(func.count()).select_from(tries).where(*made)))
 
 
 def last(tx: Transaction, person: int, kind: Kind, nth: int) -> datetime | None:
-    """When the nth newest vain try of a kind was made; None if there are fewer."""
+    """When the nth newest try of a kind was made; None if there are fewer."""
     made = select(tries.c.at).where(tries.c.person_id == person, tries.c.kind == kind)
     newest: datetime | None = tx.scalar(made.order_by(tries.c.at.desc(), tries.c.id.desc()).offset(nth - 1).limit(1))
     return newest

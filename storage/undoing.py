@@ -126,6 +126,22 @@ def list_deleted(tx: Transaction, person: Row[Any] | None) -> list[Row[Any]]:
     return [row for row in tx.execute(query) if "deleted" in (row.undoes or {})]
 
 
+def counts_as(tx: Transaction, row: Row[Any]) -> dict[str, int]:
+    """What taking an operation back would be by the names of `caps.py`, and how much of it: who came goes, who went comes."""
+    if "made" in row.undoes or "deleted" in row.undoes:
+        return {"new": 1}
+    if "name" in row.undoes:
+        return {"name": 1}
+    if "lines" in row.undoes:
+        lines, here = row.undoes["lines"], memberships.c.group_id == row.group_id
+        count = select(func.count()).select_from(memberships)
+        came = tx.scalar(count.where(here, memberships.c.added_entry.in_(lines), memberships.c.removed_at.is_(None)))
+        went = tx.scalar(count.where(here, memberships.c.removed_entry.in_(lines)))
+    else:
+        came, went = len(row.undoes.get("add") or ()), len(row.undoes.get("drop") or ())
+    return {kind: many for kind, many in (("drop", came), ("add", went)) if many}
+
+
 def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
     """Take an operation back.
 

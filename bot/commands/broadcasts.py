@@ -263,7 +263,6 @@ def _nobody(call: Call, number: int, whom: str) -> Answer:
 
 def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
-    telling.may_text_single(call.tx, call.person.id)
     number = _draft(call, text, case_ids=[case.id])
     shown = Words(person_shown(case))
     if broadcasts.broadcast(call.tx, number).sendable == 0:
@@ -271,13 +270,18 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     careful = bool(telling.to_look_at(call.tx, [text]))
-    if careful or call.guess or call.is_late or not codes.is_fresh(call.tx, call.person.id):
+    if careful or call.guess or call.is_late or not goes_at_once(call):
         return _ask(call, number)
     going(call, number)
     leaves = _leaves(call, case)
     if leaves > call.tx.now:
         return call.say(("text-waits", {"number": number, "person": shown, "time": clock_shown(call, leaves)}))
     return call.say(("text-going", {"number": number, "person": shown, "id": id_shown(case)}))
+
+
+def goes_at_once(call: Call) -> bool:
+    """Whether a text to one person needs no code: from a fresh phone, until there are too many of them in an hour."""
+    return codes.is_fresh(call.tx, call.person.id) and not telling.are_many_singles(call.tx, call.person.id)
 
 
 def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage import codes, consent, contacts, messages, operations, people, phones, questions, telling
+from storage import consent, contacts, messages, operations, people, phones, questions
 from storage.errors import Problem
 
 SHOWN = 3
@@ -71,9 +72,8 @@ def invite(call: Call, who: str) -> Answer:
         return call.say(("invite-already", {"person": shown}))
     if reason := _cannot_ask(call, case.contact_phone_number, case):
         return call.say(("ask-cannot", {"person": shown, "reason": call.sentences.reason(reason)}))
-    telling.may_text_single(call.tx, call.person.id)
     request = {"case": case.id, "phone": case.contact_phone_number, "instead_of": case.contact_phone_number}
-    if call.guess or call.is_late or not codes.is_fresh(call.tx, call.person.id):
+    if call.guess or call.is_late or not goes_at_once(call):
         return ask_with_code(call, "invite", request, "ask-invite", {"person": shown})
     number = operations.note(
         call.tx, "invite", words=call.words, undoes=None, request=request, message_id=call.message_id, by=call.by

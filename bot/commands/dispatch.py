@@ -40,11 +40,16 @@ _IGNORED = "'\"+,.:;!?¡¿()*#"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the phone is told; `code_id` names the code whose digits are put in when it leaves; `refused` says that nothing was done."""
+    """What the phone is told; `code_id` names the code whose digits are put in when it leaves; `refused` says that nothing was done.
+
+    `unread` says that no command could be read in the text, `challenge` that the owner of the phone is asked to prove it.
+    """
 
     text: str
     code_id: int | None = None
     refused: bool = False
+    unread: bool = False
+    challenge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Call:
     groups: Sequence[Row[Any]] = field(default=())
     guess: str = ""
     sent_at: datetime | None = None
+    confirmed: bool = False
+    """Whether a code confirmed what is done: then it is not counted among what goes without one."""
 
     @property
     def at(self) -> datetime:
@@ -114,6 +121,15 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {}
+
+_PAUSED = ("too-many-texts", "lookups-paused")
+"""Answers to a phone that is paused by how much came from its number: they ask its owner for a code that lifts that."""
+
+_UNREAD = ("verb-unknown", "plain-text")
+"""Answers to a text in which no command could be read: a machine's, most of the time, if there are many."""
+
+CHALLENGE_KEPT = timedelta(minutes=5)
+"""The same code is asked for again so long, so that the text that came first is as good as the last."""
 
 _RISKS = {
     "reads": "at once",
@@ -171,8 +187,8 @@ def answer(
 ) -> Answer:
     """Answer one text of a person; every path answers something.
 
-    Of a phone that is `muted`, because it texted too much to be answered, only what stops something is heard: nothing
-    may happen that its owner is not told of.  `sent_at` is given for a text that comes late.
+    Of a phone that is `muted`, because it texted too much to be answered, only what stops something is heard, and a code,
+    which nobody else can know: nothing may happen that its owner is not told of.  `sent_at` is given for a text that comes late.
     """
     text = storable(text)
     told = sentences(person.language_code or tx.rules.language)
@@ -180,7 +196,8 @@ def answer(
     try:
         given = _answer(call, text, muted=muted)
     except Problem as problem:
-        given = replace(_explain(call, problem), refused=True)
+        unread, paused = problem.key in _UNREAD, problem.key in _PAUSED
+        given = replace(_explain(call, problem), refused=True, unread=unread, challenge=paused)
     return replace(given, text=_without_codes(tx, person, given.text))
 
 
@@ -190,6 +207,11 @@ def _without_codes(tx: Transaction, person: Row[Any], text: str) -> str:
     for digits in runs:
         text = text.replace(digits, codes.mask(len(digits)))
     return text
+
+
+def carries_code(tx: Transaction, person: Row[Any], text: str) -> bool:
+    """Whether a text holds the digits of a code that was sent to this person, which nobody else can know."""
+    return any(codes.matching(tx, person.id, digits) is not None for digits in _DIGITS.findall(key(text))[:3])
 
 
 def _answer(call: Call, text: str, *, muted: bool) -> Answer:
@@ -204,8 +226,8 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
     elif (number := _stopped_by_number(call, words)) is not None:
         words, text = ["halt", number], f"halt {number}"
     chosen, guessed = _choose(call, words)
-    if chosen.risk != "stops" and muted:
-        raise Problem("too-many-texts")
+    if muted and chosen.risk not in ("stops", "confirms"):
+        raise Problem("too-many-texts", code=codes.mask(codes.LONG))
     if chosen.risk != "stops" and not consent.may_text(call.tx, call.person.phone):
         # Whoever said stop cannot be answered, and a command whose answer nobody sees may be a forger's.
         raise Problem("phone-stopped")
@@ -267,12 +289,13 @@ def _stopped_by_number(call: Call, words: Sequence[str]) -> str | None:
 
 
 def _is_code(call: Call, digits: str) -> bool:
-    """Whether digits alone are a code; ten of them only where codes are long, for they may be a phone number."""
+    """Whether digits alone are a code; ten of them only where codes are long or it is one, for they may be a phone number."""
     if not (digits.isascii() and digits.isdigit()):
         return False
-    return len(digits) == codes.SHORT or (
-        len(digits) == codes.LONG and operations.code_length(call.tx, call.person.id) == codes.LONG
-    )
+    if len(digits) != codes.LONG:
+        return len(digits) == codes.SHORT
+    person = call.person.id
+    return operations.code_length(call.tx, person) == codes.LONG or codes.matching(call.tx, person, digits) is not None
 
 
 def _explain(call: Call, problem: Problem) -> Answer:
@@ -281,7 +304,7 @@ def _explain(call: Call, problem: Problem) -> Answer:
         shown = call.sentences.sentences["group-unknown-near"]
         values["near"] = shown.format(groups=values["near"]) if values["near"] else ""
     for name, value in problem.values.items():
-        if isinstance(value, str) and name != "near":
+        if isinstance(value, str) and name not in ("near", "code"):
             values[name] = Words(shorten(value, 40))
     if problem.key not in call.sentences.sentences:
         return call.say(("verb-unknown", {"typed": f'"{str(problem.values.get("typed", ""))[:20]}"'}))
@@ -453,12 +476,26 @@ def is_seen(call: Call, case: Row[Any]) -> bool:
 def may_look_up(call: Call) -> None:
     """Raises Problem `lookups-paused` for a phone that named too many within an hour whom nobody knows.
 
-    Asked before anything is looked up, so that the pause is the same for those who exist.
+    Asked before anything is looked up, so that the pause is the same for those who exist.  What was named before a code was
+    confirmed from the phone is not counted: somebody else may have named it.
     """
     over = tries.last(call.tx, call.person.id, "lookup", LOOKUPS_AN_HOUR + 1)
-    if over is not None and over > call.tx.now - timedelta(hours=1):
+    if over is not None and over > codes.since(call.tx, call.person.id, timedelta(hours=1)):
         minutes = math.ceil((over + timedelta(hours=1) - call.tx.now) / timedelta(minutes=1))
-        raise Problem("lookups-paused", count=LOOKUPS_AN_HOUR, minutes=minutes)
+        raise Problem("lookups-paused", count=LOOKUPS_AN_HOUR, minutes=minutes, code=codes.mask(codes.LONG))
+
+
+def challenge(tx: Transaction, person: Row[Any], message_id: int | None) -> int:
+    """A code by which this person shows that the phone is in their hand; returns its row id.
+
+    Whoever forges the number does not see it, cannot guess its ten digits and cannot end it by wrong ones.
+    """
+    asked = operations.proving(tx, person.id)
+    if asked is None or asked.asked_at <= tx.now - CHALLENGE_KEPT:
+        by = Actor("sms", person.id, f"message {message_id}")
+        number = operations.ask(tx, codes.PROVE, words="", request={}, message_id=message_id, by=by)
+        return operations.issue_code(tx, number, person.id)
+    return next(int(code.id) for code in codes.waiting_for(tx, person.id) if code.operation_id == asked.id)
 
 
 def not_found(call: Call, times: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row
 
 from bot.commands.dispatch import (
+    COMMANDS,
     Answer,
     Call,
     command,
@@ -20,13 +22,10 @@ from bot.commands.dispatch import (
     not_found,
     verbs_of,
 )
-from bot.replies import Spare, Words, names, shorten
-from storage import broadcasts, codes, consent, contacts, groups, operations, people, phones
+from bot.replies import Quote, Spare, Words, names, sentences, shorten
+from storage import broadcasts, caps, codes, consent, contacts, groups, messages, operations, people, phones, tries
 from storage.errors import Problem
 from storage.identifiers import read as read_identifier
-
-AT_ONCE = 10
-"""People that one text may add or drop at once; more are asked about first."""
 
 
 @command("menu", right="see", risk="reads", examples=["menu"])
@@ -70,11 +69,13 @@ def new(call: Call, short: str, name: str) -> Answer:
     own = None if people.may(call.person, "lead") else call.person.id
     if short in verbs_of(call.sentences):
         raise Problem("group-short-word", group=short)
+    if asked := over_cap(call, "new", {"short": short, "name": name}):
+        return asked
     try:
         made = groups.create(call.tx, short, name, for_person=own, by=call.by)
     except Problem as problem:
         raise _discreet(call, problem) from None
-    number = _note(call, "new", made, {"made": made.id})
+    number = _note(call, "new", made, {"made": made.id}, 1)
     return call.say(("made", {"group": made.short, "name": Words(made.name), "number": number}))
 
 
@@ -90,8 +91,10 @@ def _discreet(call: Call, problem: Problem) -> Problem:
 def rename(call: Call, group: str, name: str) -> Answer:
     """Give a group another long name."""
     row = group_of(call, group)
+    if asked := over_cap(call, "name", {"group": group, "name": name}):
+        return asked
     old = groups.rename(call.tx, row.id, name, by=call.by)
-    number = _note(call, "name", row, {"name": old})
+    number = _note(call, "name", row, {"name": old}, 1)
     return call.say(("renamed", {"group": row.short, "name": Words(name), "number": number}))
 
 
@@ -111,7 +114,7 @@ def delete(call: Call, group: str) -> Answer:
     values = {
         "number": number,
         "group": row.short,
-        "people": call.sentences.say(("one-person", {}) if count == 1 else ("people", {"count": count})),
+        "people": people_shown(call, count),
         "stops": stops,
         "life": Spare(call.sentences.sentences["good-for"]),
         "code": mask_for(call),
@@ -124,7 +127,7 @@ def add(call: Call, group: str, who: Sequence[str]) -> Answer:
     """Put people into a group, by phone, external id or case id."""
     row = group_of(call, group)
     sorted_out = _sort_out(call, row, who)
-    if len(sorted_out.able) > AT_ONCE:
+    if _is_over(call, "add", len(sorted_out.able), row):
         return _ask_many(call, "add", row, sorted_out)
     return _add(call, row, sorted_out)
 
@@ -141,11 +144,68 @@ def drop(call: Call, group: str, who: Sequence[str]) -> Answer:
         ("not-found", {"who": names(unknown)}),
         ("several-fit", {"who": names(several)}),
     ]
-    if len(leaving) > AT_ONCE:
+    if _is_over(call, "drop", len(leaving), row):
         return _ask_many(call, "drop", row, _SortedOut(leaving, [], rest))
     gone = groups.remove(call.tx, row.id, [c.id for c in leaving], by=call.by)
     total = call.members(row)
     return _done(call, "drop", row, ("dropped", {"group": row.short, "count": len(gone), "total": total}), rest, gone)
+
+
+def _is_over(call: Call, kind: str, amount: int, row: Row[Any]) -> bool:
+    """Whether so many people are more than go at once; the leads hear of it where it is by what went before."""
+    found = caps.over(call.tx, call.person.id, kind, amount, group=row.id) if amount else None
+    if found is not None:
+        _tell_leads(call, found, amount)
+    return found is not None
+
+
+def over_cap(call: Call, verb: str, given: dict[str, Any], kinds: Mapping[str, int] | None = None) -> Answer | None:
+    """The question for a code where as much went at once within the hour as may; None where this goes at once.
+
+    `given` is what the command was given, to be done again when the code comes (`do_again`); `kinds` is what it counts as
+    by `caps.CAPS`, and how much of it.
+    """
+    if call.confirmed:
+        return None
+    for kind, amount in (kinds or {verb: 1}).items():
+        found = caps.over(call.tx, call.person.id, kind, amount)
+        if found is not None:
+            _tell_leads(call, found, amount)
+            if again := waiting_already(call):
+                return again
+            values = {"text": Quote(call.words), "count": found.cap}
+            return ask_with_code(call, verb, {"given": given}, "ask-over", values)
+    return None
+
+
+def do_again(call: Call, operation: Row[Any]) -> Answer:
+    """Do what a code confirmed that had been too much to go at once."""
+    confirmed = replace(call, words=operation.words, confirmed=True)
+    try:
+        done = COMMANDS[operation.kind].run(confirmed, **operation.request["given"])
+    except Problem:
+        operations.decide(call.tx, operation.id, "dropped", by=call.by)
+        raise
+    operations.decide(call.tx, operation.id, "done", by=call.by)
+    return done
+
+
+def _tell_leads(call: Call, found: caps.Over, amount: int) -> None:
+    """Once an hour for each person: small acts from their number add up, and somebody should know of it.
+
+    What is large by itself needs no word to anybody: it has always asked for a code.
+    """
+    if not found.used or amount > found.cap:
+        return
+    if tries.count(call.tx, call.person.id, "cap", call.tx.now - caps.HOUR):
+        return
+    tries.note(call.tx, call.person.id, "cap")
+    for lead in people.leads(call.tx):
+        # To the person's own phone the question for a code goes.
+        if lead.id != call.person.id and consent.may_text(call.tx, lead.phone):
+            told = sentences(lead.language_code or call.tx.rules.language)
+            values = {"person": Words(call.person.name), "verb": told.verb(found.kind), "count": found.used}
+            messages.queue(call.tx, lead.phone, told.say(("cap-reached", values)), "notice", person_id=lead.id)
 
 
 def carry_out(call: Call, operation: Row[Any]) -> Answer:
@@ -162,7 +222,8 @@ def carry_out(call: Call, operation: Row[Any]) -> Answer:
     total = call.members(row)
     said = (word, {"group": row.short, "count": len(done), "total": total})
     # Kept under the words that were asked, and not under `ok 482193`: a code is written down nowhere.
-    return _done(call, operation.kind, row, said, [], done, words=operation.words)
+    confirmed = replace(call, words=operation.words, confirmed=True)
+    return _done(confirmed, operation.kind, row, said, [], done)
 
 
 def _delete(call: Call, row: Row[Any], operation: Row[Any]) -> Answer:
@@ -253,12 +314,11 @@ def _done(
     said: tuple[str, dict[str, Any]],
     rest: Sequence[tuple[str, dict[str, Any]]],
     case_ids: Sequence[int],
-    words: str | None = None,
 ) -> Answer:
     """Count first, then what failed, then how to take it back."""
     parts = [said, *_telling(rest)]
     if case_ids:
-        number = _note(call, kind, row, {kind: list(case_ids)}, words)
+        number = _note(call, kind, row, {kind: list(case_ids)}, len(case_ids))
         parts.append(("take-back", {"number": number}))
     return call.say(*parts)
 
@@ -280,11 +340,16 @@ def _ask_many(call: Call, kind: str, row: Row[Any], sorted_out: _SortedOut) -> A
         "number": number,
         "verb": call.sentences.verb(kind).upper(),
         "group": row.short,
-        "count": len(sorted_out.able),
+        "people": people_shown(call, len(sorted_out.able)),
         "rest": f"{shorten(rest, 50)} " if rest else "",
         "code": mask_for(call),
     }
     return _ask(call, number, "ask-many", values)
+
+
+def people_shown(call: Call, count: int) -> str:
+    """`1 person`, `245 people`."""
+    return call.sentences.say(("one-person", {}) if count == 1 else ("people", {"count": count}))
 
 
 def waiting_already(call: Call) -> Answer | None:
@@ -314,13 +379,14 @@ def mask_for(call: Call) -> str:
     return codes.mask(operations.code_length(call.tx, call.person.id))
 
 
-def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], words: str | None = None) -> int:
+def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], amount: int) -> int:
     return operations.note(
         call.tx,
         kind,
-        words=call.words if words is None else words,
+        words=call.words,
         undoes=undoes,
         group_id=row.id,
         message_id=call.message_id,
+        at_once=None if call.confirmed else amount,
         by=call.by,
     )

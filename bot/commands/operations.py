@@ -43,6 +43,8 @@ def ok(call: Call, code: str) -> Answer:
     if found.expires_at <= call.at or row.state == "expired":
         if row.state != "expired":
             _put_away(call, row, "expired")
+        elif found.expires_at > call.at:
+            return call.say(("code-lapsed", {"number": row.id, "count": operations.WAITING}))
         return call.say(("code-expired", {"number": row.id}))
     if found.digest != operations.digest_of(row) or not may_reach(call, row):
         raise Problem("number-unknown", number=row.id)
@@ -50,12 +52,22 @@ def ok(call: Call, code: str) -> Answer:
         rules.refuse_if_late(call.tx, row.id)
     if not codes.spend(call.tx, found.id):
         return _again(call, row)
+    return _carry_out(call, row)
+
+
+def _carry_out(call: Call, row: Row[Any]) -> Answer:
+    """The code was right, and is spent: do what it was for."""
     if row.kind == "tell":
         return telling.confirm(call, row)
     if row.kind in ("invite", "move"):
         return asking.confirm(call, row)
     if row.kind == "resume":
         return _resumed(call, row)
+    if row.kind == codes.PROVE:
+        operations.decide(call.tx, row.id, "done", by=call.by)
+        return call.say(("proved", {}))
+    if "given" in row.request:
+        return grouping.do_again(call, row)
     operations.decide(call.tx, row.id, "done", by=call.by)
     return grouping.carry_out(call, row)
 
@@ -214,7 +226,17 @@ def undo(call: Call, number: str) -> Answer:
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if not may_undo(call, row):
         raise Problem("undo-unknown", number=number)
+    kinds = undoing.counts_as(call.tx, row)
+    if asked := grouping.over_cap(call, "undo", {"number": number}, kinds):
+        return asked
     done = undoing.take_back(call.tx, row, by=call.by)
+    if not call.confirmed:
+        for kind, amount in kinds.items():
+            request = {"undoes": row.id}
+            operations.note(
+                call.tx, kind, words="", undoes=None, request=request, group_id=row.group_id,
+                message_id=call.message_id, at_once=amount, by=call.by,
+            )  # fmt: skip
     values = {"number": row.id, "group": done.group, "total": done.total}
     if done.what == "name":
         return call.say(("undone-name", {**values, "name": Words(done.name)}))

@@ -74,11 +74,7 @@ IN_CONVERSATION = {
     **problems("storage", "groups", "contacts", "broadcasts", "operations", "templates", "codes", "undoing"),
     **problems("bot/commands"),
     # The other rules of `telling` are for doors where people have signed in.
-    **{
-        key: told
-        for key, told in problems("storage", "telling").items()
-        if key in ("time-quiet", "time-past", "tell-too-many")
-    },
+    **{key: told for key, told in problems("storage", "telling").items() if key in ("time-quiet", "time-past")},
 }
 NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before", "hand-over-not-waiting", "hand-over-since"}
 """The commands ask `_sees`, and what became of an operation, first."""
