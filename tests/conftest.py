@@ -12,6 +12,7 @@ import storage  # noqa: F401  chooses the SQLite library before any plugin can
 from storage import migrate
 from storage.database import Database
 from storage.rules import Rules
+from tests import ending
 from tests.postgres import Postgres
 from tests.postgres import running as postgres_running
 from tests.world import World
@@ -33,6 +34,12 @@ class Clock:
     def advance(self, **span: float) -> datetime:
         self.now += timedelta(**span)
         return self.now
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever kills this process ends what it started; a worker of xdist ends with the process that leads the run."""
+    leader = os.getppid() if hasattr(config, "workerinput") else None
+    ending.end_with_me(*([leader] if leader else ending.makes_of(os.getpid())))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,6 +35,7 @@ from storage.contacts import Wanted
 from storage.database import Database, Transaction
 from storage.rules import Rules
 from tests.parts import library
+from tests.patience import HANG_MS, HANG_S, ended, until
 from tests.processes import ROOT, bare_environment, free_port
 from tests.rehearsal import CHROMIUM, QUIET
 
@@ -62,17 +63,19 @@ def desk(folder: Path, *words: str, code: str = "", **settings: str) -> Iterator
     with (folder / "desk.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/login", timeout=20).read()
-                break
-            assert process.poll() is None and time.monotonic() < until, (folder / "desk.log").read_text()
-            time.sleep(0.2)
+        until(lambda: process.poll() is not None or _answers(port), (folder / "desk.log").read_text, every_s=0.1)
+        assert process.poll() is None, (folder / "desk.log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(60)
+        ended(process)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/login", timeout=HANG_S).read()
+        return True
+    return False
 
 
 def with_password(db: Database, phone: str) -> None:
@@ -115,7 +118,7 @@ class Browser:
 
     def _open(self, request: urllib.request.Request) -> tuple[int, Any, str]:
         try:
-            answer = self.opener.open(request, timeout=60)
+            answer = self.opener.open(request, timeout=HANG_S)
         except urllib.error.HTTPError as told:
             answer = told
         return answer.status, answer.headers, answer.read().decode()
@@ -136,7 +139,10 @@ class Panel:
         self.model = re.search(r'"model_id":\s*"([0-9a-f]{32})"', self.html)[1]
         address = browser.address.replace("http", "ws", 1)
         self.line = websocket.create_connection(
-            f"{address}/api/kernels/{self.kernel}/channels", cookie=browser.cookie, origin=browser.address, timeout=60
+            f"{address}/api/kernels/{self.kernel}/channels",
+            cookie=browser.cookie,
+            origin=browser.address,
+            timeout=HANG_S,
         )
 
     def __enter__(self) -> Self:
@@ -168,7 +174,7 @@ class Panel:
         return str(json.loads(asked)["header"]["msg_id"])
 
 
-def hear(line: websocket.WebSocket, seconds: float = 60) -> Iterator[Any]:
+def hear(line: websocket.WebSocket, seconds: float = HANG_S) -> Iterator[Any]:
     """What comes over a line until the server closes it; fails if that takes longer."""
     end = time.monotonic() + seconds
     while True:
@@ -204,14 +210,6 @@ def kernels_of(address: str) -> list[int]:
     return found
 
 
-def until(true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until something is true; fails with `what` was waited for."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 def kill(process: int) -> None:
     """kill -9."""
     os.kill(process, signal.SIGKILL)
@@ -227,7 +225,7 @@ class Watched:
         self.page = page
         self.hosts: set[str] = set()
         self.faults: list[str] = []
-        page.set_default_timeout(60_000)  # a machine may have other work
+        page.set_default_timeout(HANG_MS)
         page.on("request", lambda r: self.hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
         page.on("pageerror", lambda fault: self.faults.append(str(fault)))
 

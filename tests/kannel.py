@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
-from tests.processes import free_port, until
+from tests.patience import LOOK_S, ended, joined, until
+from tests.processes import free_port
 
 SHORT_CODE: Final = "1234"
 USER: Final = "jumbe"
@@ -127,7 +127,7 @@ max-messages = 0
     def __enter__(self) -> Self:
         self.start("bearerbox", "smsbox")
         self._reader.start()
-        until(lambda: self._line is not None, 10, "the fake centre takes handsets")
+        until(lambda: self._line is not None, "the fake centre takes handsets")
         return self
 
     def __exit__(
@@ -138,7 +138,7 @@ max-messages = 0
             self.kill(name)
         if self._line is not None:
             self._line.close()
-        self._reader.join(5)
+        joined(self._reader)
 
     def start(self, *names: str) -> None:
         """Start these boxes and wait until each listens."""
@@ -150,14 +150,14 @@ max-messages = 0
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
             )  # fmt: skip
             port = self.boxes if name == "bearerbox" else self.sendsms
-            until(lambda port=port: _listens(port), 10, f"{name} listens")
+            until(lambda port=port: _listens(port), f"{name} listens")
 
     def kill(self, name: str) -> None:
         """kill -9, as a power cut does."""
         process = self.running.pop(name, None)
         if process is not None:
             process.kill()
-            process.wait(10)
+            ended(process)
 
     # -- handsets ------------------------------------------------------------------------------------------------------
 
@@ -190,17 +190,17 @@ max-messages = 0
                 return True
             return False
 
-        until(said, 10, "the fake centre takes a text")
+        until(said, "the fake centre takes a text")
 
     def _read(self) -> None:
         while not self.closing.is_set():
             try:
-                line = socket.create_connection(("127.0.0.1", self.centre), 1)
+                line = socket.create_connection(("127.0.0.1", self.centre))
             except OSError:
-                time.sleep(0.05)
+                self.closing.wait(LOOK_S)
                 continue
             self._line = line
-            line.settimeout(0.2)
+            line.settimeout(LOOK_S)  # so it sees that it is closed
             held = b""
             while not self.closing.is_set():
                 try:
@@ -246,6 +246,6 @@ def _bytes(words: bytes) -> bytes:
 
 
 def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False

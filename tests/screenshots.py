@@ -25,6 +25,7 @@ from storage.database import Database
 from storage.rules import Rules
 from tests import desks
 from tests.pages import ROOT
+from tests.patience import HANG_MS
 from tests.rehearsal import CHROMIUM, QUIET, Rehearsal, running
 
 PICTURES = ROOT / "bot" / "phones"
@@ -239,7 +240,6 @@ def _sent(db: Database) -> None:
         telling.confirm(writing, looked["number"], str(looked["recipients"]))
     desks.until(
         lambda: all(row["parts"]["delivered"] and not row["is_open"] for row in delivery.list_broadcasts(writing)[1]),
-        30,
         "sent",
     )
 
@@ -291,7 +291,7 @@ def main() -> None:
     ):
         chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
         page = chromium.new_page(locale="en-GB", timezone_id="Africa/Accra", viewport={"width": 1440, "height": 860})
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(HANG_MS)
         page.on("pageerror", lambda fault: print("page:", fault))
         page.on("console", lambda said: print("console:", said.text) if said.type in ("error", "warning") else None)
         page.goto(f"{rehearsal.url}/phones")

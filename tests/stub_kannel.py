@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
-_LONGEST_STALL_S: Final = 30.0
+from tests.patience import HANG_S
+
+_LONGEST_STALL_S: Final = HANG_S
 ACCEPTED: Final = b"0: Accepted for delivery"
 
 

@@ -40,6 +40,8 @@ import pytest
 from openapi_core import OpenAPI
 from openapi_core.datatypes import RequestParameters
 
+from tests.patience import HANG_S
+
 OUR_NUMBER: Final = "15005550006"
 
 MAGIC_RECIPIENTS: Final = {
@@ -53,7 +55,7 @@ MAGIC_SENDERS: Final = {"+15005550001": 21212, "+15005550007": 21606, "+15005550
 """Twilio's magic numbers (twilio.com, *Test credentials*)."""
 
 _UNSET: Final = "the stub signs it"
-_LONGEST_STALL_S: Final = 30.0
+_LONGEST_STALL_S: Final = HANG_S
 """A test that forgets a stalled request ends all the same."""
 
 Form = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -223,7 +225,7 @@ class StubTwilio:
         data = urlencode(list(_pairs(form))).encode("ascii")
         request = urllib.request.Request(base_url.rstrip("/") + path, data, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=HANG_S) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:

@@ -18,6 +18,7 @@ from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
+from tests.patience import HANG_MS
 from tests.rehearsal import CHROMIUM, QUIET, Rehearsal, prepared, running
 
 OPERATOR = Actor("cli")
@@ -87,7 +88,7 @@ def chromium() -> Iterator[Any]:
         pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=HANG_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
         yield launched
@@ -289,10 +290,15 @@ def test_a_page_that_stood_still_undoes_nobody_elses_fault(browser: Browser, reh
 
 def test_a_page_that_nobody_sees_asks_for_nothing_and_goes_on_when_it_is_seen(browser: Browser) -> None:
     hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true });"
+    browser.page.clock.install()
+    browser.page.reload()
+    browser.page.get_by_role("heading", name="Esi Mensah").wait_for()
     browser.page.evaluate(hide % "true")
-    browser.page.wait_for_timeout(1500)
+    browser.page.clock.run_for(10_000)
+    browser.page.wait_for_load_state("networkidle")  # what it had begun to ask
     before = len(browser.asked)
-    browser.page.wait_for_timeout(1500)
+    browser.page.clock.run_for(60_000)
+    assert browser.page.evaluate("document.hidden")
     assert len(browser.asked) == before
     with browser.page.expect_request("**/threads*"):
         browser.page.evaluate(hide % "false" + "document.dispatchEvent(new Event('visibilitychange'))")

@@ -21,6 +21,7 @@ import pytest
 
 from storage import migrate, schema
 from storage.database import Database
+from tests.patience import HANG_S
 from tests.processes import ACCOUNT, ROOT, TOKEN, Jumbe, SlowTwilio, until
 
 NOBODY = 65534
@@ -276,7 +277,7 @@ def test_who_reads_no_further_hears_of_it_in_no_traceback(jumbe: Jumbe) -> None:
         )  # fmt: skip
         assert process.stdout is not None
         process.stdout.close()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=HANG_S)
         assert said == b"", command
         assert process.returncode in (0, 1), command
 
@@ -287,9 +288,9 @@ def test_ctrl_c_in_a_backup_says_that_nothing_was_done_and_leaves_nothing(jumbe:
         [sys.executable, "-m", "bot", "backup", "--to", str(tmp_path / "b.db")],
         env=jumbe.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    until(lambda: any(tmp_path.glob(".jumbe-*/copy.db")) or process.poll() is not None, 30, "it copies", 0.001)
+    until(lambda: any(tmp_path.glob(".jumbe-*/copy.db")) or process.poll() is not None, "it copies", every_s=0.001)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=HANG_S)
     assert b"Traceback" not in said
     assert lying_in(tmp_path) <= {"b.db"}
     if process.returncode == 2:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from bot.cli import proving
 from storage.errors import Misconfigured
+from tests.patience import output
 from tests.proof import days
 from tests.proof.backups import BACKUP, DUMP, RESTORE
 from tests.proof.crash import POINTS
@@ -43,7 +44,7 @@ def test_a_worker_that_dies_after_the_call_leaves_nothing_lost_and_nothing_twice
 def test_the_proof_finds_a_worker_that_sends_again_what_is_unknown(programme: Programme):
     assert worker_dies_at(programme, "call:after")
     programme.spawn("worker", PROOF_WRONG="resend")
-    programme.until(lambda: len(programme.stub.sent()) > 4, 20, "something went again")
+    programme.until(lambda: len(programme.stub.sent()) > 4, "something went again")
     assert programme.settle().breaches["twice"] > 0
 
 
@@ -67,7 +68,7 @@ def test_another_process_gives_the_same_days_whatever_the_order_of_its_sets():
         subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hashed}, stdout=subprocess.PIPE)
         for hashed in ("1", "2")
     ]
-    one, another = (process.communicate(timeout=120)[0].decode() for process in at_once)
+    one, another = (output(process).decode() for process in at_once)
     assert re.fullmatch(r"seed 5: 1 days, .* digest [0-9a-f]{16}\n", one)
     assert one == another
 

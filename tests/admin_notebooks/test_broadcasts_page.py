@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.parts import library
+from tests.patience import HANG_MS
 
 library("voila")
 
@@ -52,7 +53,7 @@ def test_a_broadcast_from_the_page_to_the_phones(tmp_path):
         with desk(tmp_path, **settings) as address, playwright.sync_playwright() as p:
             browser = p.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(HANG_MS)
             page.on("pageerror", lambda fault: faults.append(str(fault)))
             page.on("request", lambda r: hosts.add(r.url.split("/")[2]) if r.url.startswith(("http", "ws")) else None)
             page.goto(f"{address}/voila/render/03_broadcasts.ipynb")
@@ -60,7 +61,7 @@ def test_a_broadcast_from_the_page_to_the_phones(tmp_path):
             page.fill("[name=password]", PASSWORD)
             page.click("button")
             number = journey(page)
-            until(lambda: state(rehearsal.db, number) == "done", 20, "everything is sent")
+            until(lambda: state(rehearsal.db, number) == "done", "everything is sent")
             page.wait_for_selector(".jd >> text=Over. Asked for by Lena")
             page.click(".jd >> text=What became of each")
             page.wait_for_selector(".jd h2 >> text=to Antenatal care")

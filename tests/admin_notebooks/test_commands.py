@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import time
 
 import pytest
 from openpyxl import Workbook, load_workbook
@@ -13,6 +12,7 @@ from admin_notebooks import sheets
 from storage import console, contacts, groups, imports
 from storage.console import CLI
 from storage.database import Database
+from tests.patience import HANG_S, until, work
 
 
 def records(jumbe, *words):
@@ -349,16 +349,18 @@ def test_long_work_is_told_on_a_terminal_in_one_line_that_goes(monkeypatch):
     monkeypatch.setattr(console, "QUIET_S", 0.05)
     with console.working("reading people.xlsx") as step:
         step(41_000)
-        time.sleep(0.2)
+        until(screen.getvalue, "it is told")
     assert "\rreading people.xlsx, 41,000 rows, 0 s" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
 
 
 def test_short_work_and_work_into_a_pipe_say_nothing(monkeypatch):
-    for screen in (Terminal(), io.StringIO()):
+    for screen, quiet_s in ((Terminal(), HANG_S), (io.StringIO(), 0.0)):
         monkeypatch.setattr("sys.stderr", screen)
+        monkeypatch.setattr(console, "QUIET_S", quiet_s)
         with console.working("reading") as step:
             step(1)
+            work(0.02)
         assert screen.getvalue() == ""
 
 

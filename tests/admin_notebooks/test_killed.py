@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from storage import contacts, groups
 from storage.contacts import Wanted
 from storage.schema import operations
 from tests.pages import ROOT
+from tests.patience import output, work
 from tests.world import TEST
 
 ROWS, KILLS = 1_500, 5
@@ -55,9 +55,9 @@ def clicked(address):
             kernel.stdin.write("\n")
             kernel.stdin.flush()
             if dies_after_s is not None:
-                time.sleep(dies_after_s)
+                work(dies_after_s)
                 kernel.send_signal(signal.SIGKILL)
-            out = kernel.communicate(timeout=60)[0]
+            out = output(kernel)
         finally:
             kernel.kill()
             kernel.wait()
@@ -79,7 +79,8 @@ def test_an_upload_whose_desk_is_killed_is_done_once_or_not_at_all(db, world, cl
     died = amid = 0
     for n in range(KILLS):
         mark = f"desk:kill{n}"
-        result = clicked(mark, dies_after_s=dice.uniform(0, whole["took_s"]))
+        # The first surely comes in time, whatever else this machine does.
+        result = clicked(mark, dies_after_s=dice.uniform(0, whole["took_s"]) if n else 0)
         with db.reading() as tx:
             many = groups.count_members(tx, anc)
         assert many in (0, ROWS), "never half of it"

@@ -13,6 +13,7 @@ from storage import audit, migrate
 from storage.database import Database
 from tests.pages import ROOT
 from tests.parts import library
+from tests.patience import HANG_S
 from tests.world import World
 
 FOLDER = ROOT / "admin_notebooks"
@@ -154,7 +155,7 @@ def run(path, out, address, *parameters):
     env = {**os.environ, "DATABASE_URL": address, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "papermill", "--no-progress-bar", "--cwd", str(out.parent), path, out, *parameters],
-        capture_output=True, text=True, env=env, check=False, timeout=120,
+        capture_output=True, text=True, env=env, check=False, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     outputs = [output for cell in read(out)["cells"] for output in cell.get("outputs", [])]

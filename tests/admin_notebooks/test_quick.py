@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from admin_notebooks import confined, quick, sheets
 from storage.errors import Problem
 from tests import children
 from tests.admin_notebooks.test_sheets import HEADER_XML, WANTED, column, inline, problem, repacked, sheet_data
+from tests.patience import HANG_S
 
 NUMBER = '<row r="2"><c r="A2"><v>{}</v></c></row>'
 
@@ -236,7 +236,7 @@ def test_a_document_type_behind_a_long_comment_is_refused(tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------------------ the child itself
 
 
-def run(function: Any, seconds: float = 20, **options: Any) -> list[Any]:
+def run(function: Any, seconds: float = HANG_S, **options: Any) -> list[Any]:
     return list(confined.run(function, b"abc", options, memory=256 * 2**20, seconds=seconds))
 
 
@@ -259,11 +259,9 @@ def test_a_child_that_takes_too_much_dies_alone(function: Any, because: str) -> 
 
 
 def test_a_child_that_takes_too_long_is_ended() -> None:
-    started = time.monotonic()
     with pytest.raises(confined.Died) as died:
         run(children.hang, seconds=1)
     assert died.value.because == "time"
-    assert time.monotonic() - started < 10
 
 
 def test_a_problem_of_the_child_is_a_problem_and_a_bug_a_bug() -> None:
@@ -275,6 +273,6 @@ def test_a_problem_of_the_child_is_a_problem_and_a_bug_a_bug() -> None:
 
 
 def test_a_child_whose_answers_nobody_wants_any_more_is_ended() -> None:
-    answers = confined.run(children.count, b"", {"upto": 10**9}, memory=256 * 2**20, seconds=20)
+    answers = confined.run(children.count, b"", {"upto": 10**9}, memory=256 * 2**20, seconds=HANG_S)
     assert next(answers) == 0
     answers.close()  # a warning about a process that was left would fail this test

@@ -4,13 +4,13 @@ import contextlib
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.parts import library
+from tests.patience import HANG_S
 
 library("voila")
 import websocket
@@ -241,7 +241,7 @@ def test_a_page_presses_the_buttons_of_its_panel_and_runs_nothing(served, tmp_pa
     for cookie, origin in (("", served), (lead.cookie, "https://elsewhere.example")):
         address = f"{served.replace('http', 'ws', 1)}/api/kernels/{page.kernel}/channels"
         with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
-            websocket.create_connection(address, cookie=cookie, origin=origin, timeout=20)
+            websocket.create_connection(address, cookie=cookie, origin=origin, timeout=HANG_S)
 
 
 @pytest.mark.parametrize("ends", ["access", "password"])
@@ -278,12 +278,12 @@ def test_an_open_notebook_of_the_lab_ends_with_the_session_too(place, tmp_path):
             f"{address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels",
             cookie=lead.cookie,
             origin=address,
-            timeout=30,
+            timeout=HANG_S,
         )
         with contextlib.closing(line):
             run = {"silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
             line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'first')!r}, 'w')", **run))
-            desks.until((tmp_path / "first").exists, 30, "the lab runs code")
+            desks.until((tmp_path / "first").exists, "the lab runs code")
             with db.transaction() as tx:
                 store.keep(tx, row, hashed("a new one of hers", row), by=CLI)
             line.send(desks.message("execute_request", code=f"open({str(tmp_path / 'second')!r}, 'w')", **run))
@@ -343,10 +343,11 @@ def test_on_postgresql_a_page_comes_up_and_acts_and_when_it_is_left_its_kernel_a
                 )
                 (kernel,) = desks.kernels_of(address)
                 assert postgres.count(connections) > before
-                time.sleep(4)
-                assert desks.kernels_of(address) == [kernel], "a page that is open keeps its kernel"
-            desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that was left")
-            desks.until(lambda: postgres.count(connections) == before, 10, "its connection")
+                assert inside.get("/voila/render/00_start_here.ipynb")[0] == 200
+                desks.until(lambda: desks.kernels_of(address) == [kernel], "the kernel of a later page, which was left")
+                assert page.ask("who")["name"], "a page that is open keeps its kernel"
+            desks.until(lambda: not desks.kernels_of(address), "the kernel of a page that was left")
+            desks.until(lambda: postgres.count(connections) == before, "its connection")
         with contextlib.closing(Database(there)) as db, db.reading() as tx:
             done = [line for line in audit.list_last(tx, 9) if line.id > head.id]
             assert ("groups.add", person, "desk") in [(line.verb, line.person_id, line.door) for line in done]
@@ -363,4 +364,4 @@ def test_a_page_that_never_came_up_leaves_no_kernel(place):
         inside.sign_in("Kofi")
         assert inside.get("/voila/render/00_start_here.ipynb")[0] == 200
         assert len(desks.kernels_of(address)) == 1
-        desks.until(lambda: not desks.kernels_of(address), 20, "the kernel of a page that nobody opened")
+        desks.until(lambda: not desks.kernels_of(address), "the kernel of a page that nobody opened")

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import os
-import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from admin_notebooks import sheets
 from admin_notebooks.sheets import Cell, Row, Sheet, read, write_result, write_template
 from storage import console
 from storage.errors import Problem
+from tests.patience import cpu_used_s
 
 WANTED = ("case_identifier",)
 
@@ -237,9 +237,9 @@ def test_a_dimension_that_is_only_wrong_is_not_believed(tmp_path: Path, declared
 def test_one_cell_far_away_costs_no_time(tmp_path: Path, row: int) -> None:
     xml = f'{HEADER_XML}<row r="2">{inline("A2", "HH-1")}</row><row r="{row}">{inline(f"XFD{row}", "x")}</row>'
     path = sheet_data(tmp_path / "far.xlsx", xml)
-    started = time.monotonic()
+    used = cpu_used_s()
     assert identifiers(read(path, wanted=WANTED)) == ["HH-1"]
-    assert time.monotonic() - started < 3
+    assert cpu_used_s() - used < 3
 
 
 def test_a_row_after_ten_thousand_empty_ones_is_still_read_and_none_after_more(tmp_path: Path) -> None:
@@ -498,9 +498,9 @@ def test_a_sheet_of_ten_thousand_rows_is_read_in_a_few_seconds(tmp_path: Path) -
         f'<row r="{n}">{inline(f"A{n}", f"HH-{n}")}<c r="B{n}"><v>{n}</v></c></row>' for n in range(2, 10_002)
     )
     path = sheet_data(tmp_path / "x.xlsx", HEADER_XML + xml)
-    started = time.monotonic()
+    used = cpu_used_s()
     assert len(read(path, wanted=WANTED).rows) == 10_000
-    assert time.monotonic() - started < 4
+    assert cpu_used_s() - used < 4
 
 
 # ------------------------------------------------------------------------------------------ csv
@@ -565,9 +565,9 @@ def test_a_quote_that_never_closes_is_refused_and_swallows_no_rows(tmp_path: Pat
     short = raw(tmp_path / "x.csv", 'case_identifier,name\nHH-1,a\nHH-2,"Mama\nHH-3,c\n')
     assert problem(short, wanted=WANTED) == ("sheet-open-quote", {"path": "x.csv", "row": 3})
     long = raw(tmp_path / "x.csv", 'case_identifier,name\nHH-1,"Mama\n' + "HH-3,c\n" * 30_000)
-    started = time.monotonic()
+    used = cpu_used_s()
     assert problem(long, wanted=WANTED) == ("sheet-open-quote", {"path": "x.csv", "row": 2})
-    assert time.monotonic() - started < 3
+    assert cpu_used_s() - used < 3
 
 
 def test_an_inch_mark_inside_a_cell_is_only_an_inch_mark(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def start(port: int, requests: Sequence[bytes], *, connections: int = 8, per_s: 
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen[bytes], within_s: float = 240) -> Answers:
+def finish(process: subprocess.Popen[bytes], within_s: float = 600) -> Answers:
     """Wait until all were posted."""
     try:
         said, _ = process.communicate(timeout=within_s)

@@ -122,7 +122,7 @@ def celery(folder: Path) -> Iterator[Celery]:
         "--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat",
     ]  # fmt: skip
     with _process(serve, folder, "redis.log"):
-        until(lambda: _listens(port), 10, "redis listens")
+        until(lambda: _listens(port), "redis listens")
         with _process(work, folder, "celery.log", **env):
             yield Celery(python, folder, env)
 
@@ -145,7 +145,7 @@ def rapidsms(folder: Path, people: int, first: int, supervisor: str) -> Iterator
     ]  # fmt: skip
     with _process(serve, folder, "rapidsms.log", **env) as process:
         try:
-            until(lambda: process.poll() is None and _listens(port), 20, "RapidSMS listens")
+            until(lambda: process.poll() is None and _listens(port), "RapidSMS listens")
             time.sleep(1)
         except AssertionError:
             raise Missing(f"RapidSMS did not start: {(folder / 'rapidsms.log').read_text()[-300:]}") from None

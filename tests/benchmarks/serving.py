@@ -117,7 +117,7 @@ def beside_a_broadcast(
         with Served(folder / f"busy-{turn}", programme, stub, max(1, int(members / seconds))) as jumbe:
             jumbe.start("web", "worker")
             load.finish(load.start(jumbe.port, jumbe.requests(RATE, members)))  # the first ones warm it up
-            jumbe.until_idle(60)
+            jumbe.until_idle()
             before = load.finish(load.start(jumbe.port, jumbe.requests(many, members), per_s=RATE))
             under_way = load.start(jumbe.port, jumbe.requests(many, members), per_s=RATE)
             with jumbe.database() as db, db.transaction() as tx:

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.patience import HANG_S, ended
+
 _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 _numbers = itertools.count(1)
 
@@ -61,7 +63,7 @@ class Stub:
         self.url = f"http://127.0.0.1:{port}"
 
     def taken(self) -> int:
-        with urllib.request.urlopen(self.url, timeout=10) as answer:
+        with urllib.request.urlopen(self.url, timeout=HANG_S) as answer:
             return int(re.search(rb"[0-9]+", answer.read())[0])  # type: ignore[index]
 
 
@@ -76,7 +78,7 @@ def running() -> Iterator[Stub]:
         yield Stub(int(process.stdout.readline()))
     finally:
         process.kill()
-        process.wait(10)
+        ended(process)
         process.stdout.close()
 
 

@@ -18,6 +18,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from bot.cli import chatting
+from tests.patience import HANG_S, ended
 from tests.processes import ROOT, bare_environment, children, free_port, until
 from tests.rehearsal import Silent
 
@@ -36,7 +37,7 @@ class Demo:
         return subprocess.run(
             [sys.executable, "-m", "bot", "chat", "--as", phone],
             env=bare_environment() | {"PORT": str(port or self.port)}, cwd=ROOT, input=lines, capture_output=True,
-            text=True, timeout=60, check=False,
+            text=True, timeout=HANG_S, check=False,
         )  # fmt: skip
 
 
@@ -51,11 +52,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     try:
-        until(lambda: "/phones" in log.read_text(), 30, log.read_text, 0.1)
+        until(lambda: "/phones" in log.read_text(), log.read_text, every_s=0.1)
         yield Demo(port, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        ended(process)
 
 
 def test_lines_of_a_pipe_are_sent_one_by_one_and_their_answers_printed_with_states(demo: Demo) -> None:
@@ -149,8 +150,8 @@ def test_a_demo_whose_worker_dies_says_how_to_start_again(demo: Demo) -> None:
         pid for pid in children(demo.process.pid) if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     )
     os.kill(worker, signal.SIGKILL)
-    assert demo.process.wait(30) == 1
+    assert ended(demo.process) == 1
     last = demo.log.read_text().splitlines()[-1]
     assert last.startswith("jumbe: worker ended, so the other is stopped too. Start again by the same command")
     with pytest.raises(OSError):
-        http.client.HTTPConnection("127.0.0.1", demo.port, timeout=2).request("GET", "/healthz")
+        http.client.HTTPConnection("127.0.0.1", demo.port, timeout=HANG_S).request("GET", "/healthz")

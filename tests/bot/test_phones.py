@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
 from storage.rules import Rules
+from tests.patience import until
 
 OPERATOR = Actor("cli")
 PUBLIC = "http://127.0.0.1:8000"
@@ -539,14 +539,10 @@ def test_a_typed_text_that_is_late_is_seen_on_its_way_and_comes(client: FlaskCli
     switch(client, delay_s=0.4)
     type_on(client, AMA, "hello")
     assert [text["state"] for text in threads(client)[AMA]["texts"]] == ["on_its_way"]
-    until = time.monotonic() + 10
-    while (states := [text["state"] for text in threads(client)[AMA]["texts"]])[0] != "handled":
-        assert time.monotonic() < until, states
-        time.sleep(0.05)
-    while any(thread.name == "air" for thread in threading.enumerate()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    assert len(states) == 1
+    states = lambda: [text["state"] for text in threads(client)[AMA]["texts"]]  # noqa: E731
+    until(lambda: states()[0] == "handled", "it comes")
+    until(lambda: not any(thread.name == "air" for thread in threading.enumerate()), "nothing is in the air")
+    assert states() == ["handled"]
 
 
 def test_a_gateway_that_refused_our_number_is_asked_again_at_once_when_all_is_normal(

@@ -16,6 +16,7 @@ from bot.worker import Worker
 from storage import consent, evidence, messages, schema
 from storage.database import Database
 from storage.rules import Rules
+from tests.patience import HANG_S, soon
 from tests.stub_twilio import StubTwilio
 from tests.world import World
 
@@ -49,7 +50,7 @@ def _long_ago(db: Database, clock: Any) -> None:
 def twilio(stub: StubTwilio) -> Twilio:
     return Twilio(
         name="twilio", account_sid=ACCOUNT, auth_token=TOKEN, sender=stub.number, messaging_service_sid=None,
-        api_url=stub.url, rate_per_s=100, timeout_s=1,
+        api_url=stub.url, rate_per_s=100, timeout_s=HANG_S,
     )  # fmt: skip
 
 
@@ -149,7 +150,8 @@ def test_once_told_to_ask_a_worker_goes_on_until_nothing_more_is_due(
         asking = reconciler.Reconciler(db, {"twilio": gateway}, at_once, lambda: None)
         await asking.ask()
         while asking.under_way or asking.has_answers:
-            await asyncio.sleep(0.01)
+            await soon(lambda: asking.has_answers or not asking.under_way)
+            await asyncio.sleep(0)  # who has just answered is not under way any more
             await asking.turn(looks=False)
         await gateway.close()
 

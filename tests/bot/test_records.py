@@ -1,7 +1,6 @@
 """`jumbe broadcasts`: what an operator types to send, and what is said before it goes."""
 
 import json
-import time
 from datetime import datetime
 
 import pytest
@@ -11,6 +10,7 @@ from bot import inbox
 from bot.cli import main
 from bot.gateways.base import Inbound
 from storage import broadcasts, console, groups, schema
+from tests.patience import until, work
 from tests.world import TEST, World
 
 
@@ -93,11 +93,11 @@ def test_nothing_is_drawn_on_a_terminal_where_json_is_asked_for(monkeypatch, cap
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(console, "QUIET_S", 0.0)
     with console.working("x", json_=True):
-        time.sleep(0.05)
+        work(0.05)
     assert capsys.readouterr().err == ""
     with console.working("\x1b]0;x\x07"):
-        time.sleep(0.05)
-    assert "\\x1b]0;x\\x07, 0 s" in capsys.readouterr().err
+        shown = until(lambda: capsys.readouterr().err, "it is drawn")
+    assert "\\x1b]0;x\\x07, 0 s" in shown
 
 
 def test_who_mistyped_a_setting_is_shown_the_right_names_all_the_same(jumbe, monkeypatch):

@@ -29,6 +29,7 @@ from storage.audit import Actor
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.rules import Rules
+from tests.patience import HANG_S
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World
 
@@ -67,7 +68,7 @@ def _long_ago(db: Database, clock: Any) -> None:
 def twilio(stub: StubTwilio) -> Twilio:
     return Twilio(
         name="twilio", account_sid=ACCOUNT, auth_token=TOKEN, sender=stub.number, messaging_service_sid=None,
-        api_url=stub.url, rate_per_s=1000, timeout_s=5,
+        api_url=stub.url, rate_per_s=1000, timeout_s=HANG_S,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from bot.gateways.base import Request
 from bot.spool import Kept, Spool
+from tests.patience import joined
 
 AT = datetime(2026, 11, 3, 10, tzinfo=UTC)
 
@@ -150,11 +151,9 @@ def test_many_threads_that_write_while_others_play_lose_and_double_nothing(spool
     players = [threading.Thread(target=play) for _ in range(2)]
     for thread in writers + players:
         thread.start()
-    for thread in writers:
-        thread.join(20)
+    joined(*writers)
     over.set()
-    for thread in players:
-        thread.join(20)
+    joined(*players)
     seen += played(spool)
     assert sorted(seen) == sorted(f"n={n}" for first in (0, 100, 200, 300) for n in range(first, first + 60))
     for first in (0, 100, 200, 300):

@@ -20,6 +20,7 @@ from bot.twins import BECAUSE
 from bot.worker import Worker
 from storage import messages, pace, workers
 from storage.database import Database
+from tests.patience import HANG_S, joined, soon
 from tests.rehearsal import Silent
 
 
@@ -32,6 +33,7 @@ def engine() -> str:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twins, "AGAIN_S", 0.01)
     monkeypatch.setattr(twins, "LOOK_S", 0.05)
+    monkeypatch.setattr(twins, "ANSWER_S", HANG_S)
 
 
 class Book:
@@ -61,7 +63,7 @@ def served(app: Flask) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
-        thread.join(10)
+        joined(thread)
         server.server_close()
 
 
@@ -72,17 +74,14 @@ def web(db: Database) -> Flask:
 
 
 def work(db: Database, url: str, *, until: Callable[[], bool]) -> Book:
-    """A worker as the process runs it, until something is so (at most five seconds)."""
+    """A worker as the process runs it, until something is so."""
     book = Book()
 
     async def whole() -> None:
         stop = asyncio.Event()
         worker = Worker(db, {"simulator": book}, url, watches=True)  # type: ignore[dict-item]
         running = asyncio.create_task(worker.run(stop))
-        for _ in range(250):
-            await asyncio.sleep(0.02)
-            if until():
-                break
+        await soon(until)
         stop.set()
         await running
 
@@ -183,15 +182,17 @@ def test_where_nobody_can_tell_a_worker_sends(db: Database, clone: Database, ans
 
 
 def test_a_pause_for_another_reason_is_not_lifted_by_the_look(db: Database, clone: Database) -> None:
-    looked = second(db)
+    looked, app = second(db), web(second(db))
+    looks: list[str] = []
+    app.before_request(lambda: looks.append(why(looked)[0] if why(looked) else ""))
 
     def stopped() -> bool:
         if not why(looked):
             with looked.transaction() as tx:
                 pace.pause(tx, "simulator", until=pace.UNTIL_RESUMED, because="a wrong token (20003)")
-        return False
+        return looks[-3:] == ["a wrong token (20003)"] * 3
 
-    with served(web(second(db))) as url:
+    with served(app) as url:
         work(db, url, until=stopped)
     assert why(db) == ["a wrong token (20003)"]
 

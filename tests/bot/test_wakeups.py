@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import logging
 import statistics
 import time
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -42,6 +43,7 @@ from storage import broadcasts, messages, migrate, operations, pace, schema
 from storage.database import Database
 from storage.rules import Rules
 from tests.parts import has
+from tests.patience import HANG_S, joined_tasks, pace_of, soon, work
 from tests.postgres import Postgres
 from tests.processes import ACCOUNT, TOKEN, Jumbe, SlowTwilio
 from tests.world import TEST, World
@@ -62,34 +64,37 @@ class Line:
 
     def __init__(self) -> None:
         self.answer: SendResult | None = None
-        self.handed: dict[int, float] = {}
+        self.begun: Callable[[], int] = lambda: 0
+        self.handed: dict[int, int] = {}
+        """How many turns its worker had begun then."""
         self.by: list[int] = []
         self.taken: set[int] = set()
         self.at_once = self.most_at_once = 0
-        self.swept: list[float] = []
+        self.swept = self.listed = 0
         self.list_fails = False
         self.asked: list[int] = []
         self.needs_s = 0.0
 
     async def send(self, outgoing: Outgoing) -> SendResult:
         assert outgoing.id not in self.taken, "handed over again after it was taken"
-        self.handed[outgoing.id] = time.perf_counter()
+        self.handed[outgoing.id] = self.begun()
         self.by.append(outgoing.id)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(self.needs_s)
+        await pace_of(self.needs_s)
         self.at_once -= 1
         if self.answer is None:
             self.taken.add(outgoing.id)
         return self.answer or Accepted(f"S{outgoing.id}")
 
     async def sweep(self, since: datetime) -> list[Inbound] | CannotTell:
-        self.swept.append(time.monotonic())
+        self.swept += 1
+        self.listed += not self.list_fails
         return CannotTell("it is away") if self.list_fails else []
 
-    async def find(self, doubtful: Any) -> Absent:
+    async def find(self, doubtful: Any) -> Absent | CannotTell:
         self.asked.append(doubtful.id)
-        await asyncio.sleep(0.3)
+        await pace_of(0.3)
         return Absent()
 
     def parse_inbound(self, request: Request) -> list[Inbound]:
@@ -108,11 +113,29 @@ def rules() -> Rules:
     )  # fmt: skip
 
 
+class Clock:
+    """The real clock, as that of the jobs is, and what a test has put it forward by."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, **span: float) -> None:
+        self.ahead += timedelta(**span)
+
+
 @pytest.fixture
-def shared(postgres: Postgres, rules: Rules) -> Iterator[Database]:
-    """One PostgreSQL that workers share; its clock is the real one, as that of the jobs is."""
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shared(postgres: Postgres, rules: Rules, clock: Clock) -> Iterator[Database]:
+    """One PostgreSQL that workers share."""
     with postgres.database() as address:
-        db = Database(address, rules)
+        db = Database(address, rules, clock)
         with db.transaction() as tx:
             tx.execute(update(schema.programme).values(created_at=tx.now - timedelta(days=9)))
         yield db
@@ -127,34 +150,73 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeups, "STALLED_S", 2.0)
 
 
+class Seen(Worker):
+    """A worker that counts what it does."""
+
+    begun = turns = tidied = 0
+    longest_s = 0.0
+    """The longest that it would have waited until its next look."""
+
+    async def turn(self) -> bool:
+        self.begun += 1
+        worked = await super().turn()
+        self.turns += 1
+        return worked
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        self.longest_s = max(self.longest_s, self._look_s)
+        await super()._wait(stop)
+
+    def _tidy_all(self) -> bool:
+        worked = super()._tidy_all()
+        self.tidied += 1
+        return worked
+
+
 @contextlib.asynccontextmanager
-async def at_work(db: Database, line: Any, many: int = 1, **named: Any) -> AsyncIterator[list[Worker]]:
+async def at_work(db: Database, line: Any, many: int = 1, **named: Any) -> AsyncIterator[list[Seen]]:
     """So many workers, each as a process of its own would be: its own connections, leases and loop of work."""
     stop = asyncio.Event()
     own = [Database(db.url.render_as_string(hide_password=False), db.rules, db.clock) for _ in range(many)]
-    team = [Worker(one, {line.name: line}, "http://127.0.0.1", **named) for one in own]
-    running = [asyncio.create_task(worker.run(stop)) for worker in team]
+    team = [Seen(one, {line.name: line}, "http://127.0.0.1", **named) for one in own]
     try:
-        await until(lambda: all(w._wakeups is None or w._wakeups.is_listening for w in team))
-        yield team
+        async with asyncio.TaskGroup() as tasks:  # a worker that fails ends the test at once
+            running = [tasks.create_task(worker.run(stop)) for worker in team]
+            try:
+                await soon(lambda: all(w._wakeups is None or w._wakeups.is_listening for w in team))
+                yield team
+            finally:
+                stop.set()
+                await joined_tasks(*running)
     finally:
-        stop.set()
-        await asyncio.gather(*running)
         for one in own:
             one.close()
 
 
-async def until(so: Callable[[], Any], within_s: float = 20.0) -> None:
-    end = time.monotonic() + within_s
-    while not so():
-        assert time.monotonic() < end, "it did not come about"
-        assert not [t for t in asyncio.all_tasks() if t.done() and t.exception()]
-        await asyncio.sleep(0.02)
+async def looked(team: list[Seen], times: int = 2) -> None:
+    """Until each of them has had so many turns more; the first may have been under way.  So what they could do is done."""
+    for _ in range(times):
+        before = [worker.turns for worker in team]
+        for worker in team:
+            worker._called.set()
+        await soon(lambda before=before: all(w.turns > b for w, b in zip(team, before, strict=True)), "they look")
 
 
-async def share_chores(team: list[Worker]) -> None:
+async def chores_done(team: list[Seen], times: int = 2) -> None:
+    """Until jobs have had a chore done so many times more, each asked for after the one before: what is due is done too."""
+    until = sum(worker.tidied for worker in team) + times
+    await soon(lambda: sum(worker.tidied for worker in team) >= until, "chores are done")
+
+
+async def passes(db: Database, seconds: float) -> None:
+    """Until the clock that the workers go by has moved on so far."""
+    until = db.clock() + timedelta(seconds=seconds)
+    await soon(lambda: db.clock() >= until)
+
+
+async def share_chores(team: list[Seen]) -> None:
     """Until the jobs are there."""
-    await until(lambda: all(w._wakeups is not None and w._wakeups._app is not None for w in team))
+    await soon(lambda: all(w._wakeups is not None and w._wakeups._app is not None for w in team))
 
 
 def states(db: Database) -> dict[str, int]:
@@ -188,70 +250,97 @@ def broadcast(db: Database, many: int) -> int:
 # -- a reply leaves at once --------------------------------------------------------------------------------------------
 
 
-async def latencies(db: Database, many: int) -> list[float]:
-    """Milliseconds from the commit of a reply to its hand-over, the worker having nothing else to do."""
-    line = Line()
+class Way(NamedTuple):
+    """How a reply left: turns that its worker began since the commit, seconds of processor, and by the clock on the wall."""
 
-    def reply(phone: str) -> tuple[int, float]:
+    turns: int
+    used_s: float
+    took_s: float
+
+
+async def ways(db: Database, many: int, team: list[Seen], line: Line) -> list[Way]:
+    """How each of so many replies left a worker with nothing else to do."""
+    (worker,) = team
+    line.begun = lambda: worker.begun
+
+    def reply(phone: str) -> tuple[int, int, float, float]:
         (number,) = queue(db, phone, kind="reply")
-        return number, time.perf_counter()
+        return number, worker.begun, time.process_time(), time.perf_counter()
 
     took = []
-    async with at_work(db, line):
-        for n in range(many):
-            number, committed = await asyncio.to_thread(reply, PHONES[n])
-            await until(lambda number=number: number in line.handed)
-            took.append(1000 * (line.handed[number] - committed))
-            # Not in step with the looks of the worker, and no sooner than it is idle again.
-            await asyncio.sleep(0.03 + 0.13 * (n * 0.618 % 1))
+    for n in range(many):
+        number, begun, used, began = await asyncio.to_thread(reply, PHONES[n])
+        await soon(lambda number=number: number in line.handed, "it leaves", every_s=0.003)
+        took.append(Way(line.handed[number] - begun, time.process_time() - used, time.perf_counter() - began))
     return took
 
 
-def told(where: str, took: list[float]) -> str:
-    cut = statistics.quantiles(took, n=20)
-    return f"{where}: {len(took)} replies, ms: p50 {cut[9]:.0f}, p95 {cut[18]:.0f}, max {max(took):.0f}"
+def left_at_once(took: list[Way]) -> None:
+    """In the turn after the commit, or in the one after a turn that was under way; and that takes no time to speak of.
+
+    How long it took by the clock on the wall is printed and not held: that counts what else this machine does.
+    """
+    for what, values in (("it took", [way.took_s for way in took]), ("of processor", [way.used_s for way in took])):
+        cut = statistics.quantiles([1000 * value for value in values], n=20)
+        print(f"{len(took)} replies, ms {what}: p50 {cut[9]:.0f}, p95 {cut[18]:.0f}, max {1000 * max(values):.0f}")
+    assert max(way.turns for way in took) <= 2
+    used = [way.used_s for way in took]
+    assert statistics.median(used) < 0.1 and max(used) < 1
 
 
 def test_on_sqlite_a_reply_is_handed_over_within_200_ms_of_its_commit(tmp_path: Path, rules: Rules) -> None:
+    """Half of it until the next look at the latest, and half for a turn: counted, for a clock counts other work too."""
     db = Database(f"sqlite:///{tmp_path}/jumbe.db", rules)
     migrate.upgrade(db)
-    took = asyncio.run(latencies(db, 100))
+
+    async def whole() -> None:
+        line = Line()
+        async with at_work(db, line) as team:
+            left_at_once(await ways(db, 30, team, line))
+            assert await soon(lambda: team[0].longest_s) <= 0.1
+
+    asyncio.run(whole())
     db.close()
-    print(told("SQLite, looking", took))
-    assert statistics.median(took) < 200 and max(took) < 1000
 
 
-def test_on_postgresql_a_reply_is_handed_over_within_200_ms_of_its_commit(shared: Database) -> None:
-    took = asyncio.run(latencies(shared, 100))
-    print(told("PostgreSQL, called", took))
-    assert statistics.median(took) < 200 and max(took) < 1000
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that listens does nothing of itself: only a call wakes it."""
+    monkeypatch.setattr(wakeups, "EVERY", {})
+    monkeypatch.setattr(worker_module, "LISTENING_LOOK_S", 10 * HANG_S)
+
+
+def test_on_postgresql_a_reply_is_handed_over_as_soon_as_its_commit_calls(shared: Database, seldom: None) -> None:
+    async def whole() -> None:
+        line = Line()
+        async with at_work(shared, line) as team:
+            left_at_once(await ways(shared, 30, team, line))
+
+    asyncio.run(whole())
 
 
 def test_where_no_call_comes_through_the_worker_looks_as_often_as_on_sqlite(
-    shared: Database, monkeypatch: pytest.MonkeyPatch
+    shared: Database, seldom: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The channel is another one, and then the connection is away as well."""
 
-    async def away(self: Any) -> None:
+    async def away(*_: Any, **__: Any) -> None:
         raise OSError
 
-    async def whole() -> list[float]:
-        line, took = Line(), []
-        async with at_work(shared, line) as (worker,):
-            monkeypatch.setattr(wakeups.Wakeups, "_listen", away)
+    async def whole() -> None:
+        line = Line()
+        async with at_work(shared, line) as team:
+            (worker,) = team
+            monkeypatch.setattr(psycopg.AsyncConnection, "connect", away)
             run(shared, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN jumbe%'"
                 " OR (query = 'SELECT 1' AND datname = current_database() AND pid <> pg_backend_pid())")  # fmt: skip
-            await until(lambda: worker._wakeups and not worker._wakeups.is_listening)
-            for phone in PHONES[:30]:
-                (number,) = await asyncio.to_thread(queue, shared, phone, kind="reply")
-                committed = time.perf_counter()
-                await until(lambda number=number: number in line.handed)
-                took.append(1000 * (line.handed[number] - committed))
-        return took
+            await soon(lambda: worker._wakeups and not worker._wakeups.is_listening)
+            await looked(team)
+            worker.longest_s = 0.0
+            left_at_once(await ways(shared, 30, team, line))
+            assert await soon(lambda: worker.longest_s) <= 0.1
 
-    took = asyncio.run(whole())
-    print(told("PostgreSQL, looking", took))
-    assert statistics.median(took) < 200 and max(took) < 1000
+    asyncio.run(whole())
 
 
 def test_a_call_that_is_rolled_back_is_no_call_and_one_within_a_savepoint_that_was_taken_back_does_no_harm(
@@ -262,16 +351,19 @@ def test_a_call_that_is_rolled_back_is_no_call_and_one_within_a_savepoint_that_w
         with contextlib.suppress(ZeroDivisionError), shared.transaction() as tx:
             messages.queue(tx, PHONES[0], "Hello", "reply")
             raise ZeroDivisionError
-        assert list(ear.notifies(timeout=0.3)) == []
         with shared.transaction() as tx:
             with contextlib.suppress(ZeroDivisionError), tx.savepoint():
                 messages.queue(tx, PHONES[0], "Hello", "reply")
                 raise ZeroDivisionError
             messages.queue(tx, PHONES[1], "Hello", "reply")
-        assert len(list(ear.notifies(timeout=0.3))) == 1
+        ear.execute("NOTIFY jumbe, 'the last'")
+        calls = [call.payload for call in ear.notifies(timeout=HANG_S, stop_after=2)]
+        assert len(calls) == 2 and calls[1] == "the last", "one call, and before it none"
 
 
-def test_a_worker_whose_connections_are_cut_goes_on_and_is_called_again(shared: Database, caplog: Any) -> None:
+def test_a_worker_whose_connections_are_cut_goes_on_and_is_called_again(
+    shared: Database, seldom: None, caplog: Any
+) -> None:
     async def whole() -> None:
         line = Line()
         async with at_work(shared, line) as (worker,):
@@ -283,13 +375,13 @@ def test_a_worker_whose_connections_are_cut_goes_on_and_is_called_again(shared: 
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND pid <> pg_backend_pid()",
                 )
-                await until(lambda: not helper.is_listening)
+                await soon(lambda: not helper.is_listening)
                 shared.close()
                 (number,) = await asyncio.to_thread(queue, shared, PHONES[n], kind="reply")
-                await until(lambda number=number: number in line.handed, 5)
-                await until(lambda: helper.is_listening, 5)
+                await soon(lambda number=number: number in line.handed)
+                await soon(lambda: helper.is_listening)
                 (number,) = await asyncio.to_thread(queue, shared, PHONES[10 + n], kind="reply")
-                await until(lambda number=number: number in line.handed, 0.9)
+                await soon(lambda number=number: number in line.handed)
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(whole())
@@ -306,27 +398,31 @@ def test_three_workers_ask_a_gateway_for_its_list_once_a_period(shared: Database
     async def whole() -> None:
         async with at_work(shared, line, 3) as team:
             await share_chores(team)
-            await asyncio.sleep(9)
+            await soon(lambda: line.swept >= 3)
 
     began = time.monotonic()
     asyncio.run(whole())
-    periods = int((time.monotonic() - began) / 2) + 2
-    assert 3 <= len(line.swept) <= periods, "three workers by themselves would ask three times as often"
+    periods = int((time.monotonic() - began) / 2) + 2  # that went by, however long it took
+    assert line.swept <= periods, "three workers by themselves would ask three times as often"
 
 
 @needs_jobs
-def test_of_three_workers_that_start_together_one_asks_for_the_list(shared: Database) -> None:
+def test_of_three_workers_that_start_together_one_asks_for_the_list(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "EVERY", {**wakeups.EVERY, "sweep": "*/5 * * * *"})
     line = Line()
 
     async def whole() -> None:
         for _ in range(2):
             async with at_work(shared, line, 3) as team:
-                await share_chores(team)
-                await asyncio.sleep(2)
+                await soon(lambda: line.swept)
+                await chores_done(team, 3)
+                await looked(team)
 
     before = int(time.time() // 300)
     asyncio.run(whole())
-    assert 1 <= len(line.swept) <= 1 + int(time.time() // 300) - before
+    assert 1 <= line.swept <= 1 + int(time.time() // 300) - before
 
 
 @needs_jobs
@@ -334,21 +430,34 @@ def test_a_list_that_could_not_be_read_is_asked_for_again_by_the_one_that_asked(
     shared: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "SWEEP_AGAIN", timedelta(seconds=1))
+    a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    monkeypatch.setattr(
+        wakeups, "EVERY", {**wakeups.EVERY, "sweep": f"{a_minute_ago.minute} * * * *"}
+    )  # then in an hour
     line = Line()
     line.list_fails = True
+    asked: list[datetime] = []
+    begin = reconciler.Reconciler._begin_sweep
+
+    async def note(self: Any, name: str, now: datetime) -> None:
+        asked.append(now)
+        await begin(self, name, now)
+
+    monkeypatch.setattr(reconciler.Reconciler, "_begin_sweep", note)
 
     async def whole() -> None:
         async with at_work(shared, line, 3) as team:
             await share_chores(team)
-            await until(lambda: len(line.swept) >= 3)
+            await soon(lambda: line.swept >= 3)
             line.list_fails = False
-            await until(lambda: all(not worker._reconciler._unread for worker in team))
-            many, period = len(line.swept), int(time.time() // 300)
-            await asyncio.sleep(3)
-            assert many <= len(line.swept) <= many + int(time.time() // 300) - period
+            await soon(lambda: line.listed)
+            many = line.swept
+            await passes(shared, 2)  # when it would be asked for again
+            await looked(team)
+            assert line.swept == many
 
     asyncio.run(whole())
-    assert min(b - a for a, b in zip(line.swept, line.swept[1:], strict=False)) > 0.8
+    assert min(b - a for a, b in itertools.pairwise(asked)) >= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("with_jobs", [pytest.param(True, marks=needs_jobs), False])
@@ -364,9 +473,12 @@ def test_three_workers_ask_once_what_became_of_a_text(shared: Database, often: N
         tx.execute(update(schema.messages).values(state="unknown", handed_over_at=long_ago, settled_at=long_ago))
 
     async def whole() -> None:
-        async with at_work(shared, line, 3):
-            await until(lambda: len(line.asked) >= 12, 30)
-            await asyncio.sleep(2)
+        async with at_work(shared, line, 3) as team:
+            await soon(lambda: len(line.asked) >= 12)
+            await passes(shared, 2)  # the next time that they look for such
+            await looked(team)
+            if with_jobs:
+                await chores_done(team)
 
     asyncio.run(whole())
     assert sorted(line.asked) == doubtful
@@ -412,9 +524,12 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
         spool.keep(Kept("simulator", Request("POST", "http://x/in/simulator", {}, body), None, datetime.now(UTC)))
 
     async def whole() -> None:
-        async with at_work(shared, line, 3, spool=str(tmp_path / "spool")):
-            await until(lambda: spool.is_empty() and states(shared).get("handled") == 31)
-            await asyncio.sleep(3)
+        async with at_work(shared, line, 3, spool=str(tmp_path / "spool")) as team:
+            await soon(lambda: spool.is_empty() and states(shared).get("handled") == 31)
+            await passes(shared, 2)  # the next time that they look for such
+            await looked(team)
+            if with_jobs:
+                await chores_done(team, 3)
 
     asyncio.run(whole())
     with shared.reading() as tx:
@@ -434,34 +549,46 @@ def paused(db: Database) -> Any:
     return run(db, "SELECT paused_until FROM gateways WHERE name = 'simulator'")
 
 
-def test_what_one_worker_pauses_is_paused_for_all_and_one_message_of_one_worker_tries_it(
-    shared: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bot import breaker
+class Mute(Line):
+    """It cannot say what became of a text either."""
 
-    monkeypatch.setattr(breaker, "FIRST_PAUSE", timedelta(seconds=2))
-    monkeypatch.setattr(worker_module, "STANDBY", timedelta(seconds=1))
-    line = Line()
+    async def find(self, doubtful: Any) -> CannotTell:
+        return CannotTell("it is away")
+
+
+async def all_answered(line: Line, team: list[Seen]) -> None:
+    """Until no call is under way, all that was answered is written down, and all have looked at what that means."""
+    await soon(lambda: line.at_once == 0 and not any(worker._has_answers for worker in team))
+    await looked(team, 3)
+    await soon(lambda: line.at_once == 0 and not any(worker._has_answers for worker in team))
+
+
+def test_what_one_worker_pauses_is_paused_for_all_and_one_message_of_one_worker_tries_it(
+    shared: Database, clock: Clock
+) -> None:
+    line = Mute()
     line.answer, line.needs_s = Unknown("no answer"), 0.2
 
     async def whole() -> None:
         queue(shared, *PHONES)
-        async with at_work(shared, line, 3):
-            await until(lambda: paused(shared) not in ([], [(None,)]))
-            await asyncio.sleep(0.7)
+        async with at_work(shared, line, 3) as team:
+            await soon(lambda: paused(shared) not in ([], [(None,)]))
+            await all_answered(line, team)
             lost = len(line.handed)
             assert lost <= 3 * 40, "each worker counts for itself, and the first to see it stops all"
-            await asyncio.sleep(0.5)
+            await looked(team, 3)
             assert len(line.handed) == lost
             assert states(shared).get("claimed", 0) == 0, "nobody holds what another gateway could take"
 
             line.most_at_once = 0
-            await until(lambda: len(line.handed) > lost)
-            await asyncio.sleep(1)
+            clock.advance(minutes=15)  # the pause is over
+            await soon(lambda: len(line.handed) > lost)
+            await all_answered(line, team)
             assert len(line.handed) == lost + 1, "one message, of one worker"
 
             line.answer, line.most_at_once = None, 0
-            await until(lambda: states(shared).get("accepted", 0) == len(PHONES) - lost - 1)
+            clock.advance(minutes=15)
+            await soon(lambda: states(shared).get("accepted", 0) == len(PHONES) - lost - 1)
             assert line.most_at_once > 1, "and then all go on"
             assert paused(shared) == [(None,)]
 
@@ -474,19 +601,19 @@ def test_a_gateway_that_a_person_lets_go_on_is_tried_with_one_message_and_goes_o
 
     async def whole() -> None:
         queue(shared, *PHONES[:60])
-        async with at_work(shared, line, 3):
-            await until(lambda: paused(shared) not in ([], [(None,)]))
-            await asyncio.sleep(1.5)
+        async with at_work(shared, line, 3) as team:
+            await soon(lambda: paused(shared) not in ([], [(None,)]))
+            await all_answered(line, team)
             tried, line.most_at_once = len(line.by), 0
             with shared.transaction() as tx:
                 pace.resume(tx, "simulator")
-            await until(lambda: len(line.by) > tried)
-            await asyncio.sleep(1.5)
+            await soon(lambda: len(line.by) > tried)
+            await all_answered(line, team)
             assert (len(line.by), line.most_at_once) == (tried + 1, 1), "it is still wrong, and one message found it"
             line.answer = None
             with shared.transaction() as tx:
                 pace.resume(tx, "simulator")
-            await until(lambda: states(shared) == {"accepted": 60})
+            await soon(lambda: states(shared) == {"accepted": 60})
             assert paused(shared) == [(None,)]
 
     asyncio.run(whole())
@@ -504,7 +631,7 @@ def test_if_the_worker_that_tries_it_dies_another_does(shared: Database, monkeyp
         async with at_work(shared, line, 2):
             with shared.transaction() as tx:
                 pace.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
-            await until(lambda: states(shared) == {"accepted": 5})
+            await soon(lambda: states(shared) == {"accepted": 5})
 
     asyncio.run(whole())
 
@@ -544,10 +671,10 @@ def test_losing_every_job_at_any_moment_loses_nothing(shared: Database, often: N
                 ):  # a worker that takes a job won: the next one
                     await asyncio.to_thread(run, shared, "TRUNCATE procrastinate.procrastinate_jobs CASCADE")
                     lost += 1
-                await asyncio.sleep(0.2)
-            await until(lambda: states(shared) == {"accepted": 200})
+                await pace_of(0.2)
+            await soon(lambda: states(shared) == {"accepted": 200})
             done = f"SELECT state FROM broadcasts WHERE id = {number}"
-            await until(lambda: run(shared, done) == [("done",)])
+            await soon(lambda: run(shared, done) == [("done",)])
 
     asyncio.run(whole())
     assert lost > 5
@@ -561,7 +688,7 @@ def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, oft
     run(
         shared,
         "SET search_path = procrastinate",
-        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())",
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() + interval '1 hour')",
         "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, status, worker_id)"
         " SELECT 'default', chore, chore, chore, 'doing', max(id) FROM procrastinate_workers,"
         " unnest(ARRAY['expand', 'tidy']) AS chore GROUP BY chore",
@@ -571,12 +698,15 @@ def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, oft
         async with at_work(shared, line, 2) as team:
             await share_chores(team)
             number = await asyncio.to_thread(broadcast, shared, 50)
-            await asyncio.sleep(0.5)
-            assert line.by == []
-            await until(lambda: states(shared) == {"accepted": 50}, 15)
+            await soon(lambda: line.swept >= 2, "other chores are done")
+            await looked(team)
+            assert line.by == [], "its heartbeat is fresh yet"
+            run(shared, "UPDATE procrastinate.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
+                " WHERE last_heartbeat > now() + interval '1 minute'")  # fmt: skip
+            await soon(lambda: states(shared) == {"accepted": 50})
             done = f"SELECT state FROM broadcasts WHERE id = {number}"
-            await until(lambda: run(shared, done) == [("done",)], 15)
-            await asyncio.sleep(2)
+            await soon(lambda: run(shared, done) == [("done",)])
+            await chores_done(team, 3)
             stuck = (
                 "SELECT task_name FROM procrastinate.procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
             )
@@ -596,7 +726,7 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
         worked = real(self)
         if worked:
             expanding.append(self.owner)
-            time.sleep(0.05)
+            work(0.05)
         return worked
 
     monkeypatch.setattr(Worker, "_expand", expand)
@@ -605,7 +735,7 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
         async with at_work(shared, line, 3) as team:
             await share_chores(team)
             await asyncio.to_thread(broadcast, shared, 400)
-            await until(lambda: states(shared).get("accepted") == 400)
+            await soon(lambda: states(shared).get("accepted") == 400)
 
     asyncio.run(whole())
     assert len(expanding) >= 20
@@ -622,7 +752,7 @@ def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
 
     def slowly(self: Worker) -> bool:
         worked = expand(self)
-        time.sleep(0.08 if worked else 0)
+        work(0.08 if worked else 0)
         return worked
 
     def tidy(tx: Any) -> None:
@@ -636,7 +766,7 @@ def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
         async with at_work(shared, Line(), 1) as team:
             await share_chores(team)
             await asyncio.to_thread(broadcast, shared, 400)
-            await until(lambda: states(shared).get("accepted") == 400, 60)
+            await soon(lambda: states(shared).get("accepted") == 400)
 
     asyncio.run(whole())
     assert [many for many in tidied if 20 < many < 380]
@@ -660,11 +790,11 @@ def test_a_chore_that_always_fails_ends_the_worker_and_one_that_fails_at_times_d
     async def whole() -> None:
         worker = Worker(shared, {}, "http://127.0.0.1")
         running = asyncio.create_task(worker.run(asyncio.Event()))
-        await until(lambda: len(tidied) >= 6, 20)
+        await soon(lambda: len(tidied) >= 6)
         assert not running.done()
         fails["always"] = True
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(running, 20)
+            await joined_tasks(running)
 
     asyncio.run(whole())
 
@@ -689,10 +819,10 @@ def test_without_usable_jobs_each_worker_does_the_chores_and_says_why(
     async def whole() -> None:
         async with at_work(shared, line, 2):
             number = await asyncio.to_thread(broadcast, shared, 20)
-            await until(lambda: states(shared) == {"accepted": 20})
+            await soon(lambda: states(shared) == {"accepted": 20})
             done = f"SELECT state FROM broadcasts WHERE id = {number}"
-            await until(lambda: run(shared, done) == [("done",)])
-            await until(lambda: line.swept)
+            await soon(lambda: run(shared, done) == [("done",)])
+            await soon(lambda: line.swept)
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(whole())
@@ -711,12 +841,27 @@ def test_an_upgrade_under_workers_that_run_disturbs_none_of_them(
             number = await asyncio.to_thread(broadcast, shared, 200)
             await asyncio.to_thread(run, shared, "COMMENT ON SCHEMA procrastinate IS '01.00.00_01'")
             await asyncio.to_thread(migrate.upgrade, shared)
-            await until(lambda: states(shared) == {"accepted": 200})
+            await soon(lambda: states(shared) == {"accepted": 200})
             done = f"SELECT state FROM broadcasts WHERE id = {number}"
-            await until(lambda: run(shared, done) == [("done",)], 30)
+            await soon(lambda: run(shared, done) == [("done",)])
             await share_chores(team)
             made = jobs_made(shared)
-            await until(lambda: jobs_made(shared) > made)
+            await soon(lambda: jobs_made(shared) > made)
+
+    asyncio.run(whole())
+
+
+@needs_jobs
+def test_a_worker_that_is_told_to_stop_waits_for_no_time_limit_of_its_jobs(
+    shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((wakeups, "STOP_S"), (worker_module, "WAKEUPS_STOP_S")):
+        monkeypatch.setattr(module, name, 10 * HANG_S)
+
+    async def whole() -> None:
+        async with at_work(shared, Line(), 3) as team:
+            await share_chores(team)
+            await chores_done(team)
 
     asyncio.run(whole())
 
@@ -745,18 +890,17 @@ def test_of_three_worker_processes_one_reads_the_list_and_the_chores_of_one_that
             begun = int(time.time() // 300)
             for name in ("one", "two", "three"):
                 jumbe.spawn("worker", as_name=name)
-            jumbe.until(lambda: all(jumbe.is_up(name) for name in ("one", "two", "three")), 30, "three are up")
-            jumbe.until(lambda: stub.lists, 20, "the list is read")
-            time.sleep(3)
+            jumbe.until(lambda: all(jumbe.is_up(name) for name in ("one", "two", "three")), "three are up")
+            jumbe.until(lambda: stub.lists, "the list is read")
+            jumbe.looked(3)
             assert stub.lists <= 1 + int(time.time() // 300) - begun, "one list, not three"
             doing = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
             for name in ("one", "two"):
-                jumbe.until(lambda: run(db, doing) != [(0,)], 20, "a job is under way")
+                jumbe.until(lambda: run(db, doing) != [(0,)], "a job is under way")
                 jumbe.kill(name)
             jumbe.fill("all", PHONES[:30])
             number = jumbe.launch("all", "Clinic on Monday")
             done = f"SELECT state FROM broadcasts WHERE id = {number}"
-            jumbe.until(lambda: run(db, done) == [("done",)], 60, "the broadcast is done")
+            jumbe.until(lambda: run(db, done) == [("done",)], "the broadcast is done")
             assert len({message["to"] for message in stub.sent()}) == 30 == len(stub.sent())
-            _, took_s = jumbe.terminate("three", 30)
-            assert took_s < 10
+            assert jumbe.terminate("three") == 0

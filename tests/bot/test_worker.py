@@ -22,6 +22,7 @@ from storage.database import Database
 from storage.errors import Misconfigured
 from storage.rules import Senders
 from storage.schedules import Hours
+from tests.patience import HANG_S, forward, on_forward, soon
 
 PHONES = [f"23324{n:07}" for n in range(400)]
 
@@ -69,7 +70,12 @@ def play(db: Database, gateways: list[Any], act: Any) -> None:
         finally:
             await worker.finish()
 
-    asyncio.run(whole())
+    on_forward(whole())
+
+
+async def answered(worker: Worker) -> None:
+    """Until no call is under way."""
+    await soon(lambda: not worker._under_way())
 
 
 # -- a fault stays where it is -----------------------------------------------------------------------------------------
@@ -85,7 +91,7 @@ def test_a_fault_in_the_expansion_keeps_no_reply_from_leaving_and_no_answer_from
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 await worker.turn()
-            await asyncio.sleep(0.05)
+            await answered(worker)
 
     play(db, [Silent()], act)
     assert states(db) == {"accepted": 1}
@@ -107,26 +113,24 @@ def test_a_fault_of_one_gateway_costs_another_nothing(db: Database, monkeypatch:
         for _ in range(2):
             with pytest.raises(KeyError):
                 await worker.turn()
-            await asyncio.sleep(0.05)
+            await answered(worker)
 
     play(db, [Silent(), Silent("other")], act)
     assert states(db) == {"accepted": 1, "queued": 1}
 
 
-def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_own_time(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "CALL_S", 0.6)
+def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_own_time(db: Database) -> None:
     gateway = Silent(rate_per_s=100)
     gateway.may_answer.clear()
     stuck = queue(db, PHONES[0])[0]
 
     async def act(worker: Worker) -> None:
         await worker.turn()
-        await asyncio.sleep(0.4)
+        forward(worker_module.CALL_S * 0.7)
         queue(db, PHONES[1])
         await worker.turn()
-        await asyncio.sleep(0.35)
+        forward(worker_module.CALL_S * 0.6)
+        await soon(lambda: len(worker._under_way()) == 1, "the first is cut off")
         gateway.may_answer.set()
         await worker.drain()
 
@@ -175,7 +179,7 @@ def test_an_answer_is_written_down_though_nothing_more_can_be_handed_over(
 
     async def act(worker: Worker) -> None:
         await worker.turn()
-        await asyncio.sleep(0.05)
+        await answered(worker)
         monkeypatch.setattr(messages, "claim", lambda *_: 1 / 0)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
@@ -201,7 +205,7 @@ def test_what_was_answered_and_what_leaves_next_are_one_commit(db: Database) -> 
 
     async def act(worker: Worker) -> None:
         await worker.turn()
-        await asyncio.sleep(0.05)
+        await answered(worker)
         event.listen(db.engine, "commit", note)
         await worker.turn()
         event.remove(db.engine, "commit", note)
@@ -251,7 +255,7 @@ def test_what_waits_for_a_token_waits_in_the_queue(db: Database, clock: Any) -> 
     async def act(worker: Worker) -> None:
         for _ in range(20):
             await worker.turn()
-            await asyncio.sleep(0.001)
+            await answered(worker)
         now = states(db)
         assert "claimed" not in now
         assert now["accepted"] == len(gateway.sent) <= 2
@@ -341,7 +345,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
         with beside.transaction(in_turn=False) as tx:
             assert messages.receive_receipt(tx, **told, word="undelivered", code="30002")
             held.set()
-            assert paused.wait(10)
+            assert paused.wait(HANG_S)
             pace.hold_up(tx, "simulator", None, "person", "suspended (30002)")
 
     with postgres.database() as address, closing(Database(address, rules, clock)) as db:
@@ -354,12 +358,12 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
 
         async def act(worker: Worker) -> None:
             await worker.turn()
-            await asyncio.sleep(0.05)
+            await answered(worker)
             with closing(Database(address, rules, clock)) as beside, ThreadPoolExecutor(1) as pool:
                 told = pool.submit(receipt, beside, again)
-                assert held.wait(10)
+                assert held.wait(HANG_S)
                 await worker.turn()
-                told.result(10)
+                told.result(HANG_S)
 
         play(db, [Refusing(rate_per_s=1.6)], act)
         with db.reading() as tx:

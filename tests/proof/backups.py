@@ -16,6 +16,7 @@ from typing import Final
 
 from storage.backups import _ROOM as ROOM
 from storage.errors import Misconfigured
+from tests.patience import by_chance, ended, until
 from tests.processes import Process
 from tests.proof.counting import log_is_broken
 from tests.proof.nursery import Child
@@ -152,11 +153,11 @@ def _dies(jumbe: Programme, folder: Path, step: str, *args: str) -> bool:
     try:
         if step == AT_RANDOM:
             _kill_amid(jumbe, process, folder)
-        process.wait(60)
+        ended(process)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+            ended(process)
     died = process.returncode == -signal.SIGKILL
     assert died or step == AT_RANDOM, f"{args[0]} did not come to {step!r}, and ended with {process.returncode}"
     return died
@@ -165,9 +166,11 @@ def _dies(jumbe: Programme, folder: Path, step: str, *args: str) -> bool:
 def _kill_amid(jumbe: Programme, process: Process, folder: Path) -> None:
     """kill -9 within the time that a copy takes; half the time of the process alone, and what it started lives on."""
     there = {one.name for one in folder.iterdir()}
-    while process.poll() is None and not any(one.name not in there for one in folder.glob(f"{ROOM}*")):
-        time.sleep(0.001)
-    time.sleep(jumbe.dice.random() * 0.2)
+    until(
+        lambda: process.poll() is not None or any(one.name not in there for one in folder.glob(f"{ROOM}*")),
+        "it copies, or has ended", every_s=0.001,
+    )  # fmt: skip
+    by_chance(jumbe.dice, 0.2)
     if process.poll() is None:
         (os.kill if jumbe.dice.random() < 0.5 else os.killpg)(process.pid, signal.SIGKILL)
 

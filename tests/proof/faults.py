@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from tests.patience import work
 from tests.processes import ROOT, free_port
 from tests.proof.disk import Found
 from tests.proof.scenes import STRANGERS, Programme
@@ -84,7 +85,7 @@ def fill_the_disk(jumbe: Programme, disk: Path, times: int, within_s: float) -> 
             jumbe.strangers += 1
             sender = f"2547{STRANGERS + jumbe.strangers}"
             form = jumbe.stub.inbound_form(sender, "STOP" if n % 2 else "Where is the clinic?", new_sid())
-            if jumbe.post("/in/twilio", form, within_s=15) == 200:
+            if jumbe.post("/in/twilio", form) == 200:
                 jumbe.acknowledged.add(form["MessageSid"])
             else:
                 waiting.append(form)
@@ -96,9 +97,9 @@ def fill_the_disk(jumbe: Programme, disk: Path, times: int, within_s: float) -> 
             if name not in jumbe.running or jumbe.running[name].poll() is not None:
                 jumbe.running.pop(name, None)
                 jumbe.spawn(name)
-        jumbe.until(lambda: jumbe.get("/healthz")[0] == 200, 20, "web is up", 0.1)
+        jumbe.until(lambda: jumbe.get("/healthz")[0] == 200, "web is up", every_s=0.1)
         for form in waiting:
-            jumbe.until(lambda form=form: jumbe.post("/in/twilio", form) == 200, 20, "there is room again", 0.3)
+            jumbe.until(lambda form=form: jumbe.post("/in/twilio", form) == 200, "there is room again", every_s=0.3)
             jumbe.acknowledged.add(form["MessageSid"])
     return full, refused
 
@@ -159,7 +160,7 @@ class Door:
                     key.data.sendall(data)
 
 
-def refuse_the_port(jumbe: Programme, within_s: float = 40) -> int:
+def refuse_the_port(jumbe: Programme) -> int:
     """Nobody listens at the gateway's port, then somebody does: returns how many calls were refused.
 
     A refused connection is certainly not sent, so nothing may be in doubt, and everything leaves once it opens.
@@ -170,14 +171,14 @@ def refuse_the_port(jumbe: Programme, within_s: float = 40) -> int:
         jumbe.say()
         jumbe.spawn("worker")
         refused = "SELECT count(*) FROM attempts WHERE reason = 'unreachable'"
-        jumbe.until(lambda: jumbe.one(refused) >= jumbe.people, within_s, "the gateway was tried", 0.1)
+        jumbe.until(lambda: jumbe.one(refused) >= jumbe.people, "the gateway was tried", every_s=0.1)
         assert jumbe.one("SELECT count(*) FROM messages WHERE state IN ('unknown', 'accepted')") == 0
         many = int(jumbe.one(refused))
         door.open()
         # So many calls in vain have paused it, and no start of a worker lifts that: who mended something says so.
         assert jumbe.ends("gateways", "resume", "twilio") == 0
         left = "SELECT count(*) FROM messages WHERE state NOT IN ('accepted', 'sent', 'delivered')"
-        jumbe.until(lambda: jumbe.one(left) == 0, within_s, "all have left", 0.2)
+        jumbe.until(lambda: jumbe.one(left) == 0, "all have left", every_s=0.2)
         jumbe.slay("worker")
     finally:
         door.close()
@@ -248,13 +249,13 @@ def restore_an_old_backup(jumbe: Programme, since: int) -> Restored:
     found, backup = Restored(), jumbe.folder / "old.db"
     jumbe.say()
     jumbe.spawn("worker")
-    jumbe.until(lambda: len(jumbe.stub.sent()) >= jumbe.people // 3, 30, "a third has left")
+    jumbe.until(lambda: len(jumbe.stub.sent()) >= jumbe.people // 3, "a third has left")
     jumbe.quickly("backup", "--to", str(backup))
     first = len(jumbe.stub.sent())
     while len(jumbe.stub.sent()) - first < since:
         if jumbe.one("SELECT count(*) FROM messages WHERE state = 'queued'") < 30:
             jumbe.say()
-        time.sleep(0.02)
+        work(0.02)
     jumbe.slay("worker")
     booked = jumbe.stub.sent()
     found.since = len(booked) - first
@@ -265,7 +266,7 @@ def restore_an_old_backup(jumbe: Programme, since: int) -> Restored:
     jumbe.launch("all", fresh)
     open_ = "SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending', 'unknown')"
     jumbe.until(
-        lambda: jumbe.one(open_) == 0 and fresh in {m["body"] for m in jumbe.stub.sent()}, 120, "all is asked", 0.3
+        lambda: jumbe.one(open_) == 0 and fresh in {m["body"] for m in jumbe.stub.sent()}, "all is asked", every_s=0.3
     )
     jumbe.slay("worker")
     book = jumbe.stub.sent()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.patience import until
 from tests.processes import ROOT
 from tests.proof import crash
 
@@ -33,8 +33,7 @@ class Child:
         self._process = _NURSERY.Process(target=crash.grow_up, args=(list(arguments), dict(env), str(ROOT), str(log)))
         self._process.start()
         self.pid = self._process.pid or 0
-        while self._leads_no_group():
-            time.sleep(0.001)
+        until(lambda: not self._leads_no_group(), "it leads a group of its own", every_s=0.001)
 
     def _leads_no_group(self) -> bool:
         try:

@@ -9,10 +9,11 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tests.patience import HANG_S, by_chance, ended, for_a_while
 from tests.processes import ACCOUNT, TOKEN, Jumbe, Process, SlowTwilio
 from tests.proof.counting import Count, count
 from tests.proof.nursery import Child
@@ -24,7 +25,7 @@ FAULTS: Final = ("cut", "half", "stall", "late", "refuse", "503", "429")
 LATE_S: Final = 0.5
 FIRST: Final = 10_000_000
 STRANGERS: Final = 30_000_000
-SETTLES_S: Final = 90
+SETTLES_S: Final = HANG_S
 
 WORKER: Final = (
     "expand:before", "expand:written", "expand:committed", "claim:before", "claim:written", "gate:before",
@@ -117,7 +118,7 @@ class Programme(Jumbe):
 
     def ends(self, *arguments: str, **told: str) -> int:
         """One command behind the hook, until it ends or is killed; returns its status, or the signal below 0."""
-        return Child(arguments, self.env | told, self.folder / "commands.log").wait(60)
+        return ended(Child(arguments, self.env | told, self.folder / "commands.log"))
 
     def slay(self, name: str) -> None:
         """kill -9, counted."""
@@ -138,13 +139,9 @@ class Programme(Jumbe):
         """A text of somebody new, sent again until it is taken, and once more though it was; returns its id."""
         self.strangers += 1
         form = self.stub.inbound_form(f"2547{STRANGERS + self.strangers}", body, new_sid())
-        end = time.monotonic() + 30
-        while self.post("/in/twilio", form, within_s=10) != 200:
-            if time.monotonic() > end:
-                raise AssertionError(f"a text was not taken in 30 s: {self.log('web')[-1500:]}")
-            time.sleep(0.1)
+        self.until(lambda: self.post("/in/twilio", form) == 200, "a text is taken", every_s=0.1)
         self.acknowledged.add(form["MessageSid"])
-        self.post("/in/twilio", form, within_s=10)
+        self.post("/in/twilio", form)
         return form["MessageSid"]
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -163,11 +160,11 @@ class Programme(Jumbe):
             if n % 2 == 0:
                 self.tell(message)
 
-    def dies(self, name: str, within_s: float = 45) -> bool:
+    def dies(self, name: str) -> bool:
         """Whether a process that was told where to die has done so."""
         process = self.running[name]
         try:
-            process.wait(within_s)
+            ended(process)
         except subprocess.TimeoutExpired:
             return False
         if process.returncode != -signal.SIGKILL:
@@ -183,13 +180,13 @@ class Programme(Jumbe):
         for name in ("web", *(workers or ("worker",))):
             if name not in self.running:
                 self.spawn(name.rstrip("0123456789"), as_name=name)
-        self.until(lambda: self.get("/healthz")[0] == 200, 30, "web is up", 0.1)
+        self.until(lambda: self.get("/healthz")[0] == 200, "web is up", every_s=0.1)
         open_ = (
             "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending', 'unknown', 'received'))"
             " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
         )
         with contextlib.suppress(AssertionError):  # what is open then is counted as lost, or as unknown
-            self.until(lambda: self.one(open_) == 0, SETTLES_S, "all is settled", 0.2)
+            self.until(lambda: self.one(open_) == 0, "all is settled", within_s=SETTLES_S, every_s=0.2)
         for name in list(self.running):
             self.kill(name)
         found = count(
@@ -219,7 +216,7 @@ def worker_dies_at(jumbe: Programme, label: str, nth: int = 1, **told: str) -> b
 def web_dies_at(jumbe: Programme, label: str) -> bool:
     """Web dies at a step of a text or a receipt; the sender tries again."""
     jumbe.spawn("web", PROOF_DIE=f"{label}:1")
-    jumbe.until(lambda: jumbe.is_up("web"), 20, "web is up")
+    jumbe.until(lambda: jumbe.is_up("web"), "web is up")
     if label.startswith("receipt"):
         message = next(m for m in jumbe.stub.sent() if m["sid"] not in jumbe.receipted)
         jumbe.receipted.add(message["sid"])
@@ -244,7 +241,7 @@ def spool_dies_at(jumbe: Programme, label: str) -> bool:
     dies_late = label == "spool:played"
     told = {} if dies_late else {"PROOF_DIE": f"{label}:1"}
     jumbe.spawn("web", **told)
-    jumbe.until(lambda: jumbe.is_up("web"), 20, "web is up")
+    jumbe.until(lambda: jumbe.is_up("web"), "web is up")
     forms = [jumbe.stub.inbound_form(f"2547{STRANGERS + 6_000_000 + 10 * jumbe.kills + n}", "Hello?") for n in range(3)]
 
     def send(form: dict[str, str]) -> None:
@@ -324,20 +321,14 @@ def kill_at_random(jumbe: Programme, kills: int, within_s: float, workers: tuple
     for name in ("web", *workers):
         if name not in jumbe.running:
             jumbe.spawn(name.rstrip("0123456789"), as_name=name)
-    jumbe.until(lambda: jumbe.get("/healthz")[0] == 200, 30, "web is up", 0.1)
+    jumbe.until(lambda: jumbe.get("/healthz")[0] == 200, "web is up", every_s=0.1)
     with traffic(jumbe):
         while (done := jumbe.kills - first) < kills and (done < FEWEST or time.monotonic() < end):
             if jumbe.one("SELECT count(*) FROM messages WHERE state = 'queued'") < 30:
                 jumbe.say()
             victim = "web" if dice.random() < 0.2 else dice.choice(workers)
             enough = len(jumbe.stub.sent()) + dice.randrange(1, 9)
-            _wait(lambda enough=enough: len(jumbe.stub.sent()) >= enough, 3)
-            time.sleep(dice.random() * 0.05)
+            for_a_while(lambda enough=enough: len(jumbe.stub.sent()) >= enough, 3)
+            by_chance(dice, 0.05)
             jumbe.slay(victim)
             jumbe.spawn(victim.rstrip("0123456789"), as_name=victim)
-
-
-def _wait(what: Callable[[], bool], within_s: float) -> None:
-    end = time.monotonic() + within_s
-    while not what() and time.monotonic() < end:
-        time.sleep(0.01)

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pysqlite3
@@ -29,6 +28,7 @@ from storage.database import (
 from storage.errors import Misconfigured
 from storage.schema import cases, groups
 from tests.benchmarks.ground import case_row
+from tests.patience import work
 
 
 def add(tx, short):
@@ -149,7 +149,7 @@ def test_a_second_writer_waits_its_turn_though_it_reads_first(db, other):
         for _ in range(times):
             with which.transaction() as tx:
                 count = tx.scalar(select(func.count()).select_from(groups))
-                time.sleep(0.002)
+                work(0.002)
                 add(tx, f"g{count}")
 
     threads = [threading.Thread(target=count_and_add, args=(which, 20)) for which in (db, other)]

@@ -13,13 +13,21 @@ from bot.gateways import kannel
 from bot.gateways.base import Accepted, NotSent, Outgoing, Request, Scope, SendResult, Unknown, Unreadable
 from bot.gateways.kannel import NO_ROUTE, REFUSALS, Kannel, result_of
 from storage import segments
+from tests.patience import HANG_S
 from tests.stub_kannel import StubKannel
 
 PUBLIC, SECRET, ATTEMPT = "https://sms.example.org", "a-secret-that-stands-in-an-address", "0123456789abcdef"
 
 
 def adapter(url: str = "http://127.0.0.1:13013/cgi-bin/sendsms", **settings: Any) -> Kannel:
-    told = {"username": "u", "password": "p", "webhook_secret": SECRET, "sender": "1234", "timeout_s": 2.0, **settings}
+    told = {
+        "username": "u",
+        "password": "p",
+        "webhook_secret": SECRET,
+        "sender": "1234",
+        "timeout_s": HANG_S,
+        **settings,
+    }
     return Kannel(name="kannel", url=url, **told)
 
 

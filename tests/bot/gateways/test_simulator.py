@@ -33,6 +33,7 @@ from bot.gateways.base import (
 )
 from bot.gateways.faults import Faults
 from bot.gateways.simulator import MAGIC_RECIPIENTS, SIGNATURE, Network, Simulator
+from tests.patience import HANG_S, soon
 
 PUBLIC = "http://127.0.0.1:8000"
 PERSON = "254700000001"
@@ -142,7 +143,7 @@ def test_two_processes_share_one_book_and_one_secret(book: Path) -> None:
     for other in others:
         other.start()
     for other in others:
-        other.join(30)
+        other.join(HANG_S)
     assert [other.exitcode for other in others] == [0, 0]
     assert len(Network(book).handset(PERSON)) == 40
     assert Network(book).secret == Network(book).secret != b""
@@ -276,10 +277,11 @@ def web() -> Iterator[Heard]:
     heard.server.server_close()
 
 
-async def sent_and_waited(gateway: Simulator, one: Outgoing, wait_s: float) -> SendResult:
+async def sent_and_told(gateway: Simulator, one: Outgoing) -> SendResult:
+    """Send it, and wait until every receipt is given, or given up."""
     try:
         result = await gateway.send(one)
-        await asyncio.sleep(wait_s)
+        await soon(lambda: not gateway._receipts)
         return result
     finally:
         await gateway.close()
@@ -288,7 +290,7 @@ async def sent_and_waited(gateway: Simulator, one: Outgoing, wait_s: float) -> S
 def test_receipts_come_by_themselves_as_signed_requests(book: Path, web: Heard) -> None:
     gateway = simulator(book, receipts_after_s=0.02)
     one = message(callback_url=f"{web.url}/status/simulator/42")
-    result = asyncio.run(sent_and_waited(gateway, one, 0.5))
+    result = asyncio.run(sent_and_told(gateway, one))
     assert isinstance(result, Accepted)
     for request in web.requests:
         gateway.verify(request)
@@ -302,20 +304,20 @@ def test_receipts_come_by_themselves_as_signed_requests(book: Path, web: Heard) 
 def test_a_receipt_that_could_not_be_kept_is_said_again(book: Path, web: Heard) -> None:
     web.answers = [503, 503]
     one = message(callback_url=f"{web.url}/status/simulator/42")
-    asyncio.run(sent_and_waited(simulator(book, receipts_after_s=0.02), one, 1.0))
+    asyncio.run(sent_and_told(simulator(book, receipts_after_s=0.02), one))
     assert [json.loads(r.body)["state"] for r in web.requests] == ["sent", "sent", "sent", "delivered"]
 
 
 def test_a_receipt_that_was_refused_is_not_said_again(book: Path, web: Heard) -> None:
     web.answers = [403, 302]
     one = message(callback_url=f"{web.url}/status/simulator/42")
-    asyncio.run(sent_and_waited(simulator(book, receipts_after_s=0.02), one, 0.5))
+    asyncio.run(sent_and_told(simulator(book, receipts_after_s=0.02), one))
     assert len(web.requests) == 2
 
 
 def test_a_web_process_that_is_down_never_harms_the_worker(book: Path) -> None:
     one = message(callback_url="http://127.0.0.1:1/status/simulator/42")
-    assert isinstance(asyncio.run(sent_and_waited(simulator(book, receipts_after_s=0.0), one, 0.3)), Accepted)
+    assert isinstance(asyncio.run(sent_and_told(simulator(book, receipts_after_s=0.0), one)), Accepted)
 
 
 def test_closing_drops_the_receipts_still_to_come(book: Path, web: Heard) -> None:
