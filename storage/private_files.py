@@ -116,7 +116,7 @@ def of_programme(database: Path | None, spool: str | None = None) -> list[Path]:
         for file in (os.path.realpath(database), str(database.absolute())):
             names += [f"{file}{end}" for end in _OF_A_DATABASE]
             names += sorted(glob.glob(f"{glob.escape(file)}{_SET_ASIDE}"))  # noqa: PTH207  a name is not a pattern
-    return [path for path in map(Path, dict.fromkeys(names)) if _mode(path) is not None]
+    return [path for path in map(Path, dict.fromkeys(names)) if _file(path) is not None]
 
 
 class Open(NamedTuple):
@@ -129,8 +129,12 @@ class Open(NamedTuple):
 
 def open_to_others(paths: Iterable[Path]) -> list[Open]:
     """Of these files those that another user of this machine may read or write."""
-    modes = ((path, _mode(path)) for path in paths)
-    return [Open(path, mode, user(path.lstat().st_uid)) for path, mode in modes if mode is not None and mode & OTHERS]
+    found = ((path, _file(path)) for path in paths)
+    return [
+        Open(path, stat.S_IMODE(there.st_mode), user(there.st_uid))
+        for path, there in found
+        if there is not None and there.st_mode & OTHERS
+    ]
 
 
 def tighten(paths: Iterable[Path]) -> None:
@@ -166,10 +170,10 @@ def user(number: int) -> str:
         return f"user {number}"
 
 
-def _mode(path: Path) -> int | None:
-    """The mode of a file; None where there is none, or something else than a file."""
+def _file(path: Path) -> os.stat_result | None:
+    """What the system knows of a file; None where there is none (any more), or something else than a file."""
     try:
-        found = path.lstat().st_mode
+        there = path.lstat()
     except OSError:
         return None
-    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
+    return there if stat.S_ISREG(there.st_mode) else None

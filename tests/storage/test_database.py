@@ -259,7 +259,8 @@ def test_a_missing_file_says_how_to_make_one_and_is_not_made(tmp_path):
 
 @pytest.mark.parametrize(
     ("url", "says"),
-    [("jumbe.db", "no database address"), ("mysql://x/y", "for mysql"), ("sqlite://", "names no file"), ("", "no database address")],
+    [("jumbe.db", "no database address"), ("mysql://x/y", "for mysql"), ("sqlite://", "names no file"), ("", "no database address"),
+     ("sqlite:///file:jumbe.db?uri=true", "names no file")],
 )  # fmt: skip
 def test_an_address_that_is_no_database_of_ours_is_refused_with_an_example(url, says):
     told = faults(url, Database)
