@@ -31,8 +31,8 @@ CHANGES_A_LINE: Final = 3
 MEMBERS: Final = 600
 """Of each group."""
 
-RECIPIENTS: Final = 1_500
-"""Of each broadcast."""
+RECIPIENTS: Final = 150
+"""Of each broadcast: few, because PostgreSQL goes through an index broadcast by broadcast where there are but a hundred."""
 
 _STATEMENTS: Final = (
     # Cases, each in one group.

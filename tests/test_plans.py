@@ -84,6 +84,11 @@ class Ran:
     steps: int
 
     @property
+    def tables(self) -> set[str]:
+        """The tables that grow of which it speaks."""
+        return {table for table in GROWING if re.search(rf"\b{table}\b", self.statement)}
+
+    @property
     def words(self) -> str:
         """The statement in one line."""
         return " ".join(self.statement.split())
@@ -341,7 +346,7 @@ def test_a_command_that_says_no_size_counts_nobody(ran: list[Ran]) -> None:
 
 def bound(one: Ran) -> int:
     """How many steps a statement may take."""
-    if not any(re.search(rf"\b{table}\b", one.statement) for table in GROWING):
+    if not one.tables:
         return 10**9
     if BY_KEYS.fullmatch(one.words):
         return 1_000
@@ -350,8 +355,7 @@ def bound(one: Ran) -> int:
 
 def test_what_is_done_is_recorded(ran: list[Ran]) -> None:
     """A recording that recorded nothing would refuse nothing."""
-    touched = {table for one in ran for table in GROWING if re.search(rf"\b{table}\b", one.statement)}
-    assert touched == set(GROWING)
+    assert set().union(*(one.tables for one in ran)) == set(GROWING)
     assert len({one.statement for one in ran}) > 150
 
 
@@ -393,6 +397,8 @@ def _rows_of_partial(driver: Any, table: str, index: str) -> int:
 
 
 def _scans_of_postgresql(driver: Any, one: Ran) -> Iterator[str]:
+    if not one.tables:
+        return  # of a temporary table another connection of the pool knows nothing
     ((plan,),) = driver.execute(f"EXPLAIN (FORMAT JSON) {one.statement}", one.parameters).fetchall()
     plan = json.loads(plan) if isinstance(plan, str) else plan
     yield from _refused(driver, plan[0]["Plan"])
