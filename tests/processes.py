@@ -317,26 +317,31 @@ class Jumbe:
         """Look until it is so; returns what was found."""
         return until(what, lambda: f"{name}\n{self.log()[-2000:]}", within_s=within_s, every_s=every_s)
 
-    def until_idle(self) -> None:
+    def until_idle(self, *, within_s: float = HANG_S) -> None:
         """Until nothing waits to be sent and no broadcast waits to be written."""
         query = (
             "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending'))"
             " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
         )
-        self.until(lambda: self.one(query) == 0, "nothing is left to send", every_s=0.1)
+        self.until(lambda: self.one(query) == 0, "nothing is left to send", within_s=within_s, every_s=0.1)
 
     def looked(self, times: int = 2) -> None:
         """Until each worker here has said so many times more that it is alive: it does at most once a second, as a turn
         begins, so after two that it could do it has done.
         """
-        seen = "SELECT owner, seen_at FROM workers ORDER BY owner"
         for _ in range(times):
-            before = dict(map(tuple, self.rows(seen)))
+            before = self._seen()
             assert before, "there is no worker"
             self.until(
-                lambda before=before: all(at != before.get(owner) for owner, at in map(tuple, self.rows(seen))),
+                lambda before=before: all(at != before.get(owner) for owner, at in self._seen().items()),
                 "the workers look again",
             )
+
+    def _seen(self) -> dict[str, Any]:
+        """When each worker that runs here was last alive; one that was killed keeps its row for a while."""
+        ours = tuple(f"{process.pid}-" for process in self.running.values())
+        rows = self.rows("SELECT owner, seen_at FROM workers")
+        return {row.owner: row.seen_at for row in rows if row.owner.startswith(ours)}
 
     # -- a programme to act in -----------------------------------------------------------------------------------------
 

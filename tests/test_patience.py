@@ -23,6 +23,7 @@ SLEEPS: Final = {
     "tests/screenshots.py": "pictures are taken when what moves has come to rest",
     "tests/proof/days.py": "in the virtual days a sleep takes no time",
     "tests/proof/virtual.py": "in the virtual days a sleep takes no time",
+    "tests/benchmarks/idle.py": "measures what a worker takes while time goes by",
     "tests/benchmarks/peers.py": "a peer that cannot say when it is ready; not part of `make test`",
     "tests/benchmarks/peer/celery_peer.py": "measures a peer, with nothing of ours; not part of `make test`",
 }

@@ -12,7 +12,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from storage.console import CLI
 from storage.database import Database
 from storage.errors import Misconfigured
 from tests import writers
+from tests.patience import HANG_S, ended, until
 from tests.processes import ACCOUNT, ROOT, TOKEN, Jumbe, SlowTwilio, bare_environment, free_port
 from tests.writers import Writer
 
@@ -246,7 +246,7 @@ def test_a_day_of_a_programme_leaves_nothing_open_to_others(
         jumbe.start("web", "worker")
         jumbe.fill("anc", [AMA])
         jumbe.launch("anc", "The clinic is open on Saturday.")
-        jumbe.until(lambda: stub.to(AMA), 20, "it was sent")
+        jumbe.until(lambda: stub.to(AMA), "it was sent")
         with jumbe.database() as db, db.transaction():
             # Nobody else can write for longer than a webhook waits: its text goes to the spool.
             jumbe.text(AMA, "thank you")
@@ -281,16 +281,16 @@ def test_a_rehearsal_leaves_nothing_open_to_others(umask: int, tmp_path: Path) -
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
-        until = time.monotonic() + 60
-        while b"the phones are at" not in log.read_bytes():
-            assert process.poll() is None and time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/phones/threads", timeout=20).read()
+        until(
+            lambda: process.poll() is not None or b"the phones are at" in log.read_bytes(), log.read_text, every_s=0.1
+        )
+        assert process.poll() is None, log.read_text()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/phones/threads", timeout=HANG_S).read()
         assert {"demo.db", "demo.db-wal", "demo.db-shm", "demo.db-phones", "demo.db.worker-lock"} <= set(modes(folder))
         assert opened(tmp_path, but=("demo.log",)) == {}
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        ended(process)
     assert opened(tmp_path, but=("demo.log",)) == {}
 
 
@@ -377,7 +377,7 @@ def _demo_for_a_moment(file: Path) -> None:
             assert any("the phones are at" in line for line in process.stdout)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            ended(process)
 
 
 def test_a_restore_closes_the_file_that_it_sets_aside(tmp_path: Path) -> None:

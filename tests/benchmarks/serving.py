@@ -24,6 +24,7 @@ from tests.benchmarks.inbound import PATH, WORDS, signed
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, percentile
 from tests.benchmarks.outgoing import ACCOUNT, TOKEN
 from tests.benchmarks.stub import Stub
+from tests.patience import HANG_S
 from tests.processes import Jumbe
 
 RATE: Final = 10
@@ -124,7 +125,7 @@ def beside_a_broadcast(
                 broadcasts.launch(tx, number, hold_s=0, by=BY)
             during = load.finish(under_way)
             sent = jumbe.sent_of(number)
-            jumbe.until_idle(max(60, members / 100))
+            jumbe.until_idle(within_s=max(HANG_S, members / 100))
             unsent += sendable - jumbe.sent_of(number)
             seen.note("left meanwhile", 100 * sent / sendable)
             lost += RATE + 2 * many - jumbe.inbound()
