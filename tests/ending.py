@@ -100,8 +100,12 @@ def _watch(mark: str, room: str, *pids: int) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGQUIT if name == "postgres" and not is_late else signal.SIGKILL)
         time.sleep(0.05)
-    for folder in Path(room).glob(f"jumbe-*-{mark}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    # What a server of many processes ends with may still be written for a moment.
+    since = time.monotonic()
+    while (left_over := [*Path(room).glob(f"jumbe-*-{mark}-*")]) and time.monotonic() - since < QUIETLY_S:
+        for folder in left_over:
+            shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

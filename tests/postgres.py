@@ -140,10 +140,10 @@ def _started(wheel: Any, folder: Path) -> Iterator[URL]:
             subprocess.run([wheel.bin_path / made[0], *made[1:], "-D", folder], check=True, **out)
             settings = [word for setting in _UNSAFE for word in ("-c", setting)]
             server = subprocess.Popen(
-                [wheel.bin_path / "postgres", "-D", folder, "-h", "", "-k", folder, *settings], **out
+                [wheel.bin_path / "postgres", "-D", folder, "-h", "", "-k", _sockets(folder), *settings], **out
             )
             try:
-                url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(folder)})
+                url = URL.create("postgresql", "postgres", database="postgres", query={"host": _sockets(folder)})
                 until(lambda: _answers(url, server), "PostgreSQL answers")
                 yield url
             finally:
@@ -153,6 +153,11 @@ def _started(wheel: Any, folder: Path) -> Iterator[URL]:
             log.seek(0)
             print(log.read().decode("utf-8", "replace")[-3000:])
             raise
+
+
+def _sockets(folder: Path) -> str:
+    """Where its socket is: beside its data, or where that path is too long for a socket, under a name without a file."""
+    return str(folder) if len(str(folder)) < 85 else f"@{folder.name}"
 
 
 def _answers(url: URL, server: subprocess.Popen[bytes]) -> bool:
