@@ -17,11 +17,12 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
-from storage import consent, exports, groups, messages, phones
+from storage import consent, exports, groups, messages
 from storage import schema as s
 from storage.console import reason
 from storage.contacts import PROPERTIES
 from storage.database import Transaction
+from storage.rules import numbers as phone_numbers
 
 TEXTS = 30
 """Texts and changes that a page fetches at once."""
@@ -293,5 +294,5 @@ def _within(scope: Collection[int] | None) -> Sequence[ColumnElement[bool]]:
 
 def _fits(tx: Transaction, search: str) -> ColumnElement[bool]:
     every = and_(true(), *fitting(search))
-    number = phones.find(search, country=tx.rules.country)
+    number = phone_numbers.find(search, country=tx.rules.country)
     return every if number is None else or_(every, s.cases.c.contact_phone_number == number.digits)

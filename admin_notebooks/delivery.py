@@ -21,7 +21,7 @@ from storage import schema as s
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import ARRIVED, MEANINGS, OPEN
-from storage.reasons import said
+from storage.rules.reasons import said
 
 Record = dict[str, Any]
 

@@ -30,10 +30,10 @@ from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
-from storage.folding import searched
-from storage.identifiers import key
-from storage.identifiers import read as read_identifier
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
+from storage.rules.identifiers import key
+from storage.rules.identifiers import read as read_identifier
+from storage.rules.normalize import searched
 from storage.schema import audit as audit_table
 from storage.schema import audit_changes
 from storage.schema import cases as cases_table

@@ -10,9 +10,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from admin_notebooks.desk import Desk
-from storage import audit, people, segments
+from storage import audit, people
 from storage.audit import Actor
 from storage.errors import Problem
+from storage.rules import segments
 
 
 def converse(desk: Desk, phone: str, texts: Sequence[str], *, live: bool = False) -> list[dict[str, Any]]:

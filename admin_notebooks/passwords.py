@@ -25,7 +25,7 @@ from storage import passwords as store
 from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
-from storage.identifiers import key
+from storage.rules.identifiers import key
 
 LEAST: Final = 10
 """Characters of a password."""

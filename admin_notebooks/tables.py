@@ -19,7 +19,7 @@ from storage import schema as s
 from storage.consent import HOLDING, said_last
 from storage.contacts import PROPERTIES
 from storage.database import Transaction
-from storage.folding import searched
+from storage.rules.normalize import searched
 
 AT_ONCE = 100
 Record = dict[str, Any]

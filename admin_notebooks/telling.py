@@ -20,13 +20,14 @@ from sqlalchemy import func, select
 
 from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
-from storage import broadcasts, cautions, contacts, groups, operations, people, segments, telling, templates
+from storage import broadcasts, contacts, groups, operations, people, telling
 from storage import schema as s
 from storage.audit import Actor
 from storage.console import count_of, people_of, sentence
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.reasons import said
+from storage.rules import segments, sensitive_words, templates
+from storage.rules.reasons import said
 
 SINGLES = 50
 """Single cases that may be written down for one broadcast."""
@@ -81,7 +82,7 @@ def measure(desk: Desk, text: str) -> Record:
         else None,
         "has_fields": fields,
         "problem": None,
-        "cautions": cautions.found_in([text], desk.db.rules.health_words),
+        "cautions": sensitive_words.found_in([text], desk.db.rules.health_words),
     }
     try:
         broadcasts.check_text(text)

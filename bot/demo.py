@@ -5,11 +5,12 @@ Two cases share a phone, one said stop, one has no number.  Every number is made
 
 from __future__ import annotations
 
-from storage import consent, contacts, groups, migrate, people, phones
+from storage import consent, contacts, groups, migrate, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database, Transaction, is_rehearsal
 from storage.errors import Misconfigured
+from storage.rules import numbers
 
 DEMO = Actor("demo", None, "jumbe demo")
 
@@ -57,7 +58,7 @@ def _fill(tx: Transaction) -> None:
 
 
 def _case(number: int, name: str, phone: str, language: str, zone: str) -> Wanted:
-    read = phones.read(phone)
+    read = numbers.read(phone)
     values = {
         "external_id": f"p-{100 + number}",
         "name": name,

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
-from storage import audit, broadcasts, consent, groups, messages, operations, people, schedules
+from storage import audit, broadcasts, consent, groups, messages, operations, people
 from storage.database import Database, Transaction
+from storage.rules import quiet_hours
 
 EVERY = timedelta(hours=1)
 VERBS = ("broadcasts.launch", "groups.delete")
@@ -44,7 +45,7 @@ def _is_time(tx: Transaction) -> bool:
     since = operations.digested(tx).digested_at
     if not tx.rules.digest or (since is not None and tx.now < since + EVERY):
         return False
-    return schedules.next_allowed(tx.now, (tx.rules.time_zone,), tx.rules.hours) <= tx.now
+    return quiet_hours.next_allowed(tx.now, (tx.rules.time_zone,), tx.rules.hours) <= tx.now
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.commands.dispatch import is_exact
-from storage import codes, messages, quotations
+from storage import codes, messages
 from storage.callers import Caller
 from storage.database import Transaction
-from storage.folding import searched
+from storage.rules import quotations
+from storage.rules.normalize import searched
 
 LATELY = timedelta(days=14)
 AT_MOST = 40

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations, pace, people, routes, schedules
+from storage import broadcasts, evidence, exports, lives, messages, operations, pace, people, routes
 from storage.console import people_of
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import KINDS, MEANINGS
 from storage.pace import UNTIL_RESUMED
+from storage.rules import quiet_hours
 
 Step = dict[str, Any]
 
@@ -228,7 +229,7 @@ class _Life:
         free = self._free_from()
         zones = self._zones()
         if KINDS[row.kind].keeps_quiet_hours and hours is not None:
-            allowed = row.due_at if row.reason == "quiet-hours" else schedules.next_allowed(free, zones, hours)
+            allowed = row.due_at if row.reason == "quiet-hours" else quiet_hours.next_allowed(free, zones, hours)
             if allowed > free:
                 there = " and ".join(f"{self._time(allowed, zone)}" for zone in zones)
                 rule = f"texts arrive from {hours.opens:%H:%M} to {hours.closes:%H:%M} by the clock there"
@@ -247,8 +248,8 @@ class _Life:
         if broadcast.send_at is None:
             return free
         own = self.case.time_zone if self.case is not None else None
-        zone = own if own and schedules.valid_zone(own) else self.zone
-        return max(free, schedules.instant(datetime.fromisoformat(broadcast.send_at), zone))
+        zone = own if own and quiet_hours.valid_zone(own) else self.zone
+        return max(free, quiet_hours.instant(datetime.fromisoformat(broadcast.send_at), zone))
 
     def _why_zones(self, zones: tuple[str, ...]) -> str:
         """Why these clocks count."""
@@ -473,7 +474,7 @@ class _Life:
 
     def _zones(self) -> tuple[str, ...]:
         own = self.case.time_zone if self.case is not None else None
-        return schedules.zones_of(own, self.row.phone, home_zone=self.zone)
+        return quiet_hours.zones_of(own, self.row.phone, home_zone=self.zone)
 
     def _time(self, at: datetime, zone: str | None = None) -> str:
         local = at.astimezone(ZoneInfo(zone or self.zone))

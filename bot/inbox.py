@@ -24,12 +24,13 @@ from bot.commands.dispatch import Answer, answer, call_of, carries_code, challen
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, codes, consent, contacts, doubts, messages, operations, optwords, people, questions, tries
+from storage import callers, codes, consent, contacts, messages, operations, people, questions, tries
 from storage.audit import Actor
 from storage.callers import Caller
 from storage.contacts import Wanted
 from storage.database import Database, Lost, Transaction, restored
-from storage.folding import key
+from storage.rules import doubts, optout
+from storage.rules.normalize import key
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ def _meant_in_doubt(words: str, told: Sentences) -> consent.Kind | None:
 
 def _opt_word(row: Row[Any], sender: Caller, words: str) -> str | None:
     """What the gateway says it is, else the words; a supervisor's text is a stop word only as a whole: a command may well quote one."""
-    return row.told or optwords.read(words, whole=sender.person is not None)
+    return row.told or optout.read(words, whole=sender.person is not None)
 
 
 def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: consent.Kind | None) -> None:
@@ -274,7 +275,7 @@ def _halts(tx: Transaction, row: Row[Any], person: Row[Any], words: str, heard: 
     """Whether a stop word of staff halted what they run; a phone that the gateway stopped is not answered."""
     if heard not in (None, "stop"):
         return False
-    is_stop = row.told == "stop" or optwords.read(words, whole=True) == "stop"
+    is_stop = row.told == "stop" or optout.read(words, whole=True) == "stop"
     if not is_stop and not (panic.is_cry(tx, person, words) and panic.has_something(tx, person.id)):
         return False
     call = call_of(tx, person, words, message_id=row.id)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import codes, messages, phones
+from storage import codes, messages
 from storage.database import Database, Transaction
+from storage.rules import numbers
 
 CODE = re.compile(r"\bCODE\b")
 
@@ -58,7 +59,7 @@ def text(db: Database, phone: str, texts: Sequence[str]) -> list[Turn]:
 
 
 def _converse(tx: Transaction, phone: str, texts: Sequence[str], turns: list[Turn], *, shown: bool) -> None:
-    number = phones.read(phone, country=tx.rules.country).digits
+    number = numbers.read(phone, country=tx.rules.country).digits
     gateway = tx.rules.default_gateway or "lab"
     code = ""
     for typed in texts:

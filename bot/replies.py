@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from storage import segments
+from storage.rules import segments
 
 BUDGET = 160
 READABLE = 24

@@ -41,13 +41,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audience, audit, consent, operations, optwords, routes, schedules, segments, templates
+from storage import audience, audit, consent, operations, routes
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
 from storage.messages import ARRIVED, KINDS, OPEN, unclear
-from storage.rules import Rules
+from storage.rules import optout, quiet_hours, segments, templates
+from storage.rules.hours_and_limits import Rules
 from storage.schema import (
     Moment,
     broadcast_audience,
@@ -356,12 +357,12 @@ def first_leaves(tx: Transaction, number: int, *, hold_s: int) -> datetime:
     if send_at is None:
         return held_until
     zones = _zones_of(tx, number) or {tx.rules.time_zone}
-    return max(held_until, min(schedules.instant(datetime.fromisoformat(send_at), zone) for zone in zones))
+    return max(held_until, min(quiet_hours.instant(datetime.fromisoformat(send_at), zone) for zone in zones))
 
 
 def past_in(tx: Transaction, number: int, send_at: datetime) -> str | None:
     """A zone of some recipients in which this wall-clock time is over; None if it is still to come for all."""
-    return next((zone for zone in sorted(_zones_of(tx, number)) if schedules.instant(send_at, zone) < tx.now), None)
+    return next((zone for zone in sorted(_zones_of(tx, number)) if quiet_hours.instant(send_at, zone) < tx.now), None)
 
 
 def count_readers(tx: Transaction, number: int, language: str) -> int:
@@ -701,7 +702,7 @@ def check_text(body: str) -> None:
         raise Problem("text-blank")
     if len(body) > TOO_LONG:
         raise Problem("text-too-long", length=len(body), limit=TOO_LONG)
-    if (word := optwords.read(body)) is not None:
+    if (word := optout.read(body)) is not None:
         # A text that is a gateway word alone is acted on by the network, at our end or at theirs.
         raise Problem("text-reserved", word=body.strip()[:20], kind=word)
     templates.parse(body)
@@ -830,11 +831,11 @@ def _due(
     at = None if send_at is None else datetime.fromisoformat(send_at)
 
     def leaves(name: str) -> datetime:
-        return hold_until if at is None else max(hold_until, schedules.instant(at, name))
+        return hold_until if at is None else max(hold_until, quiet_hours.instant(at, name))
 
     base = leaves(rules.time_zone)
     waves = {name: leaves(name) for name in zones}
-    due = [(zone == name, schedules.next_allowed(from_, (name,), rules.hours)) for name, from_ in waves.items()]
+    due = [(zone == name, quiet_hours.next_allowed(from_, (name,), rules.hours)) for name, from_ in waves.items()]
     life = timedelta(hours=rules.expiry_h)
     dies = [(zone == name, from_ + life) for name, from_ in waves.items()]
     return _moment(due, base), _moment(dies, base + life)
@@ -851,7 +852,7 @@ def _zones_of(tx: Transaction, number: int) -> set[str]:
 
 
 def _valid_zones(tx: Transaction, named: Iterable[str | None]) -> set[str]:
-    return {name if name and schedules.valid_zone(name) else tx.rules.time_zone for name in named}
+    return {name if name and quiet_hours.valid_zone(name) else tx.rules.time_zone for name in named}
 
 
 def _count(tx: Transaction, number: int) -> None:

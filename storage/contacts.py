@@ -31,13 +31,14 @@ from sqlalchemy import (
     update,
 )
 
-from storage import audit, phones
+from storage import audit
 from storage.audit import Actor, Change
 from storage.database import Rows, Transaction, insert_lines, insert_many, insert_ready, ready_rows
 from storage.errors import Problem
-from storage.folding import searched
-from storage.identifiers import Identifier, key, near, new_case_id
-from storage.identifiers import read as read_identifier
+from storage.rules import numbers
+from storage.rules.identifiers import Identifier, key, near, new_case_id
+from storage.rules.identifiers import read as read_identifier
+from storage.rules.normalize import searched
 from storage.schema import cases, groups, memberships
 
 PROPERTIES = (
@@ -193,7 +194,7 @@ def search(
         if len(number) == _DIGITS:
             # The end of a number, and no longer piece of it: digit by digit a masked number could be asked out.
             fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
-        elif (read := phones.find(whole, country=tx.rules.country)) is not None:
+        elif (read := numbers.find(whole, country=tx.rules.country)) is not None:
             fits.append(cases.c.contact_phone_number == read.digits)
     query = select(cases).where(or_(*fits))
     if group_ids is not None:

@@ -53,7 +53,7 @@ from sqlalchemy.types import TypeEngine
 
 from storage import private_files, schema
 from storage.errors import Misconfigured
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 
 Clock = Callable[[], datetime]
 BUSY_TIMEOUT_MS = 5_000

@@ -33,8 +33,8 @@ from storage import audit
 from storage.audit import Actor, Change
 from storage.database import Transaction, insert_lines
 from storage.errors import Problem
-from storage.identifiers import fold, key, near
-from storage.optwords import GATEWAY_WORDS
+from storage.rules.identifiers import fold, key, near
+from storage.rules.optout import GATEWAY_WORDS
 from storage.schema import cases, groups, memberships, person_groups
 
 VERBS = frozenset(

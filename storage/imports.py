@@ -26,15 +26,16 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, case, null, select, true
 
-from storage import consent, contacts, groups, phones, schedules
+from storage import consent, contacts, groups
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.identifiers import Identifier, fold, key
-from storage.identifiers import read as read_identifier
 from storage.packed import Packed
-from storage.rules import Rules, read_language
+from storage.rules import numbers, quiet_hours
+from storage.rules.hours_and_limits import Rules, read_language
+from storage.rules.identifiers import Identifier, fold, key
+from storage.rules.identifiers import read as read_identifier
 from storage.schema import audit, cases, memberships
 
 Mode = Literal["add", "remove", "replace"]
@@ -692,7 +693,7 @@ def _yes_no(column: str, text: str) -> bool:
 
 
 def _read_phone(rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
-    number = phones.read(text, country=rules.country, strict=rules.strict_numbers)
+    number = numbers.read(text, country=rules.country, strict=rules.strict_numbers)
     return number.digits, tuple(Problem(warning, typed=text, digits=number.digits) for warning in number.warnings)
 
 
@@ -709,8 +710,8 @@ def _read_email(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
 
 
 def _read_zone(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
-    if not schedules.valid_zone(text):
-        raise Problem("zone-unknown", typed=text, near=", ".join(schedules.nearest_zones(text)))
+    if not quiet_hours.valid_zone(text):
+        raise Problem("zone-unknown", typed=text, near=", ".join(quiet_hours.nearest_zones(text)))
     return text, ()
 
 

@@ -45,10 +45,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
-from storage import audience, codes, consent, pace, routes, schedules, segments
+from storage import audience, codes, consent, pace, routes
 from storage.audit import Actor
 from storage.database import Lost, Transaction, execute_many, insert_new
 from storage.lately import is_since
+from storage.rules import quiet_hours, segments
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
@@ -1072,7 +1073,7 @@ def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
         # Taken out of the group, or another number, since it was queued: the old number may be a stranger's by now.
         return {"state": "withheld", "reason": "left" if row.left else "changed"}
     if kind.keeps_quiet_hours and tx.rules.hours is not None:
-        allowed = schedules.next_allowed(tx.now, _zones(tx, row), tx.rules.hours)
+        allowed = quiet_hours.next_allowed(tx.now, _zones(tx, row), tx.rules.hours)
         if row.expires_at is not None and allowed >= row.expires_at:
             return {"state": "expired", "reason": "quiet-hours"}
         if allowed > tx.now:
@@ -1087,7 +1088,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
     ends = [row.expires_at]
     if KINDS[row.kind].keeps_quiet_hours and tx.rules.hours is not None:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
-        ends.append(schedules.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
+        ends.append(quiet_hours.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
     return HandOver(
         id=row.id,
@@ -1103,7 +1104,7 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
 
 
 def _zones(tx: Transaction, row: Row[Any]) -> tuple[str, ...]:
-    return schedules.zones_of(row.time_zone, row.phone, home_zone=tx.rules.time_zone)
+    return quiet_hours.zones_of(row.time_zone, row.phone, home_zone=tx.rules.time_zone)
 
 
 def _move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> None:

@@ -17,10 +17,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal, or_, select, update
 
-from storage import audit, schedules
+from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction, insert_new
-from storage.rules import Senders
+from storage.rules import quiet_hours
+from storage.rules.hours_and_limits import Senders
 from storage.schema import gateways, senders
 
 Hold = Literal["slow", "while", "day", "person"]
@@ -358,6 +359,6 @@ def _until(tx: Transaction, hold: Hold, wait_s: float | None) -> datetime:
     if hold == "day":
         zone = tx.rules.time_zone
         tomorrow = tx.now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1)
-        return schedules.instant(datetime.combine(tomorrow, time(0)), zone)
+        return quiet_hours.instant(datetime.combine(tomorrow, time(0)), zone)
     longest = wait_s if wait_s is not None else A_WHILE.total_seconds()
     return tx.now + timedelta(seconds=longest * random.uniform(1.0, 1.2))  # noqa: S311

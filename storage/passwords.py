@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, or_, select
 
-from storage import audit, phones
+from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction
-from storage.identifiers import fold
+from storage.rules import numbers
+from storage.rules.identifiers import fold
 from storage.schema import passwords, people
 
 
@@ -33,7 +34,7 @@ def forget(tx: Transaction, person: Row[Any], *, by: Actor) -> bool:
 
 def list_for(tx: Transaction, typed: str) -> list[Row[Any]]:
     """The active people with a password who are called so, or have this number; each with `hash`."""
-    number = phones.find(typed, country=tx.rules.country)
+    number = numbers.find(typed, country=tx.rules.country)
     named = func.lower(people.c.name) == fold(typed).lower()
     theirs = or_(named, people.c.phone == number.digits) if number is not None else named
     return list(tx.execute(_SIGNING_IN.where(theirs).order_by(people.c.id)))

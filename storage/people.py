@@ -11,12 +11,13 @@ from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
-from storage import audit, consent, groups, phones
+from storage import audit, consent, groups
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.identifiers import fold
-from storage.rules import read_language
+from storage.rules import numbers
+from storage.rules.hours_and_limits import read_language
+from storage.rules.identifiers import fold
 from storage.schema import ROLES, memberships, people, person_groups
 
 RIGHTS: dict[str, frozenset[str]] = {
@@ -58,7 +59,7 @@ def by_id(tx: Transaction, person_id: int | None) -> Row[Any] | None:
 
 def person(tx: Transaction, phone: str) -> Row[Any]:
     """The active person registered with this number; raises Problem `person-unknown`."""
-    number = phones.read(phone, country=tx.rules.country)
+    number = numbers.read(phone, country=tx.rules.country)
     found = by_phone(tx, number.digits)
     if found is None:
         raise Problem("person-unknown", phone=phone)
@@ -107,7 +108,7 @@ def add(
 
     Raises Problem `person-exists`, `person-role`, `person-name`, `language-shape`, `group-unknown` or a number's.
     """
-    number = phones.read(phone, country=tx.rules.country, strict=tx.rules.strict_numbers)
+    number = numbers.read(phone, country=tx.rules.country, strict=tx.rules.strict_numbers)
     if role not in ROLES:
         raise Problem("person-role", role=role, roles=", ".join(ROLES))
     if not fold(name):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, FromClause, Text, case, func, literal
 
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 
 Because = Literal["case", "prefix", "default", "none"]
 

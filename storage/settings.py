@@ -25,8 +25,8 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
 from storage.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
-from storage.rules import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
-from storage.schedules import Hours, nearest_zones, valid_zone
+from storage.rules.hours_and_limits import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
+from storage.rules.quiet_hours import Hours, nearest_zones, valid_zone
 
 _PASSWORD = re.compile(r"(://[^:@/]*):.*@")
 _PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")

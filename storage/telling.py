@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, exists, select
 
-from storage import broadcasts, cautions, consent, lives, messages, operations, people
+from storage import broadcasts, consent, lives, messages, operations, people
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import sensitive_words
 from storage.schema import codes
 from storage.schema import operations as operations_table
 
@@ -84,7 +85,7 @@ def are_many_singles(tx: Transaction, person_id: int) -> bool:
 
 def to_look_at(tx: Transaction, texts: Sequence[str]) -> list[str]:
     """The words of a text, in whatever language, that somebody should look at twice."""
-    return cautions.found_in(texts, tx.rules.health_words)
+    return sensitive_words.found_in(texts, tx.rules.health_words)
 
 
 def twin(tx: Transaction, number: int) -> Row[Any] | None:

@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, and_, func, select
 
-from storage import contacts, groups, operations, people, phones
+from storage import contacts, groups, operations, people
 from storage.audit import Actor
 from storage.contacts import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import numbers
 from storage.schema import audit, audit_changes, cases, memberships
 from storage.schema import groups as groups_table
 from storage.schema import operations as operations_table
@@ -216,7 +217,7 @@ def _as_before(tx: Transaction, case: Row[Any]) -> Wanted:
     }
     if "contact_phone_number" in values:
         phone = values["contact_phone_number"]
-        read = phones.find(f"+{phone}", country=None) if phone else None
+        read = numbers.find(f"+{phone}", country=None) if phone else None
         values["number_warning"] = read.warnings[0] if read is not None and read.warnings else None
         values.setdefault("contact_phone_number_is_verified", case.contact_phone_number_is_verified)
     old, new = case.before.get("properties", {}), case.after.get("properties", {})

@@ -33,7 +33,7 @@ from storage import passwords as store
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database, Transaction
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.parts import library
 from tests.patience import HANG_MS, HANG_S, ended, until
 from tests.processes import ROOT, bare_environment, free_port

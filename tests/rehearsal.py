@@ -18,7 +18,7 @@ from bot.gateways.simulator import Simulator
 from bot.worker import Worker
 from storage import migrate
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.patience import joined
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -22,7 +22,7 @@ from storage import contacts, messages, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests import desks
 from tests.pages import ROOT
 from tests.patience import HANG_MS

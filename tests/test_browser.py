@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from bot.gateways.simulator import Network
-from storage import contacts, groups, messages, people, segments
+from storage import contacts, groups, messages, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules import segments
+from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_MS
 from tests.rehearsal import CHROMIUM, QUIET, Rehearsal, prepared, running
 

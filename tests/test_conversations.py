@@ -56,11 +56,12 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
 from bot.worker import Worker
-from storage import codes, contacts, groups, people, schema, segments
+from storage import codes, contacts, groups, people, schema
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
-from storage.schedules import Hours
+from storage.rules import segments
+from storage.rules.hours_and_limits import Rules
+from storage.rules.quiet_hours import Hours
 from tests.postgres import empty
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World, broken_line

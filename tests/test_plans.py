@@ -31,7 +31,7 @@ from bot.gateways.twilio import Twilio
 from bot.worker import Worker
 from storage import broadcasts, groups, messages, operations
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests import history
 from tests.conftest import Clock
 from tests.stub_twilio import StubTwilio, new_sid

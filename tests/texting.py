@@ -26,8 +26,8 @@ from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing
 from bot.replies import sentences
 from bot.worker import Worker
 from storage.database import Database
-from storage.folding import fold
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
+from storage.rules.normalize import fold
 
 OUR_NUMBER: Final = "15005550006"
 GATEWAY: Final = "book"

@@ -7,10 +7,11 @@ import textwrap
 
 import click
 
-from storage import contacts, phones, private_files, routes
+from storage import contacts, private_files, routes
 from storage import settings as told_settings
 from storage.console import as_json, named_database, open_database, printable, show, show_one
 from storage.errors import Misconfigured
+from storage.rules import numbers
 from storage.settings import Settings
 
 
@@ -97,7 +98,7 @@ def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
         with db.reading() as tx:
             case = contacts.find_one(tx, identifier)
         own, number = case.contact_backend_id, number or case.contact_phone_number or ""
-    digits = phones.read(number, country=db.rules.country).digits if number else ""
+    digits = numbers.read(number, country=db.rules.country).digits if number else ""
     choice = routes.choose(db.rules, digits, own)
     without = "" if number else ", once the case has a number"
     show_one({"gateway": choice.gateway, "because": _because(choice) + without}, json_=json_)

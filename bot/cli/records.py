@@ -10,15 +10,16 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
-from storage import exports, pace, phones, telling
+from storage import exports, pace, telling
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
 from storage import people as p
-from storage.cautions import found_in
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import numbers
+from storage.rules.sensitive_words import found_in
 
 NUMBER = click.IntRange(0, 2**31 - 1)
 """What a row's number may be: PostgreSQL's integer."""
@@ -244,7 +245,7 @@ def list_messages(
 
 def _number(typed: str, country: str | None) -> str:
     """The number as it is stored; of one that is none (a short code) the digits, of a sender with a name the name."""
-    read = phones.find(typed, country=country)
+    read = numbers.find(typed, country=country)
     return read.digits if read else "".join(c for c in typed if c.isdigit()) or typed.strip()
 
 

@@ -16,10 +16,11 @@ from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, 
 from bot.commands.dispatch import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
-from storage import broadcasts, codes, consent, contacts, messages, operations, people, schedules, telling
+from storage import broadcasts, codes, consent, contacts, messages, operations, people, telling
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import quiet_hours
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 _CLOCK = re.compile(r"(?P<hour>\d{1,2})[:.h]?(?P<minute>\d\d)?(?P<half>am|pm)?")
@@ -293,7 +294,7 @@ def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]
     operation = operations.operation(call.tx, row.id)
     if row.kind == "text" and operation is not None:
         zones = _zones(call, contacts.contact(call.tx, int(operation.request["cases"][0])))
-    opens = schedules.next_allowed(held_until, zones, call.tx.rules.hours)
+    opens = quiet_hours.next_allowed(held_until, zones, call.tx.rules.hours)
     if opens > held_until:
         return "starts-day", {"time": clock_shown(call, opens)}
     waits = f"{hold_s} s" if hold_s < 60 else f"{hold_s // 60} min"
@@ -301,11 +302,11 @@ def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]
 
 
 def _leaves(call: Call, case: Row[Any]) -> datetime:
-    return schedules.next_allowed(call.tx.now, _zones(call, case), call.tx.rules.hours)
+    return quiet_hours.next_allowed(call.tx.now, _zones(call, case), call.tx.rules.hours)
 
 
 def _zones(call: Call, case: Row[Any]) -> tuple[str, ...]:
-    return schedules.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
+    return quiet_hours.zones_of(case.time_zone, case.contact_phone_number, home_zone=call.tx.rules.time_zone)
 
 
 def _when_shown(told: Sentences, row: Row[Any]) -> str:

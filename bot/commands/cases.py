@@ -11,8 +11,9 @@ from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage import consent, contacts, messages, operations, people, phones, questions
+from storage import consent, contacts, messages, operations, people, questions
 from storage.errors import Problem
+from storage.rules import numbers
 
 SHOWN = 3
 """People that `find` names at most: it is for the one who was meant, not for a list."""
@@ -41,7 +42,7 @@ def move(call: Call, who: str, phone: str) -> Answer:
     """A case's new number: it changes when the new phone says yes."""
     case = case_of(call, who)
     try:
-        number = phones.read(phone, country=call.tx.rules.country, strict=call.tx.rules.strict_numbers)
+        number = numbers.read(phone, country=call.tx.rules.country, strict=call.tx.rules.strict_numbers)
     except Problem:
         raise Problem("number-shape", typed=phone) from None
     if again := waiting_already(call) or _asked_already(call, case, "move", number.digits):
@@ -167,7 +168,7 @@ def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
 
 def _shown(call: Call, case: Row[Any]) -> str:
     number = (
-        phones.masked(case.contact_phone_number) if case.contact_phone_number else call.sentences.reason("no-number")
+        numbers.masked(case.contact_phone_number) if case.contact_phone_number else call.sentences.reason("no-number")
     )
     closed = f", {call.sentences.sentences['closed-short']}" if case.status == "closed" else ""
     return f"{person_shown(case)} {number}{closed}"

@@ -18,13 +18,14 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import broadcasts, codes, consent, contacts, groups, operations, optwords, people, tries
+from storage import broadcasts, codes, consent, contacts, groups, operations, people, tries
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.folding import searched
-from storage.identifiers import fold, key, near
-from storage.identifiers import read as read_identifier
+from storage.rules import optout
+from storage.rules.identifiers import fold, key, near
+from storage.rules.identifiers import read as read_identifier
+from storage.rules.normalize import searched
 
 LOOKUPS_AN_HOUR = 20
 """People whom nobody knows that one phone may name in an hour, before its looking up is paused."""
@@ -280,7 +281,7 @@ def _stopped_by_number(call: Call, words: Sequence[str]) -> str | None:
     A word that is a verb too (`remove 42`) stops what is the sender's own and not over yet, and nothing else.
     """
     *before, last = [word for word in words if word]
-    if not before or number_of(last) is None or optwords.read(" ".join(before), whole=True) != "stop":
+    if not before or number_of(last) is None or optout.read(" ".join(before), whole=True) != "stop":
         return None
     if _verb(call, before[0]) is None:
         return last
@@ -355,7 +356,7 @@ def _choose(call: Call, words: Sequence[str]) -> tuple[Command, bool]:
     exact = _exact(call, words)
     if exact is None and _verb(call, words[0]) is not None:
         raise Problem("no-with-words")
-    if optwords.read(words[0]) == "help":
+    if optout.read(words[0]) == "help":
         exact = COMMANDS["menu"]
     if words[0] == "remove" and len(words) == 1:
         exact = None

@@ -23,9 +23,10 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage import broadcasts, caps, codes, consent, contacts, groups, messages, operations, people, phones, tries
+from storage import broadcasts, caps, codes, consent, contacts, groups, messages, operations, people, tries
 from storage.errors import Problem
-from storage.identifiers import read as read_identifier
+from storage.rules import numbers
+from storage.rules.identifiers import read as read_identifier
 
 
 @command("menu", right="see", risk="reads", examples=["menu"])
@@ -278,7 +279,7 @@ def _joined(call: Call, who: Sequence[str], *, seen: bool) -> list[str]:
 def _is_number(call: Call, pieces: Sequence[str], *, seen: bool) -> bool:
     if not all(piece.isdigit() and len(piece) < 7 for piece in pieces):
         return False
-    number = phones.find("".join(pieces), country=call.tx.rules.country)
+    number = numbers.find("".join(pieces), country=call.tx.rules.country)
     case = contacts.by_phone(call.tx, number.digits) if number is not None else None
     return case is not None and (not seen or is_seen(call, case))
 

@@ -13,8 +13,9 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, is_exact
 from bot.replies import names
-from storage import broadcasts, doubts, operations, optwords
+from storage import broadcasts, operations
 from storage.database import Transaction
+from storage.rules import doubts, optout
 
 
 def has_something(tx: Transaction, person_id: int) -> bool:
@@ -29,7 +30,7 @@ def has_something(tx: Transaction, person_id: int) -> bool:
 def is_cry(tx: Transaction, person: Row[Any], text: str) -> bool:
     """Whether a text of staff begins with a stop word, is no command, and may mean it: `stop it now`; a whole one is read elsewhere."""
     first = text.split(maxsplit=1)[0] if text.strip() else ""
-    return bool(optwords.stop_readings(first)) and doubts.is_doubtful(text[:200]) and not is_exact(tx, person, text)
+    return bool(optout.stop_readings(first)) and doubts.is_doubtful(text[:200]) and not is_exact(tx, person, text)
 
 
 def halt_all(call: Call) -> Answer | None:

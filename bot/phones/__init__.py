@@ -27,10 +27,11 @@ from bot.gateways.simulator import Simulator
 from bot.phones import finding
 from bot.phones.air import Air
 from bot.phones.handsets import MAGIC, MOST_PHONES, MOST_TAKEN_OUT, Phone, direction, handsets, shown
-from storage import pace, phones
+from storage import pace
 from storage.console import sentence
 from storage.database import Database, is_rehearsal
 from storage.errors import Problem
+from storage.rules import numbers
 
 __all__ = ["MOST_PHONES", "MOST_TAKEN_OUT", "Phone", "blueprint", "direction", "handsets", "shown"]
 
@@ -184,7 +185,7 @@ def _number_in(said: Any, country: str | None) -> str:
     if not isinstance(typed, str) or len(typed) > LONGEST_NUMBER or not typed.isprintable():
         raise _Wrong("the request needs a phone, as a text")
     try:
-        return phones.read(typed, country=country).digits
+        return numbers.read(typed, country=country).digits
     except Problem as problem:
         raise _Wrong(sentence(problem)) from None
 

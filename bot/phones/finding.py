@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import case, or_, select
 
-from storage import people, phones
+from storage import people
 from storage.database import Transaction
-from storage.folding import key, searched
+from storage.rules import numbers
+from storage.rules.normalize import key, searched
 from storage.schema import cases
 
 MOST_FOUND = 8
@@ -21,7 +22,7 @@ def find(tx: Transaction, asked: str) -> list[dict[str, Any]]:
     Each has `phone` (None for a case without one), `name`, `about` and `kind`.
     """
     asked = asked[:LONGEST_QUESTION].strip()
-    number = phones.find(asked, country=tx.rules.country) if asked else None
+    number = numbers.find(asked, country=tx.rules.country) if asked else None
     digits = number.digits if number else "".join(character for character in asked if character.isdecimal())
     if any(character.isalpha() for character in asked):
         digits = ""  # an id such as p-301 is no part of a number

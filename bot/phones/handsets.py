@@ -13,8 +13,9 @@ from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator, Typed
 from bot.gateways.simulator import Text as Arrived
 from bot.phones import cards
 from bot.replies import sentences
-from storage import contacts, messages, people, segments
+from storage import contacts, messages, people
 from storage.database import Database, Transaction
+from storage.rules import segments
 from storage.schema import cases, groups, memberships
 
 MOST_PHONES = 40

@@ -14,7 +14,7 @@ from bot.demo import LEAD, make
 from storage import broadcasts, contacts, groups, messages, people
 from storage import passwords as store
 from storage.contacts import Wanted
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.desks import CLI, PASSWORD, desk
 from tests.processes import until
 from tests.rehearsal import CHROMIUM, QUIET, running

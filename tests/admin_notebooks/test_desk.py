@@ -13,7 +13,7 @@ from storage.audit import Actor
 from storage.console import sentence
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from storage.schema import ROLES
 from storage.schema import operations as operations_table
 from tests.storage.test_undoing import inside

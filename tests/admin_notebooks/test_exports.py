@@ -21,7 +21,7 @@ from storage import broadcasts, codes, consent, contacts, exports, groups, impor
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
 
 LIVE = [

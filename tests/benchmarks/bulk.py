@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from sqlalchemy import func, insert, or_, select
 
-from storage import contacts, identifiers, migrate
+from storage import contacts, migrate
 from storage.contacts import Wanted
 from storage.database import Database, Transaction, insert_many, insert_ready, ready_rows
-from storage.identifiers import Identifier
+from storage.rules import identifiers
+from storage.rules.identifiers import Identifier
 from storage.schema import cases
 from tests.benchmarks.ground import BY, RULES, Programme, case_row, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending

@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from storage import audit, broadcasts, groups, migrate, people
 from storage.audit import Actor
 from storage.database import Database, insert_many, stamp
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from storage.schema import cases, consent_events, memberships
 
 BY: Final = Actor("cli", None, "a benchmark")

@@ -17,7 +17,7 @@ from bot.gateways.base import CannotTell, Inbound
 from bot.worker import Worker
 from storage import migrate
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests import history
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 from tests.benchmarks.outgoing import PUBLIC

@@ -23,8 +23,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
 from admin_notebooks import desk, sheets, workbooks
-from storage import groups, identifiers, imports, phones
+from storage import groups, imports
 from storage.database import Database
+from storage.rules import identifiers, numbers
 from storage.schema import cases, memberships
 from tests.benchmarks.bulk import resolved_by_hand
 from tests.benchmarks.ground import BY, RULES, Programme, phone_of
@@ -108,7 +109,7 @@ def _asked(digits: str) -> bool:
 
 
 def _told(digits: str) -> bool:
-    return phones.find(digits) == phones.Number(digits, ())
+    return numbers.find(digits) == numbers.Number(digits, ())
 
 
 def _of_every_region(dice: random.Random) -> list[str]:

@@ -13,11 +13,12 @@ from sqlalchemy import select
 
 from bot.commands.dispatch import COMMANDS, Answer, answer, table, verbs_of
 from bot.replies import sentences
-from storage import operations, people, schema, segments
+from storage import operations, people, schema
 from storage.database import Database
 from storage.errors import Problem
 from storage.groups import VERBS
-from storage.identifiers import near
+from storage.rules import segments
+from storage.rules.identifiers import near
 from tests.world import World
 
 ENGLISH = sentences("en")

@@ -21,7 +21,7 @@ from bot.worker import Worker
 from storage import broadcasts, codes, consent, exports, groups, messages, operations, schema
 from storage.audit import Actor
 from storage.database import Database
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 from tests.world import TEST, World
 
 AMA, KOFI, ESI, SAM = "233241234567", "233209876543", "233241110001", "233241110002"

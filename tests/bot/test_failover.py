@@ -15,7 +15,7 @@ from bot.worker import Worker
 from storage import messages, pace, schema
 from storage.database import Database
 from storage.messages import Settled
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.world import World
 
 ANN = "15551234567"

@@ -18,7 +18,7 @@ from bot.gateways.base import Inbound
 from storage import caps, codes, groups, operations, people, schema
 from storage.database import Database
 from storage.operations import WAITING
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.world import TEST, World
 

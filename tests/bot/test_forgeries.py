@@ -29,7 +29,7 @@ from bot.app import create_app
 from bot.gateways.twilio import Twilio
 from storage import people
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.stub_twilio import StubTwilio
 from tests.texting import any_text, examples, opened

@@ -22,7 +22,7 @@ from bot.worker import Worker
 from storage import broadcasts, consent, groups, messages, operations, people, schema
 from storage.audit import Actor
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.breaking import break_rows, mend
 from tests.stub_twilio import StubTwilio, new_sid
 from tests.world import TEST, World, broken_line

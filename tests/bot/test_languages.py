@@ -21,10 +21,11 @@ import pytest
 
 from bot.commands.dispatch import COMMANDS, _fill, verbs_of
 from bot.replies import FOLDER, TABLES, Names, Quote, Sentences, Spare, Words, names, read, sentences, shorten
-from storage import optwords, schema, segments
+from storage import schema
 from storage.groups import VERBS
-from storage.identifiers import key as compared
-from storage.identifiers import near
+from storage.rules import optout, segments
+from storage.rules.identifiers import key as compared
+from storage.rules.identifiers import near
 
 FILES = sorted(FOLDER.glob("*.toml"))
 ENGLISH = tomllib.loads((FOLDER / "en.toml").read_text(encoding="utf-8"))
@@ -290,7 +291,7 @@ def has_verbs_that_no_slip_confuses(it: Language) -> Iterator[str]:
         if (b in near(a) or a in near(b)) and meant[a] != meant[b]:
             yield f"{a!r} is one slip from {b!r}"
     keys: dict[str, set[str]] = defaultdict(set)
-    for word in (*meant, *optwords.GATEWAY_WORDS):
+    for word in (*meant, *optout.GATEWAY_WORDS):
         keys["".join(KEYPAD.get(letter, letter) for letter in word)].add(word)
     for words in keys.values():
         if len({frozenset(meant.get(word, {word})) for word in words}) > 1:
@@ -307,7 +308,7 @@ def has_verbs_far_from_the_words_that_stop_and_start(it: Language) -> Iterator[s
 
 def teaches_no_word_that_is_acted_on(it: Language) -> Iterator[str]:
     code = it.sentences.language
-    acted = {*optwords.GATEWAY_WORDS, *optwords.STOP_WORDS.get(code, ()), *optwords.START_WORDS.get(code, ())}
+    acted = {*optout.GATEWAY_WORDS, *optout.STOP_WORDS.get(code, ()), *optout.START_WORDS.get(code, ())}
     for key, text, english in _beside_english(it):
         said = _words(text)
         if code == "en":  # where `yes` and `end` are words like others, unless one is asked to text them
@@ -398,7 +399,7 @@ CHECKS: list[Callable[[Language], Iterator[str]]] = [
 def _acted_on(word: str) -> list[str]:
     """What one slip at most makes of a word, that a gateway or we would act on."""
     typed = sorted({word, *near(word)})
-    return [slip for slip in typed if slip in optwords.GATEWAY_WORDS or optwords.read(slip, whole=True)]
+    return [slip for slip in typed if slip in optout.GATEWAY_WORDS or optout.read(slip, whole=True)]
 
 
 def _holes(text: str) -> set[str]:

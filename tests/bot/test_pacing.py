@@ -15,7 +15,7 @@ from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendRes
 from bot.worker import Worker
 from storage import messages, pace, workers
 from storage.database import Database
-from storage.rules import Senders
+from storage.rules.hours_and_limits import Senders
 
 OURS = ("15005550006", "15005550016", "15005550026")
 PHONES = [f"23324{n:07}" for n in range(60)]

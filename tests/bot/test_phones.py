@@ -23,7 +23,7 @@ from storage import consent, contacts, groups, messages, migrate, pace, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.patience import until
 
 OPERATOR = Actor("cli")

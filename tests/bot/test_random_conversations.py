@@ -23,9 +23,10 @@ import pytest
 from sqlalchemy import Row, func, select
 
 from bot.replies import sentences
-from storage import broadcasts, consent, contacts, groups, messages, people, schema, segments, templates
+from storage import broadcasts, consent, contacts, groups, messages, people, schema
 from storage.contacts import Wanted
 from storage.database import Database
+from storage.rules import segments, templates
 from tests.conftest import Clock
 from tests.texting import (
     GATEWAY,

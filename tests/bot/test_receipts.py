@@ -15,7 +15,7 @@ from bot.gateways.twilio import Twilio
 from bot.spool import Kept, Spool
 from storage import messages, pace
 from storage.database import Database
-from storage.rules import Rules, Senders
+from storage.rules.hours_and_limits import Rules, Senders
 from tests.stub_twilio import StubTwilio, new_sid
 
 ACCOUNT, TOKEN, PUBLIC = "AC" + "7" * 32, "a token", "https://sms.example.org"

@@ -15,7 +15,7 @@ from bot.gateways.twilio import Twilio
 from bot.worker import Worker
 from storage import consent, evidence, messages, schema
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S, soon
 from tests.stub_twilio import StubTwilio
 from tests.world import World

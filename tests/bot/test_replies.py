@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.replies import Names, Quote, Words, names, sentences
-from storage import messages, schema, segments
+from storage import messages, schema
+from storage.rules import segments
 
 ENGLISH = sentences("en")
 ROOT = Path(__file__).resolve().parents[2]

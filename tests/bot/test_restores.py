@@ -28,7 +28,7 @@ from storage import audit, backups, broadcasts, consent, messages, migrate, oper
 from storage.audit import Actor
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World

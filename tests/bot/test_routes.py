@@ -20,7 +20,7 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from storage import migrate
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.texting import any_text, examples
 from tests.world import World

@@ -41,7 +41,7 @@ from bot.spool import Kept
 from bot.worker import Worker
 from storage import broadcasts, messages, migrate, operations, pace, schema
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.parts import has
 from tests.patience import HANG_S, joined_tasks, pace_of, soon, work
 from tests.postgres import Postgres

@@ -20,8 +20,8 @@ from bot.worker import Worker, only_one
 from storage import broadcasts, messages, pace, schema
 from storage.database import Database
 from storage.errors import Misconfigured
-from storage.rules import Senders
-from storage.schedules import Hours
+from storage.rules.hours_and_limits import Senders
+from storage.rules.quiet_hours import Hours
 from tests.patience import HANG_S, forward, on_forward, soon
 
 PHONES = [f"23324{n:07}" for n in range(400)]

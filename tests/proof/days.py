@@ -44,7 +44,7 @@ from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
-from storage.rules import Rules, Senders
+from storage.rules.hours_and_limits import Rules, Senders
 from tests.proof.quick import quickly
 from tests.proof.virtual import (
     BEGAN,

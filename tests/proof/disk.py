@@ -30,7 +30,7 @@ from bot.spool import Kept, Spool
 from storage import audit, broadcasts, contacts, messages, migrate, schema
 from storage.contacts import Wanted
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
 
 ROWS: Final = 60

@@ -18,7 +18,8 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, routes, schedules, schema
+from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, routes, schema
+from storage.rules import quiet_hours
 from storage.schema import messages as table
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -118,7 +119,7 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("quiet hours by the programme's clock")
 def _() -> AbstractContextManager[Any]:
-    return mock.patch.object(schedules, "zones_of", lambda _zone, _phone, *, home_zone: (home_zone,))
+    return mock.patch.object(quiet_hours, "zones_of", lambda _zone, _phone, *, home_zone: (home_zone,))
 
 
 @wrong("an offset of today's for ever")
@@ -126,19 +127,19 @@ def _() -> AbstractContextManager[Any]:
     """Quiet hours by a clock that is never put forward or back."""
     from zoneinfo import ZoneInfo
 
-    real, found = schedules.next_allowed, {}
+    real, found = quiet_hours.next_allowed, {}
 
     def fixed(at: Any, zones: Sequence[str], hours: Any) -> Any:
         zone = zones[0]
         offset = found.setdefault(zone, at.astimezone(ZoneInfo(zone)).utcoffset())
         return real(at + offset, ("UTC",), hours) - offset
 
-    return mock.patch.object(schedules, "next_allowed", fixed)
+    return mock.patch.object(quiet_hours, "next_allowed", fixed)
 
 
 @wrong("the gateway is not told when the day ends")
 def _() -> AbstractContextManager[Any]:
-    return mock.patch.object(schedules, "closes_at", lambda *_: None)
+    return mock.patch.object(quiet_hours, "closes_at", lambda *_: None)
 
 
 @wrong("the last receipt wins")

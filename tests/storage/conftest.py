@@ -11,7 +11,7 @@ from sqlalchemy import event
 from storage import broadcasts, consent, groups, imports, operations, people
 from storage.audit import Actor
 from storage.database import Database
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.postgres import empty
 from tests.storage.rows import sheet

@@ -14,7 +14,7 @@ from storage import broadcasts, consent, fence, groups, messages
 from storage.audit import Actor
 from storage.errors import Problem
 from storage.messages import Settled
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 from storage.schema import audit, cases
 from storage.schema import messages as table
 from tests.world import TEST, World

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import contacts, phones
+from storage import contacts
 from storage.contacts import Wanted
 from storage.errors import Problem
-from storage.identifiers import read
+from storage.rules import numbers
+from storage.rules.identifiers import read
 from storage.schema import audit_changes, cases
 from tests.world import TEST, World, broken_line
 
@@ -314,7 +315,7 @@ def test_our_own_case_ids_can_never_be_read_as_a_number(world):
         made = [contacts.contact(tx, i).case_id for i in ids]
     for country in (None, "GH", "US"):
         assert [read(case_id, country=country).phone for case_id in made] == [None] * len(made)
-        assert phones.find(made[0], country=country) is None
+        assert numbers.find(made[0], country=country) is None
 
 
 def test_finding_keeps_the_order_in_which_was_asked(world):

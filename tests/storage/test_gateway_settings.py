@@ -9,7 +9,7 @@ import pytest
 
 from storage import settings
 from storage.errors import Misconfigured
-from storage.rules import Senders
+from storage.rules.hours_and_limits import Senders
 
 KANNEL = {
     "kind": '"kannel"', "url": '"http://127.0.0.1:13013/cgi-bin/sendsms"', "username": '"jumbe"',

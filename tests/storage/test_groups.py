@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from storage import contacts, groups
 from storage.errors import Problem
-from storage.optwords import GATEWAY_WORDS
+from storage.rules.optout import GATEWAY_WORDS
 from storage.schema import audit, memberships
 from tests.world import TEST, World
 

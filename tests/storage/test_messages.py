@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from storage import broadcasts, consent, messages, pace
 from storage.database import Lost, insert_new
 from storage.messages import MOVES, Settled
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 from storage.schema import OUT_STATES, gateways, receipts
 from storage.schema import messages as table
 from tests.world import TEST

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from storage import migrate, schema
 from storage.database import Database
-from storage.folding import searched
+from storage.rules.normalize import searched
 from tests.world import broken_line
 
 STEPS = [

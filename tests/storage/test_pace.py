@@ -8,7 +8,7 @@ import pytest
 
 from storage import messages, pace
 from storage.pace import Wish
-from storage.rules import Senders
+from storage.rules.hours_and_limits import Senders
 
 GATEWAY = "simulator"
 OURS = ("15005550006", "15005550016", "15005550026")

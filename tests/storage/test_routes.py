@@ -10,7 +10,7 @@ from sqlalchemy import select
 from storage import broadcasts, messages, pace, routes
 from storage.database import Database
 from storage.messages import Settled
-from storage.rules import Rules
+from storage.rules.hours_and_limits import Rules
 from storage.schema import cases
 from storage.schema import messages as table
 from tests.conftest import Clock

@@ -6,7 +6,7 @@ import pytest
 
 from storage import settings
 from storage.errors import Misconfigured
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 
 ACCOUNT = "AC" + "1" * 32
 TWILIO = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "sesame", "TWILIO_FROM": "+15551234567", "PUBLIC_URL": "https://sms.example.org"}  # fmt: skip

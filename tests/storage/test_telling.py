@@ -8,7 +8,7 @@ import pytest
 from storage import broadcasts, consent, groups, messages, operations, people, telling
 from storage.audit import Actor
 from storage.errors import Problem
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 from tests.storage.test_broadcasts import expand
 from tests.world import TEST
 

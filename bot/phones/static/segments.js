@@ -1,4 +1,4 @@
-// What a text costs, as storage/segments.py counts it: a test holds the two together.
+// What a text costs, as storage/rules/segments.py counts it: a test holds the two together.
 
 const BASIC =
   "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?" +

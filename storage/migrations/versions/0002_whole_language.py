@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from storage.folding import searched
+from storage.rules.normalize import searched
 
 revision = "0002"
 down_revision = "0001"

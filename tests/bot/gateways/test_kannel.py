@@ -12,7 +12,7 @@ import pytest
 from bot.gateways import kannel
 from bot.gateways.base import Accepted, NotSent, Outgoing, Request, Scope, SendResult, Unknown, Unreadable
 from bot.gateways.kannel import NO_ROUTE, REFUSALS, Kannel, result_of
-from storage import segments
+from storage.rules import segments
 from tests.patience import HANG_S
 from tests.stub_kannel import StubKannel
 

@@ -1,7 +1,7 @@
 """Requests to be left alone that are no plain stop word: `please stop texting me`, `wrong number`, `no more messages`.
 
 Whoever writes one is asked back, and nothing is sent meanwhile (`consent.py`); so a false alarm costs one question and a
-miss an unwanted text.  What is a stop word by itself, `optwords.py` decides first.
+miss an unwanted text.  What is a stop word by itself, `rules/optout.py` decides first.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from storage.folding import key
-from storage.optwords import LINE_END, LOOKALIKES, is_written, letters, read, stop_readings
+from storage.rules.normalize import key
+from storage.rules.optout import LINE_END, LOOKALIKES, is_written, letters, read, stop_readings
 
 
 class Doubt(NamedTuple):
@@ -571,7 +571,7 @@ def is_doubtful(text: str) -> bool:
     word and politeness, or a word for leaving off near a word for texting.  A false alarm costs one question and a
     miss an unwanted text, so typing errors, doubled letters and mixed languages are read generously.
 
-    Of phrasings that nobody had thought of, about four in five were recognised (`tests/storage/test_doubtful_stops.py`):
+    Of phrasings that nobody had thought of, about four in five were recognised (`tests/storage/rules/test_doubts.py`):
     an ordinary reply that a person reads is still the second net.
     """
     if read(text) is not None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonenumbers.tzdata import TIMEZONE_DATA
 
-from storage import phones, schedules
-from storage.schedules import Hours, closes_at, next_allowed, zones_of
+from storage.rules import numbers, quiet_hours
+from storage.rules.quiet_hours import Hours, closes_at, next_allowed, zones_of
 
 QUARTER = timedelta(minutes=15)
 DAY = Hours()
@@ -62,7 +62,7 @@ def must_be_first_allowed(at: datetime, zone: str, hours: Hours) -> None:
 
 def test_nobody_is_texted_at_night_on_the_day_their_clock_changes() -> None:
     seen = set()
-    for zone in sorted(schedules._zone_names()):
+    for zone in sorted(quiet_hours._zone_names()):
         for change in changes_of(zone, 2026):
             offsets = [(change + i * timedelta(hours=1)).astimezone(ZoneInfo(zone)).utcoffset() for i in (0, 1)]
             if (change, *offsets) in seen:
@@ -164,7 +164,7 @@ def test_short_hours_are_never_made_longer() -> None:
 
 
 def test_every_day_of_spring_has_three_hours_for_a_toll_free_number_of_forty_zones() -> None:
-    zones = phones.zones("18005550123")
+    zones = numbers.zones("18005550123")
     assert len(zones) > 40
     at = datetime(2026, 3, 1, tzinfo=UTC)
     while at < datetime(2026, 4, 15, tzinfo=UTC):
@@ -224,17 +224,17 @@ def test_the_zone_of_a_case_is_its_own_then_home_s_then_its_number_s(
 
 
 def test_a_number_from_abroad_can_be_in_every_zone_of_its_country() -> None:
-    assert zones_of(None, "79161234567", home_zone="Africa/Accra") == phones.zones("79161234567")
+    assert zones_of(None, "79161234567", home_zone="Africa/Accra") == numbers.zones("79161234567")
 
 
 def test_every_zone_that_a_number_can_be_in_has_a_clock_here() -> None:
-    assert [zone for zone in PHONE_ZONES if zone != "Etc/Unknown" and not schedules.valid_zone(zone)] == []
+    assert [zone for zone in PHONE_ZONES if zone != "Etc/Unknown" and not quiet_hours.valid_zone(zone)] == []
 
 
 def test_a_zone_is_valid_when_it_is_written_exactly() -> None:
-    assert all(map(schedules.valid_zone, ("America/New_York", "UTC", "Asia/Calcutta")))
-    assert not any(map(schedules.valid_zone, ("America/NewYork", "new york", "", "Etc/Unknown", "Factory", "../etc")))
-    assert schedules._zone_names() <= available_timezones()
+    assert all(map(quiet_hours.valid_zone, ("America/New_York", "UTC", "Asia/Calcutta")))
+    assert not any(map(quiet_hours.valid_zone, ("America/NewYork", "new york", "", "Etc/Unknown", "Factory", "../etc")))
+    assert quiet_hours._zone_names() <= available_timezones()
 
 
 @pytest.mark.parametrize(
@@ -249,13 +249,13 @@ def test_a_zone_is_valid_when_it_is_written_exactly() -> None:
     ],
 )
 def test_the_nearest_zone_is_suggested_first(typed: str, zone: str) -> None:
-    nearest = schedules.nearest_zones(typed)
+    nearest = quiet_hours.nearest_zones(typed)
     assert nearest[0] == zone
     assert len(nearest) <= 3
 
 
 def test_nothing_is_suggested_for_what_is_like_no_zone() -> None:
-    assert schedules.nearest_zones("qqqq") == []
+    assert quiet_hours.nearest_zones("qqqq") == []
 
 
 # -- a time that each zone reads ---------------------------------------------------------------------------------------
@@ -263,15 +263,15 @@ def test_nothing_is_suggested_for_what_is_like_no_zone() -> None:
 
 def test_a_time_is_the_moment_at_which_a_zones_own_clock_shows_it():
     wall = datetime.fromisoformat("2026-11-06T09:00")
-    assert schedules.instant(wall, "Africa/Accra") == datetime(2026, 11, 6, 9, tzinfo=UTC)
-    assert schedules.instant(wall, "America/New_York") == datetime(2026, 11, 6, 14, tzinfo=UTC)
+    assert quiet_hours.instant(wall, "Africa/Accra") == datetime(2026, 11, 6, 9, tzinfo=UTC)
+    assert quiet_hours.instant(wall, "America/New_York") == datetime(2026, 11, 6, 14, tzinfo=UTC)
 
 
 def test_an_hour_that_is_skipped_counts_as_the_one_after_and_of_one_that_comes_twice_it_is_the_first():
-    assert schedules.instant(datetime.fromisoformat("2026-03-08T02:30"), "America/New_York") == datetime(
+    assert quiet_hours.instant(datetime.fromisoformat("2026-03-08T02:30"), "America/New_York") == datetime(
         2026, 3, 8, 7, 30, tzinfo=UTC
     )
-    assert schedules.instant(datetime.fromisoformat("2026-11-01T01:30"), "America/New_York") == datetime(
+    assert quiet_hours.instant(datetime.fromisoformat("2026-11-01T01:30"), "America/New_York") == datetime(
         2026, 11, 1, 5, 30, tzinfo=UTC
     )
 

@@ -17,8 +17,8 @@ import phonenumbers
 from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumberFormat, PhoneNumberType, ValidationResult
 
 from storage.errors import Problem
-from storage.folding import fold
-from storage.numbering import is_surely_textable
+from storage.rules.normalize import fold
+from storage.rules.numbering import is_surely_textable
 
 _REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile"})
 

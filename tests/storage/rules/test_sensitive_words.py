@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.cautions import found_in
-from storage.rules import HEALTH_WORDS
+from storage.rules.hours_and_limits import HEALTH_WORDS
+from storage.rules.sensitive_words import found_in
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import doubts, optwords, quotations
+from storage.rules import doubts, optout, quotations
 
 SIGNATURES = """
     Sent from my iPhone | Sent from my iPad | Sent from my Samsung Galaxy smartphone. | Sent from my Huawei Mobile | Sent from my phone
@@ -43,8 +43,8 @@ def test_a_word_with_a_phones_signature_behind_it_is_the_word(signature: str) ->
     for between in (" ", "\n", "\n\n", " - ", "\n--\n", ". "):
         for word, meant in (("STOP", "stop"), ("help", "help"), ("Start", "start"), ("ARRET", "stop")):
             text = f"{word}{between}{signature}"
-            assert optwords.read(quotations.own_words(text)) == meant, text
-            assert optwords.read(quotations.own_words(text), whole=True) == meant, text
+            assert optout.read(quotations.own_words(text)) == meant, text
+            assert optout.read(quotations.own_words(text), whole=True) == meant, text
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_people_really_write_is_read_as_they_mean_it() -> None:
     with Path(path).open(encoding="utf-8", newline="") as file:
         said = [(row["label"], quotations.own_words(row["text"])) for row in csv.DictReader(file)]
     ordinary = [text for label, text in said if label == "ordinary"]
-    stopped = [text for text in ordinary if optwords.read(text) == "stop"]
+    stopped = [text for text in ordinary if optout.read(text) == "stop"]
     held = [text for text in ordinary if doubts.is_doubtful(text)]
     print(f"of {len(ordinary)} ordinary texts {len(stopped)} stop and {len(held)} are asked back:", *held, sep="\n")
     assert len(stopped) <= 0.005 * len(ordinary)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import doubts, optwords
+from storage.rules import doubts, optout
 
 DOUBTFUL = {
     "en": """
@@ -591,7 +591,7 @@ def test_the_corpus_is_as_large_as_it_says() -> None:
 
 def test_who_asks_to_be_left_alone_is_stopped_or_asked_back() -> None:
     asked = texts(*EVERY_DOUBTFUL)
-    missed = [text for text in asked if optwords.read(text) != "stop" and not doubts.is_doubtful(text)]
+    missed = [text for text in asked if optout.read(text) != "stop" and not doubts.is_doubtful(text)]
     print(f"{len(missed)} of {len(asked)} missed:", *missed, sep="\n")
     assert len(missed) <= 0.01 * len(asked)
 
@@ -611,14 +611,14 @@ def test_what_the_plain_words_decide_is_as_it_was() -> None:
         "Stop! Keine SMS!",
     }
     for text in texts(*EVERY_DOUBTFUL, *EVERY_ORDINARY):
-        assert optwords.read(text) == ("stop" if text in stopped else None)
+        assert optout.read(text) == ("stop" if text in stopped else None)
 
 
 @pytest.mark.parametrize(
     "text", ["STOP!!! i told you", "stop", "Stop. Thank you", "ok\nSTOP", "START", "help", "ARRÊT"]
 )
 def test_what_is_decided_is_not_doubtful(text: str) -> None:
-    assert optwords.read(text) is not None
+    assert optout.read(text) is not None
     assert not doubts.is_doubtful(text)
 
 
@@ -632,7 +632,7 @@ def test_what_is_decided_is_not_doubtful(text: str) -> None:
     ],
 )  # fmt: skip
 def test_who_begins_with_a_stop_word_of_its_own_or_takes_our_advice_by_the_word_is_asked_back(text: str) -> None:
-    assert optwords.read(text) == "stop" or doubts.is_doubtful(text)
+    assert optout.read(text) == "stop" or doubts.is_doubtful(text)
 
 
 @pytest.mark.parametrize(
@@ -644,7 +644,7 @@ def test_who_begins_with_a_stop_word_of_its_own_or_takes_our_advice_by_the_word_
     ],
 )  # fmt: skip
 def test_an_everyday_word_that_begins_a_sentence_is_not_asked_back(text: str) -> None:
-    assert optwords.read(text) is None
+    assert optout.read(text) is None
     assert not doubts.is_doubtful(text)
 
 
@@ -673,7 +673,7 @@ def test_a_part_of_a_word_is_no_word(words: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=80) | st.sampled_from(texts(*EVERY_DOUBTFUL, *EVERY_ORDINARY)))
 def test_any_text_can_be_looked_at_and_what_is_decided_is_never_doubtful(text: str) -> None:
-    decided = optwords.read(text) is not None
+    decided = optout.read(text) is not None
     assert doubts.is_doubtful(text) in ({False} if decided else {False, True})
 
 
@@ -681,7 +681,7 @@ def test_any_text_can_be_looked_at_and_what_is_decided_is_never_doubtful(text: s
 @given(st.sampled_from(texts(DOUBTFUL)), st.sampled_from(texts(ORDINARY)))
 def test_an_ordinary_line_around_it_hides_no_doubt(asks: str, says: str) -> None:
     text = f"{says}\n{asks}"
-    assert optwords.read(text) == "stop" or doubts.is_doubtful(text) or optwords.read(asks) == "stop"
+    assert optout.read(text) == "stop" or doubts.is_doubtful(text) or optout.read(asks) == "stop"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from storage import phones
+from storage.rules import numbers
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
@@ -81,7 +81,7 @@ def zones_of(time_zone: str | None, phone: str, *, home_zone: str) -> tuple[str,
     """
     if time_zone and valid_zone(time_zone):
         return (time_zone,)
-    candidates = phones.zones(phone)
+    candidates = numbers.zones(phone)
     if not candidates or _shares_country(home_zone, phone, candidates):
         return (home_zone,)
     return candidates
@@ -227,7 +227,7 @@ def _shares_country(zone: str, phone: str, candidates: tuple[str, ...]) -> bool:
     if zone in candidates or canonical in candidates:
         return True
     country = get_global("zone_territories").get(canonical)
-    return country is not None and country == phones.region(phone)
+    return country is not None and country == numbers.region(phone)
 
 
 @lru_cache(maxsize=1)

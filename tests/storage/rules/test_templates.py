@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import Problem
-from storage.templates import FIELDS, Field, parse, render
+from storage.rules.templates import FIELDS, Field, parse, render
 
 
 def filled(text: str, **values: str | None) -> str:

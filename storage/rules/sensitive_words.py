@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from storage.folding import searched
-from storage.optwords import GATEWAY_WORDS
+from storage.rules.normalize import searched
+from storage.rules.optout import GATEWAY_WORDS
 
 _TAUGHT = frozenset({"stop", "help", "info"})
 _ASKING = frozenset(

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from storage.reasons import REASONS, said
+from storage.rules.reasons import REASONS, said
 from tests.pages import ROOT
 
 

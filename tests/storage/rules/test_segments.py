@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage import segments
-from storage.segments import Segments
+from storage.rules import segments
+from storage.rules.segments import Segments
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=400)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage import identifiers, phones
+from storage.rules import identifiers, numbers
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=40)
 
@@ -93,7 +93,7 @@ def test_our_case_ids_are_never_read_as_a_number(seed: int) -> None:
     assert identifiers.key(case_id) == case_id
     assert not set(case_id[2:]) & set("aeiouyl0123456789")
     for country in (None, "GH", "US", "DE"):
-        assert phones.find(case_id, country=country) is None
+        assert numbers.find(case_id, country=country) is None
 
 
 def test_our_case_ids_can_be_drawn_by_the_system() -> None:

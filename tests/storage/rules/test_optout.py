@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import optwords
-from storage.optwords import GATEWAY_WORDS, HELP_WORDS, START_WORDS, STOP_WORDS, Words
+from storage.rules import optout
+from storage.rules.optout import GATEWAY_WORDS, HELP_WORDS, START_WORDS, STOP_WORDS, Words
 
 
 def every(words: Words) -> list[str]:
@@ -17,19 +17,19 @@ def every(words: Words) -> list[str]:
 @pytest.mark.parametrize("word", every(STOP_WORDS))
 def test_every_stop_word_stops_in_any_case_and_dress(word: str) -> None:
     for text in (word, word.upper(), word.capitalize(), f'"{word}"', f" {word}!! ", f"«{word}».", f"{word} 🙏"):
-        assert optwords.read(text) == optwords.read(text, whole=True) == "stop"
+        assert optout.read(text) == optout.read(text, whole=True) == "stop"
 
 
 @pytest.mark.parametrize("word", every(START_WORDS))
 def test_every_start_word_starts(word: str) -> None:
     for text in (word, word.upper(), f'"{word}"', f" {word}!! "):
-        assert optwords.read(text) == optwords.read(text, whole=True) == "start"
+        assert optout.read(text) == optout.read(text, whole=True) == "start"
 
 
 @pytest.mark.parametrize("word", every(HELP_WORDS))
 def test_every_help_word_asks_for_help(word: str) -> None:
     for text in (word, word.upper(), f"{word}?", f"({word})"):
-        assert optwords.read(text) == optwords.read(text, whole=True) == "help"
+        assert optout.read(text) == optout.read(text, whole=True) == "help"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_every_help_word_asks_for_help(word: str) -> None:
     ],
 )
 def test_a_stop_word_is_recognised_through_accents_look_alikes_and_letters_apart(text: str) -> None:
-    assert optwords.read(text) == "stop"
+    assert optout.read(text) == "stop"
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_stop_word_is_recognised_through_accents_look_alikes_and_letters_apart
     ],
 )
 def test_a_stop_word_counts_alone_on_a_line_or_as_the_first_sentence(text: str) -> None:
-    assert optwords.read(text) == "stop"
-    assert optwords.read(text, whole=True) is None
+    assert optout.read(text) == "stop"
+    assert optout.read(text, whole=True) is None
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,19 @@ def test_a_stop_word_counts_alone_on_a_line_or_as_the_first_sentence(text: str) 
     ],
 )
 def test_a_word_inside_other_words_is_no_command(text: str) -> None:
-    assert optwords.read(text) is None
+    assert optout.read(text) is None
 
 
 @pytest.mark.parametrize(
     "text", ["yes", "YES", "Yes.", "y", "sí", "si", "oui", "sim", "ndiyo", "ndio", "نعم", "हाँ", "ja", "да", "ok"]
 )
 def test_yes_is_never_a_start_word(text: str) -> None:
-    assert optwords.read(text) is None
+    assert optout.read(text) is None
 
 
 def test_stopping_wins_over_starting_and_starting_over_help() -> None:
-    assert optwords.read("start\nhelp\nstop") == "stop"
-    assert optwords.read("help\nstart") == "start"
+    assert optout.read("start\nhelp\nstop") == "stop"
+    assert optout.read("help\nstart") == "start"
 
 
 def test_no_word_means_two_things() -> None:
@@ -125,7 +125,7 @@ def test_no_word_means_two_things() -> None:
 
 def test_whatever_a_gateway_acts_on_is_understood_here_but_yes() -> None:
     for word in GATEWAY_WORDS - {"yes"}:
-        assert optwords.read(word) is not None
+        assert optout.read(word) is not None
     assert GATEWAY_WORDS - {"yes"} <= {*STOP_WORDS["en"], *STOP_WORDS["fr"], *START_WORDS["en"], *HELP_WORDS["en"]}
 
 
@@ -137,7 +137,7 @@ def test_the_words_of_the_law_are_among_the_stop_words() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=60), st.booleans())
 def test_any_text_can_be_read(text: str, whole: bool) -> None:
-    assert optwords.read(text, whole=whole) in {None, "stop", "start", "help"}
+    assert optout.read(text, whole=whole) in {None, "stop", "start", "help"}
 
 
 @settings(max_examples=100, deadline=None)
@@ -145,4 +145,4 @@ def test_any_text_can_be_read(text: str, whole: bool) -> None:
     st.sampled_from(every(STOP_WORDS)), st.text(st.characters(categories=["Zs", "Po", "Ps", "Pe", "Cf"]), max_size=6)
 )
 def test_nothing_that_writes_no_letter_hides_a_stop_word(word: str, around: str) -> None:
-    assert optwords.read(around + word + around, whole=True) == "stop"
+    assert optout.read(around + word + around, whole=True) == "stop"

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage import phones
 from storage.errors import Problem
+from storage.rules import numbers
 
-STORAGE = Path(phones.__file__).parent
+STORAGE = Path(numbers.__file__).parents[1]
 
 
 def refusal(typed: str, **how: object) -> str:
     with pytest.raises(Problem) as caught:
-        phones.read(typed, **how)
+        numbers.read(typed, **how)
     assert caught.value.values == {"typed": typed}
     return caught.value.key
 
@@ -46,41 +46,41 @@ def refusal(typed: str, **how: object) -> str:
     ],
 )
 def test_a_number_is_read_however_it_is_typed(typed: str) -> None:
-    assert phones.read(typed) == phones.Number("233244123456", ())
+    assert numbers.read(typed) == numbers.Number("233244123456", ())
 
 
 def test_a_national_number_is_read_in_the_home_country_with_a_warning() -> None:
-    expected = phones.Number("233244123456", ("number-read-as-national",))
-    assert phones.read("024 412 3456", country="GH") == expected
-    assert phones.read("244123456", country="gh") == expected
+    expected = numbers.Number("233244123456", ("number-read-as-national",))
+    assert numbers.read("024 412 3456", country="GH") == expected
+    assert numbers.read("244123456", country="gh") == expected
 
 
 def test_a_number_dialled_abroad_from_home_is_not_called_national() -> None:
-    assert phones.read("011 233 24 412 3456", country="US") == phones.Number("233244123456", ())
-    assert phones.read("000 254 712 345678", country="KE") == phones.Number("254712345678", ())
+    assert numbers.read("011 233 24 412 3456", country="US") == numbers.Number("233244123456", ())
+    assert numbers.read("000 254 712 345678", country="KE") == numbers.Number("254712345678", ())
 
 
 def test_an_italian_number_keeps_its_leading_zero() -> None:
-    assert phones.read("06 1234 5678", country="IT").digits == "390612345678"
+    assert numbers.read("06 1234 5678", country="IT").digits == "390612345678"
 
 
 def test_a_number_with_its_country_code_needs_no_plus_at_home() -> None:
-    assert phones.read("254712345678", country="KE") == phones.Number("254712345678", ())
+    assert numbers.read("254712345678", country="KE") == numbers.Number("254712345678", ())
 
 
 def test_where_both_readings_fit_the_country_code_wins_with_a_warning() -> None:
-    number = phones.read("2025550123", country="US")
+    number = numbers.read("2025550123", country="US")
     assert number.digits == "2025550123"
     assert "number-two-readings" in number.warnings
-    assert "number-two-readings" not in phones.read("+2025550123", country="US").warnings
+    assert "number-two-readings" not in numbers.read("+2025550123", country="US").warnings
 
 
 def test_the_example_of_the_documents_is_kept_with_a_warning() -> None:
-    assert phones.read("15551234567") == phones.Number("15551234567", ("number-unknown-range",))
+    assert numbers.read("15551234567") == numbers.Number("15551234567", ("number-unknown-range",))
 
 
 def test_a_fixed_line_is_kept_with_a_warning() -> None:
-    assert phones.read("+4930123456").warnings == ("number-not-mobile",)
+    assert numbers.read("+4930123456").warnings == ("number-not-mobile",)
 
 
 @pytest.mark.parametrize("typed", ["15551234567", "+4930123456"])
@@ -89,8 +89,8 @@ def test_strict_programmes_refuse_what_others_are_warned_of(typed: str) -> None:
 
 
 def test_strict_programmes_still_take_national_numbers_and_numbers_that_may_be_mobile() -> None:
-    assert phones.read("0244123456", country="GH", strict=True).digits == "233244123456"
-    assert phones.read("12025550123", strict=True).warnings == ()
+    assert numbers.read("0244123456", country="GH", strict=True).digits == "233244123456"
+    assert numbers.read("12025550123", strict=True).warnings == ()
 
 
 @pytest.mark.parametrize("typed", ["1.55512E+10", "1,55512e+10", "1E10", " 1.55512E+10 ", "+1.5E10"])
@@ -131,13 +131,13 @@ def test_a_refusal_says_what_is_wrong(typed: str, country: str | None, key: str)
 
 
 def test_an_unknown_home_country_reads_nothing_as_national() -> None:
-    assert phones.find("0244123456", country="XX") is None
-    assert phones.find("233244123456", country="XX") is not None
+    assert numbers.find("0244123456", country="XX") is None
+    assert numbers.find("233244123456", country="XX") is not None
 
 
 def test_finding_answers_none_where_reading_refuses() -> None:
-    assert phones.find("p-104") is None
-    assert phones.find("+233 24 412 3456") == phones.read("233244123456")
+    assert numbers.find("p-104") is None
+    assert numbers.find("+233 24 412 3456") == numbers.read("233244123456")
 
 
 @settings(max_examples=200, deadline=None)
@@ -145,10 +145,10 @@ def test_finding_answers_none_where_reading_refuses() -> None:
 @example("\ud800", "GH")
 @example("+" * 30, None)
 def test_any_text_is_read_or_refused_and_what_is_read_is_digits(typed: str, country: str | None) -> None:
-    number = phones.find(typed, country=country)
+    number = numbers.find(typed, country=country)
     if number is not None:
         assert set(number.digits) <= set(string.digits)
-        assert phones.read("+" + number.digits).digits == number.digits
+        assert numbers.read("+" + number.digits).digits == number.digits
 
 
 @settings(max_examples=200, deadline=None)
@@ -158,45 +158,45 @@ def test_every_country_s_own_example_is_read_with_and_without_plus(region: str, 
     if example_number is None:
         return
     e164 = phonenumbers.format_number(example_number, phonenumbers.PhoneNumberFormat.E164)
-    number = phones.read(e164 if plus else e164[1:])
-    assert number == phones.Number(e164[1:], ())
+    number = numbers.read(e164 if plus else e164[1:])
+    assert number == numbers.Number(e164[1:], ())
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(string.digits, max_size=15))
 def test_a_masked_number_hides_at_least_three_digits(digits: str) -> None:
-    head, tail = phones.masked(digits).removeprefix("+").split("***")
+    head, tail = numbers.masked(digits).removeprefix("+").split("***")
     assert digits.startswith(head)
     assert digits.endswith(tail)
     assert len(head) + len(tail) <= max(0, len(digits) - 3)
 
 
 def test_a_masked_number_shows_enough_to_be_recognised() -> None:
-    assert phones.masked("15551234567") == "+1555***4567"
+    assert numbers.masked("15551234567") == "+1555***4567"
 
 
 def test_the_zones_of_a_number_are_those_it_can_be_in() -> None:
-    assert phones.zones("254712345678") == ("Africa/Nairobi",)
-    assert len(phones.zones("79161234567")) > 10
+    assert numbers.zones("254712345678") == ("Africa/Nairobi",)
+    assert len(numbers.zones("79161234567")) > 10
 
 
 @pytest.mark.parametrize("digits", ["15551234567", "8821612345678", "", "0"])
 def test_a_number_of_which_nothing_is_known_has_no_zones(digits: str) -> None:
-    assert phones.zones(digits) == ()
+    assert numbers.zones(digits) == ()
 
 
 def test_the_region_of_a_number_is_its_country() -> None:
-    assert phones.region("233244123456") == "GH"
-    assert phones.region("8821612345678") is None
-    assert phones.region("") is None
+    assert numbers.region("233244123456") == "GH"
+    assert numbers.region("8821612345678") is None
+    assert numbers.region("") is None
 
 
 def test_every_key_that_these_modules_use_has_its_sentence() -> None:
     sentences = tomllib.loads((STORAGE / "sentences.toml").read_text("utf-8"))
     literals = {
         node.value
-        for module in ("phones", "templates")
-        for node in ast.walk(ast.parse((STORAGE / f"{module}.py").read_text("utf-8")))
+        for module in ("numbers", "templates")
+        for node in ast.walk(ast.parse((STORAGE / "rules" / f"{module}.py").read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     used = {text for text in literals if text.startswith(("number-", "field-", "brace-")) and " " not in text}
@@ -216,4 +216,4 @@ def test_the_sentences_of_refusals_fit_their_values_and_those_of_warnings_need_n
 @pytest.mark.parametrize("typed", ["2024-01-01", "2024-01-01 00:00:00"])
 def test_a_date_that_a_spreadsheet_made_is_no_number(typed):
     with pytest.raises(Problem, match="number-date"):
-        phones.read(typed, country="GH")
+        numbers.read(typed, country="GH")

@@ -3,7 +3,7 @@
 Leaving is made easy and coming back explicit.  A stop word is recognised through accents, look-alike letters of other
 alphabets and letters typed apart; a start or help word must be written as it is.  A word counts only when it stands
 alone, so `stopping by later` is nobody's opt-out.  Longer requests (`please stop texting me`) are doubtful, and
-`doubts.py` knows them.
+`rules/doubts.py` knows them.
 
 YES is no start word, although gateways take it for one: it answers surveys.
 
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Literal
 
-from storage.folding import key
+from storage.rules.normalize import key
 
 Words = Mapping[str, tuple[str, ...]]
 """Language code to the words that mean one thing in it."""

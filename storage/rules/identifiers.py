@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from string import ascii_lowercase, digits
 
-from storage import phones
-from storage.folding import fold, key
+from storage.rules import numbers
+from storage.rules.normalize import fold, key
 
 __all__ = ["Identifier", "fold", "key", "near", "new_case_id", "read"]
 
@@ -34,7 +34,7 @@ class Identifier:
 
 def read(typed: str, *, country: str | None) -> Identifier:
     """The identifier in a text; nothing is refused, a text that is no phone number is simply not one."""
-    number = phones.find(typed, country=country)
+    number = numbers.find(typed, country=country)
     return Identifier(typed, key(typed), number.digits if number else None)
 
 

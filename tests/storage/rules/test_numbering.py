@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from storage import phones
-from storage.numbering import is_surely_textable
+from storage.rules import numbers
+from storage.rules.numbering import is_surely_textable
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
 KINDS = sorted(PhoneNumberType.values())
@@ -61,7 +61,7 @@ def agree(digits: str, home: str | None) -> bool:
     """Whether the quick reading said yes; it may only where the slow one has these digits and nothing to warn of."""
     quick = is_surely_textable(digits, country=home)
     if quick:
-        assert phones._judge.__wrapped__(digits, home) == phones.Number(digits, ()), (digits, home)
+        assert numbers._judge.__wrapped__(digits, home) == numbers.Number(digits, ()), (digits, home)
     return quick
 
 
@@ -84,7 +84,7 @@ def test_nearly_every_mobile_of_the_world_is_read_quickly(home: str | None) -> N
     """Else the quick reading is only one more thing to do."""
     examples = [phonenumbers.example_number_for_type(region, PhoneNumberType.MOBILE) for region in REGIONS]
     mobiles = [phonenumbers.format_number(one, PhoneNumberFormat.E164)[1:] for one in examples if one is not None]
-    plain = [digits for digits in mobiles if phones._judge.__wrapped__(digits, home) == phones.Number(digits, ())]
+    plain = [digits for digits in mobiles if numbers._judge.__wrapped__(digits, home) == numbers.Number(digits, ())]
     assert sum(agree(digits, home) for digits in plain) >= 0.95 * len(plain) > 20
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import time
 
 from storage.errors import Problem
-from storage.schedules import Hours
+from storage.rules.quiet_hours import Hours
 
 RESEND_ABSENT = frozenset({"reply", "notice"})
 """What may go again once it is proved that the gateway never had it: answers to staff and senders, and nothing to many."""
