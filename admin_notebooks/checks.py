@@ -24,13 +24,13 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, false, f
 
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame, frame, last_reply, moment
-from storage import routes
 from storage import schema as s
 from storage.consent import HOLDING, said_last
 from storage.contacts import PROPERTIES
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import ARRIVED
+from storage.programme import routing
 
 AT_MOST = 1000
 """Rows of a finding that are fetched unless more are asked for."""
@@ -228,7 +228,7 @@ def _never_texted(_tx: Transaction, looked_at: Sample) -> Select[Any]:
 
 
 def _unknown_gateway(tx: Transaction, looked_at: Sample) -> Select[Any]:
-    chosen = routes.by_case(tx.rules, s.cases)
+    chosen = routing.by_case(tx.rules, s.cases)
     known = chosen.in_(sorted(tx.rules.gateways)) if tx.rules.gateways else literal(True)
     return _of(looked_at, s.cases.c.contact_backend_id).where(_open, _has_number, ~known)
 
@@ -436,7 +436,7 @@ def mix(desk: Desk, by: str, group: str | None = None) -> Frame:
         raise Problem("mix-unknown", by=by, known=", ".join(MIXES))
     with desk.db.reading() as tx:
         inside = sample(desk, tx, group).members
-        column = routes.by_case(tx.rules, s.cases) if by == "gateway" else s.cases.c[by]
+        column = routing.by_case(tx.rules, s.cases) if by == "gateway" else s.cases.c[by]
         return frame(tx, _counted(column, inside, by))
 
 

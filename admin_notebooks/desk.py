@@ -24,13 +24,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, contacts, groups, imports, operations, people, settings, undoing
+from storage import audit, broadcasts, contacts, groups, imports, operations, people, undoing
 from storage.audit import Actor
 from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
+from storage.programme import settings
 from storage.rules.identifiers import key
 from storage.rules.identifiers import read as read_identifier
 from storage.rules.normalize import searched

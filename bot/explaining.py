@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations, pace, people, routes
+from storage import broadcasts, evidence, exports, lives, messages, operations, people
 from storage.console import people_of
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import KINDS, MEANINGS
-from storage.pace import UNTIL_RESUMED
+from storage.programme import rate_limits, routing
+from storage.programme.rate_limits import UNTIL_RESUMED
 from storage.rules import quiet_hours
 
 Step = dict[str, Any]
@@ -214,7 +215,7 @@ class _Life:
             return f"{told}, by which the text came in that it answers"
         if self.case is not None and self.case.contact_backend_id == name:
             return f"{told}, because the case is set to it"
-        choice = routes.choose(self.tx.rules, self.row.phone or "")
+        choice = routing.choose(self.tx.rules, self.row.phone or "")
         if choice.gateway == name and choice.because == "prefix":
             return f"{told}, because numbers that begin with {choice.prefix} go by it"
         if name == self.tx.rules.default_gateway:
@@ -374,7 +375,7 @@ class _Life:
             return ". Ask the person, or look at the gateway's own list; a late receipt still settles it"
         if row.state != "queued":
             return ""
-        pause = next((gateway for gateway in pace.paused(self.tx) if gateway.name == row.gateway), None)
+        pause = next((gateway for gateway in rate_limits.paused(self.tx) if gateway.name == row.gateway), None)
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"

@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, backups, evidence, fence, jobs, messages, pace, private_files, workers
+from storage import audit, backups, evidence, fence, messages, private_files
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
+from storage.programme import procrastinate_schema, rate_limits, workers
 
 LOW_DISK = 256 * 1024 * 1024
 NO_WORKER = "no worker was heard of for 20 seconds: start 'jumbe worker'"
@@ -117,13 +118,15 @@ def warnings(db: Database) -> list[str]:
     """
     try:
         with db.reading() as tx:
-            shared = "ready" if tx.is_sqlite else jobs.state(tx)
-            gateways = {row.name for row in pace.paused(tx)} | {row.gateway for row in pace.paused_senders(tx)}
+            shared = "ready" if tx.is_sqlite else procrastinate_schema.state(tx)
+            gateways = {row.name for row in rate_limits.paused(tx)} | {
+                row.gateway for row in rate_limits.paused_senders(tx)
+            }
             unknown, ahead, rehearses = evidence.count_unknown(tx), _clock(tx), is_rehearsal(tx)
             kept = _backup(backups.last_made(tx), born(tx), tx.now, db.rules.backup_h)
     except (DBAPIError, PoolTimeout):
         return []  # gone since it was asked whether it is ready, and the next question says so
-    told = [] if shared == "ready" else [jobs.shown(shared)]
+    told = [] if shared == "ready" else [procrastinate_schema.shown(shared)]
     # Which of our numbers, and what the gateway said, is for the operator alone.
     told += [f"{name} is paused, or a number of ours there: 'jumbe doctor' says why" for name in sorted(gateways)]
     if unknown:
@@ -176,13 +179,13 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
         rehearses = is_rehearsal(tx)
-        paused, numbers = pace.paused(tx), pace.paused_senders(tx)
-        slowed = [row for row in pace.list_gateways(tx) if pace.speed(row, tx.now) < 1]
+        paused, numbers = rate_limits.paused(tx), rate_limits.paused_senders(tx)
+        slowed = [row for row in rate_limits.list_gateways(tx) if rate_limits.speed(row, tx.now) < 1]
         waiting = messages.not_leaving(tx)
         doubt, gone, unheard = messages.in_doubt(tx), evidence.gone(tx), evidence.unheard(tx)
         clock = _clock(tx)
         restoration, held = restored(tx), fence.holding(tx)
-        shared = None if db.is_sqlite else jobs.state(tx)
+        shared = None if db.is_sqlite else procrastinate_schema.state(tx)
         last, made_at = backups.last_made(tx), born(tx)
     found = audit.verify_newest(db.reading) if at_once else audit.verify(db.reading)
     if engine is not None:
@@ -191,7 +194,7 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         told = "every commit is synced, and any number of workers may serve it" if synced else lost
         yield "postgresql", synced, f"PostgreSQL {version}: {told}"
     if shared is not None:
-        yield "jobs", shared == "ready", jobs.shown(shared)
+        yield "jobs", shared == "ready", procrastinate_schema.shown(shared)
     yield (
         "stamp",
         True,
@@ -360,7 +363,7 @@ def _minute(at: datetime) -> str:
 
 def _slowed(gateways: list[Row[Any]], now: datetime) -> tuple[str, bool, str]:
     """The line about gateways that asked for less: well, because it mends itself."""
-    told = [f"{g.name} asked for less and goes at {pace.speed(g, now):.0%} of its rate" for g in gateways]
+    told = [f"{g.name} asked for less and goes at {rate_limits.speed(g, now):.0%} of its rate" for g in gateways]
     return "speed", True, "; ".join(told) + "; that doubles each minute"
 
 
@@ -384,4 +387,4 @@ def _paused(gateways: list[Row[Any]], numbers: list[Row[Any]]) -> tuple[str, boo
 
 def until(paused_until: datetime) -> str:
     """Until when a gateway is paused."""
-    return "somebody lets it go on" if paused_until >= pace.UNTIL_RESUMED else _minute(paused_until)
+    return "somebody lets it go on" if paused_until >= rate_limits.UNTIL_RESUMED else _minute(paused_until)

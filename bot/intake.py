@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
 from bot.spool import OUTAGES, Kept, Spool
-from storage import messages, pace, private_files
+from storage import messages, private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction
+from storage.programme import rate_limits
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,6 @@ def _act_on(tx: Transaction, message: Row[Any] | None, receipt: Receipt, *, move
         whole = receipt.trouble.scope == "gateway"
         left_at = message.handed_over_at
         own_number = None if whole else message.own_number
-        until = pace.hold_up(tx, message.gateway, own_number, receipt.trouble.hold, because, left_at=left_at)
+        until = rate_limits.hold_up(tx, message.gateway, own_number, receipt.trouble.hold, because, left_at=left_at)
         if until is not None:
             log.error("gateway %s holds back, by a receipt: %s", message.gateway, because)

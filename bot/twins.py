@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from storage import pace, workers
 from storage.database import Database
+from storage.programme import rate_limits, workers
 
 log = logging.getLogger(__name__)
 
@@ -107,20 +107,20 @@ class Watch:
     def _hold(self) -> None:
         with self.db.transaction() as tx:
             for name in self.gateways:
-                pace.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
+                rate_limits.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
 
     def _held(self) -> list[str]:
         """The gateways that we hold back, also where the time of that is over and nobody has sent since."""
         with self.db.reading() as tx:
-            return [row.name for row in pace.list_gateways(tx) if row.paused_because == BECAUSE]
+            return [row.name for row in rate_limits.list_gateways(tx) if row.paused_because == BECAUSE]
 
     def _keep_held(self) -> None:
         if held := self._held():
             with self.db.transaction() as tx:
                 for name in held:
-                    pace.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
+                    rate_limits.hold_up(tx, name, None, "while", BECAUSE, wait_s=HELD_S)
 
     def _let_go(self) -> None:
         if self._held():
             with self.db.transaction() as tx:
-                pace.end_pause(tx, BECAUSE)
+                rate_limits.end_pause(tx, BECAUSE)

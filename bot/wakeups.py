@@ -19,8 +19,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from storage import jobs
 from storage.database import CHANNEL, CONNECT_S, Database
+from storage.programme import procrastinate_schema
 
 if TYPE_CHECKING:
     import procrastinate
@@ -151,7 +151,7 @@ class Wakeups:
     async def _take_jobs(self) -> None:
         while (found := await asyncio.to_thread(self._state)) != "ready":
             self._trusted_until = 0.0
-            self._say("jobs", jobs.shown(found))
+            self._say("jobs", procrastinate_schema.shown(found))
             await asyncio.sleep(LOOK_AGAIN_S)
         import procrastinate
 
@@ -175,9 +175,9 @@ class Wakeups:
                 shutdown_graceful_timeout=STOP_S,
             )
 
-    def _state(self) -> jobs.State:
+    def _state(self) -> procrastinate_schema.State:
         with self._db.reading() as tx:
-            return jobs.state(tx)
+            return procrastinate_schema.state(tx)
 
     @contextlib.asynccontextmanager
     async def _shared_by(self, app: procrastinate.App) -> AsyncIterator[None]:
@@ -226,7 +226,7 @@ def _connector(db: Database) -> procrastinate.PsycopgConnector:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Its statements stand each for itself; and a setting that a transaction took back would be none.
         await connection.set_autocommit(True)
-        await connection.execute(f"SET search_path = {jobs.SCHEMA}")
+        await connection.execute(f"SET search_path = {procrastinate_schema.SCHEMA}")
 
     return procrastinate.PsycopgConnector(
         conninfo=db.address,

@@ -37,12 +37,13 @@ from bot.reconciler import Reconciler
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
-from storage import broadcasts, messages, pace, private_files, trials, workers
+from storage import broadcasts, messages, private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
 from storage.messages import HandOver, Settled
-from storage.pace import Hold
+from storage.programme import rate_limits, trial_messages, workers
+from storage.programme.rate_limits import Hold
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class Worker:
         """Let go of what a dead worker held.  On SQLite the file lock proves that no other worker is alive."""
         with self.db.transaction() as tx:
             workers.beat(tx, self.owner)
-            for name in pace.try_again(tx):
+            for name in rate_limits.try_again(tx):
                 log.warning("gateway %s waits for a person: one message tries it, as the worker starts", name)
             others = self.owner if self.db.is_sqlite else None
             back, doubtful = messages.end_leases(tx, of_others_than=others)
@@ -366,7 +367,7 @@ class Worker:
         if allowed == 0:
             return [], 0
         on_trial, allowed = allowed == 1, min(free, allowed)
-        tokens = pace.tokens(tx, name, gateway.rate_per_s)
+        tokens = rate_limits.tokens(tx, name, gateway.rate_per_s)
         if tokens.many == 0:
             # Asking again before there can be one would only take the writer's turn.
             self._no_token[name] = tx.now, timedelta(seconds=tokens.next_s)
@@ -381,7 +382,7 @@ class Worker:
         messages.release(tx, waiting, self.owner)
         if on_trial and leaving:
             self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
-            trials.begin(tx, name, self._trials[name])
+            trial_messages.begin(tx, name, self._trials[name])
         turned_away = len(claimed) - len(leaving) - len(waiting)
         if turned_away:
             self._turned_away.add(name)
@@ -395,12 +396,16 @@ class Worker:
 
     def _allowed(self, tx: Transaction, name: str) -> int:
         """How many may go: as a rule all; one if it is for us to try a gateway that was left alone; else none."""
-        breaker, until = self._breakers[name], trials.paused_until(tx, name)
+        breaker, until = self._breakers[name], trial_messages.paused_until(tx, name)
         if until is None:
             # Where it is not our own pause that is still to be written, another worker has found it well.
             breaker.is_trying = breaker.is_trying and breaker.pause_for is not None
             return BATCH
-        if until > tx.now or (not breaker.is_trying and tx.now < until + STANDBY) or not trials.is_mine(tx, name):
+        if (
+            until > tx.now
+            or (not breaker.is_trying and tx.now < until + STANDBY)
+            or not trial_messages.is_mine(tx, name)
+        ):
             return 0
         breaker.is_trying = True
         return 1
@@ -421,14 +426,14 @@ class Worker:
         with self.db.transaction(in_turn=concern or broken is not None) as tx:
             self._settle(tx, gateway, answers)
             if trial is not None and ends_trial:
-                trials.passed(tx, name, trial)  # first, for what its answer asks for is a pause of its own
+                trial_messages.passed(tx, name, trial)  # first, for what its answer asks for is a pause of its own
             paused = [
                 self._consequences(tx, gateway, handed, result)
                 for handed, result in answers
                 if isinstance(result, NotSent)
             ]
             until = None if broken is None or any(paused) else tx.now + broken
-            if until is not None and pace.pause(tx, name, until=until, because=NO_ANSWERS):
+            if until is not None and rate_limits.pause(tx, name, until=until, because=NO_ANSWERS):
                 log.error("gateway %s is paused for %s: %s", name, broken, NO_ANSWERS)
         if broken is not None:
             breaker.pause_for = None
@@ -449,14 +454,14 @@ class Worker:
         if result.scope == "throttled" or (result.scope == "sender" and number is not None):
             usual: Hold = "slow" if result.scope == "throttled" else "while"
             hold = "person" if result.lasting else result.hold or usual
-            until = pace.hold_up(tx, gateway.name, number, hold, because, wait_s=result.retry_after_s)
+            until = rate_limits.hold_up(tx, gateway.name, number, hold, because, wait_s=result.retry_after_s)
             if until is not None:
                 log.warning("gateway %s holds back: %s", gateway.name, because)
             return until is not None and number is None
         if result.scope in _PAUSES:
             # A wrong token must pause the gateway after one message, not burn the whole queue.
-            until = pace.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
-            if pace.pause(tx, gateway.name, until=until, because=because):
+            until = rate_limits.UNTIL_RESUMED if result.lasting else tx.now + PAUSE
+            if rate_limits.pause(tx, gateway.name, until=until, because=because):
                 long = f"good, until 'jumbe gateways resume {gateway.name}'" if result.lasting else PAUSE
                 log.error("gateway %s is paused for %s: %s", gateway.name, long, result.reason)
             return True

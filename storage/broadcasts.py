@@ -41,12 +41,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audience, audit, consent, operations, routes
+from storage import audience, audit, consent, operations
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
 from storage.messages import ARRIVED, KINDS, OPEN, unclear
+from storage.programme import routing
 from storage.rules import optout, quiet_hours, segments, templates
 from storage.rules.hours_and_limits import Rules
 from storage.schema import (
@@ -777,7 +778,7 @@ def _recipients(
             cases.c.time_zone,
             language.label("language"),
             body.label("body"),
-            routes.by_case(rules, cases).label("gateway"),
+            routing.by_case(rules, cases).label("gateway"),
             reason.label("reason"),
         )
         .join(whom, whom.c.case_id == cases.c.id)
@@ -789,7 +790,7 @@ def _has_no_gateway(rules: Rules, whose: FromClause) -> ColumnElement[bool]:
     """Whether a case is set to a gateway that this programme does not have."""
     if not rules.gateways:
         return literal(False, Boolean())
-    return routes.by_case(rules, whose).not_in(sorted(rules.gateways))
+    return routing.by_case(rules, whose).not_in(sorted(rules.gateways))
 
 
 def _verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:

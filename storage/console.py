@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 import click
 
-from storage import private_files, settings
+from storage import private_files
 from storage.audit import Actor, Finding, Line
 from storage.database import Database
 from storage.errors import Problem
-from storage.settings import Settings
+from storage.programme import settings
+from storage.programme.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -19,7 +19,7 @@ from storage import codes
 from storage.database import Transaction
 from storage.lately import is_since
 from storage.messages import Settled, settle, unclear
-from storage.pace import ensure_gateway
+from storage.programme.rate_limits import ensure_gateway
 from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 

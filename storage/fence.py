@@ -13,9 +13,10 @@ from datetime import datetime
 
 from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
-from storage import audit, broadcasts, messages, workers
+from storage import audit, broadcasts, messages
 from storage.audit import Actor
 from storage.database import Transaction
+from storage.programme import workers
 from storage.schema import attempts, codes, operations, programme, questions
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import messages as messages_table

@@ -45,10 +45,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
-from storage import audience, codes, consent, pace, routes
+from storage import audience, codes, consent
 from storage.audit import Actor
 from storage.database import Lost, Transaction, execute_many, insert_new
 from storage.lately import is_since
+from storage.programme import rate_limits, routing
 from storage.rules import quiet_hours, segments
 from storage.schema import Moment, attempts, broadcasts, cases, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
@@ -559,7 +560,7 @@ def queue(
 ) -> int:
     """Put one message into the outbox; returns its id.
 
-    Without `gateway` it goes the way its text came in where it answers one, else by its number (`routes.py`), and without
+    Without `gateway` it goes the way its text came in where it answers one, else by its number (`programme/routing.py`), and without
     `expires_at` it lives as long as its kind.
     """
     life = KINDS[kind].life
@@ -635,8 +636,8 @@ def hand_over(
             passing.append(judged)
         else:
             _move(tx, row.id, "claimed", **judged)
-    wishes = [pace.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
-    granted = pace.grant(tx, rows[0].gateway, wishes, rate_per_s, at_most=at_most) if passing else {}
+    wishes = [rate_limits.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
+    granted = rate_limits.grant(tx, rows[0].gateway, wishes, rate_per_s, at_most=at_most) if passing else {}
     going = [
         handed if (number := granted[handed.id]) == handed.own_number else replace(handed, own_number=number)
         for handed in passing
@@ -688,7 +689,7 @@ def settle(tx: Transaction, results: Iterable[Settled]) -> int:
 def adopt(tx: Transaction) -> None:
     """Give a gateway to messages that were queued where none was set, on a command line for example."""
     if tx.rules.default_gateway is not None and tx.scalar(_AN_ORPHAN) is not None:
-        tx.execute(update(messages).where(_ORPHANED).values(gateway=routes.by_number(tx.rules, messages.c.phone)))
+        tx.execute(update(messages).where(_ORPHANED).values(gateway=routing.by_number(tx.rules, messages.c.phone)))
 
 
 def fail_over(tx: Transaction) -> int:
@@ -975,7 +976,7 @@ def _way_to(tx: Transaction, phone: str, case_id: int | None, reply_to: int | No
         if (by := tx.scalar(came)) in rules.gateways:
             return str(by)
     own = tx.scalar(select(cases.c.contact_backend_id).where(cases.c.id == case_id)) if case_id is not None else None
-    return routes.choose(rules, phone, own if own in rules.gateways else None).gateway
+    return routing.choose(rules, phone, own if own in rules.gateways else None).gateway
 
 
 def _number_of(tx: Transaction, phone: str, reply_to: int | None) -> str | None:

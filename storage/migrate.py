@@ -10,9 +10,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
-from storage import jobs
 from storage.database import Database, Transaction, stamp
 from storage.errors import Misconfigured
+from storage.programme import procrastinate_schema
 
 
 def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str | None:
@@ -28,7 +28,7 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
     if to == "head":
         with db.transaction() as tx:
             stamp(tx, rehearsal=rehearsal)
-            jobs.make(tx)
+            procrastinate_schema.make(tx)
     db.close()  # a file that is ours only now is opened anew, as such
     return db.revision()
 
@@ -38,7 +38,7 @@ def downgrade(db: Database, to: str) -> str | None:
     db.revision()
     with db.transaction() as tx:
         _run(command.downgrade, db, tx, to)
-        jobs.drop(tx)
+        procrastinate_schema.drop(tx)
     return db.revision()
 
 

@@ -67,7 +67,7 @@ def commands() -> str:
 
 def settings() -> str:
     """Every setting with its default."""
-    from storage.settings import Settings, table
+    from storage.programme.settings import Settings, table
 
     lines = [_row("name", "default", "meaning"), _row("---", "---", "---")]
     return "\n".join(lines + [_row(f"`{s['name']}`", s["default"], s["meaning"]) for s in table(Settings())])
@@ -77,8 +77,8 @@ def gateways() -> str:
     """What each gateway can do."""
     from bot.gateways import configured
     from bot.gateways.base import Capabilities
-    from storage.gateway_settings import GatewaySettings
-    from storage.settings import Settings, read
+    from storage.programme.gateway_settings import GatewaySettings
+    from storage.programme.settings import Settings, read
 
     url = {"PUBLIC_URL": "https://sms.example.org", "TWILIO_FROM": "+15005550006"}
     account = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "x"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from storage import settings as told_settings
 from storage.console import CLI, as_json, count_of, named_database, open_database, show_one, working
 from storage.database import Database
+from storage.programme import settings as told_settings
 
 FILE = click.Path(path_type=Path)
 

@@ -7,12 +7,13 @@ import textwrap
 
 import click
 
-from storage import contacts, private_files, routes
-from storage import settings as told_settings
+from storage import contacts, private_files
 from storage.console import as_json, named_database, open_database, printable, show, show_one
 from storage.errors import Misconfigured
+from storage.programme import routing
+from storage.programme import settings as told_settings
+from storage.programme.settings import Settings
 from storage.rules import numbers
-from storage.settings import Settings
 
 
 @click.command()
@@ -99,12 +100,12 @@ def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
             case = contacts.find_one(tx, identifier)
         own, number = case.contact_backend_id, number or case.contact_phone_number or ""
     digits = numbers.read(number, country=db.rules.country).digits if number else ""
-    choice = routes.choose(db.rules, digits, own)
+    choice = routing.choose(db.rules, digits, own)
     without = "" if number else ", once the case has a number"
     show_one({"gateway": choice.gateway, "because": _because(choice) + without}, json_=json_)
 
 
-def _because(choice: routes.Choice) -> str:
+def _because(choice: routing.Choice) -> str:
     """Why this gateway, in words."""
     if choice.because == "case":
         told = "the case is set to it"

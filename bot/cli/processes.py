@@ -20,11 +20,11 @@ import click
 
 from bot.gateways.base import Gateway
 from storage import private_files
-from storage import settings as told_settings
 from storage.console import named_database
 from storage.database import Database
 from storage.errors import Misconfigured
-from storage.settings import Settings
+from storage.programme import settings as told_settings
+from storage.programme.settings import Settings
 
 
 def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:

@@ -10,7 +10,7 @@ import click
 from sqlalchemy import Row
 
 from storage import broadcasts as b
-from storage import exports, pace, telling
+from storage import exports, telling
 from storage import groups as g
 from storage import messages as m
 from storage import operations as o
@@ -18,6 +18,7 @@ from storage import people as p
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.programme import rate_limits
 from storage.rules import numbers
 from storage.rules.sensitive_words import found_in
 
@@ -278,8 +279,8 @@ def list_gateways(*, json_: bool) -> None:
     from bot.health import until
 
     with open_database().reading() as tx:
-        rows: dict[tuple[str, str | None], Any] = {(row.name, None): row for row in pace.list_gateways(tx)}
-        rows |= {(row.gateway, row.number): row for row in pace.list_senders(tx)}
+        rows: dict[tuple[str, str | None], Any] = {(row.name, None): row for row in rate_limits.list_gateways(tx)}
+        rows |= {(row.gateway, row.number): row for row in rate_limits.list_senders(tx)}
         ours = {(name, number) for name, senders in tx.rules.senders.items() for number in senders.numbers}
         names = {*rows, *((name, None) for name in tx.rules.gateways), *ours}
         now = tx.now
@@ -291,7 +292,7 @@ def list_gateways(*, json_: bool) -> None:
             {
                 "name": name,
                 "number": number,
-                "speed": f"{pace.speed(row, now):.0%}" if row is not None else "100%",
+                "speed": f"{rate_limits.speed(row, now):.0%}" if row is not None else "100%",
                 "paused_until": until(row.paused_until) if row is not None and is_paused else None,
                 "because": row.paused_because if row is not None and is_paused else None,
                 "read_up_to": row.swept_until if row is not None and number is None else None,
@@ -305,8 +306,8 @@ def list_gateways(*, json_: bool) -> None:
 def resume_gateway(name: str) -> None:
     """Let a paused gateway, and its numbers, try again now."""
     with open_database().transaction() as tx:
-        paused = {row.name for row in pace.paused(tx)} | {row.gateway for row in pace.paused_senders(tx)}
+        paused = {row.name for row in rate_limits.paused(tx)} | {row.gateway for row in rate_limits.paused_senders(tx)}
         if name not in paused:
             raise Problem("gateway-not-paused", name=name, paused=", ".join(sorted(paused)) or "none")
-        pace.resume(tx, name, by=CLI)
+        rate_limits.resume(tx, name, by=CLI)
     click.echo(f"{name} tries again")

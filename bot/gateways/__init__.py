@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from bot.gateways.base import Gateway
 from storage.errors import Misconfigured
-from storage.gateway_settings import GatewaySettings
-from storage.settings import SIMULATOR_RATE, Settings
+from storage.programme.gateway_settings import GatewaySettings
+from storage.programme.settings import SIMULATOR_RATE, Settings
 
 NO_GATEWAY = (
     "no gateway is set: set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM and PUBLIC_URL, "
@@ -68,4 +68,4 @@ def _kannel(table: GatewaySettings) -> Gateway:
 
 
 _MAKERS: dict[str, Callable[[GatewaySettings], Gateway]] = {"kannel": _kannel, "twilio": _twilio}
-"""Which adapter serves a kind; the kinds are those of `storage/gateway_settings.py`."""
+"""Which adapter serves a kind; the kinds are those of `storage/programme/gateway_settings.py`."""

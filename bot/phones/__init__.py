@@ -27,10 +27,10 @@ from bot.gateways.simulator import Simulator
 from bot.phones import finding
 from bot.phones.air import Air
 from bot.phones.handsets import MAGIC, MOST_PHONES, MOST_TAKEN_OUT, Phone, direction, handsets, shown
-from storage import pace
 from storage.console import sentence
 from storage.database import Database, is_rehearsal
 from storage.errors import Problem
+from storage.programme import rate_limits
 from storage.rules import numbers
 
 __all__ = ["MOST_PHONES", "MOST_TAKEN_OUT", "Phone", "blueprint", "direction", "handsets", "shown"]
@@ -119,7 +119,7 @@ def blueprint(db: Database, simulator: Simulator) -> Blueprint:
             raise _Wrong(asked)
         if before.gateway != asked.gateway == "up":
             with db.transaction() as tx:  # a gateway that refuses our number is paused for minutes
-                pace.resume(tx)
+                rate_limits.resume(tx)
         return _said(200, network=_told(asked))
 
     @pages.post("/phones/take-out")

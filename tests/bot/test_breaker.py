@@ -11,8 +11,9 @@ import pytest
 from bot.breaker import LAST, LONGEST_PAUSE, Breaker
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult, Unknown
 from bot.worker import NO_ANSWERS, Worker
-from storage import messages, pace
+from storage import messages
 from storage.database import Database
+from storage.programme import rate_limits
 
 GOOD, LOST, AWAY = Accepted("S1"), Unknown("no answer"), NotSent("unreachable", "away")
 PHONES = [f"23324{n:07}" for n in range(200)]
@@ -95,7 +96,7 @@ def test_an_outage_costs_a_few_messages_and_not_the_queue(db: Database, clock: A
         await worker.drain()
         assert len(gateway.asked) <= 2 * LAST, "what was under way when it was seen"
         with db.reading() as tx:
-            assert [row.paused_because for row in pace.paused(tx)] == [NO_ANSWERS]
+            assert [row.paused_because for row in rate_limits.paused(tx)] == [NO_ANSWERS]
         before = len(gateway.asked)
         clock.advance(seconds=61)
         await worker.drain()
@@ -133,7 +134,7 @@ def test_what_a_person_must_mend_waits_for_a_person(db: Database, clock: Any, la
         assert len(gateway.asked) == before + again, "and if it is tried, by one message"
         gateway.answer = GOOD
         with db.transaction() as tx:
-            pace.resume(tx, "simulator")
+            rate_limits.resume(tx, "simulator")
         clock.advance(minutes=6)
         await worker.drain()
         await worker.finish()

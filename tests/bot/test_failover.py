@@ -12,9 +12,10 @@ from sqlalchemy import update
 from bot.explaining import life
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, SendResult, Unknown
 from bot.worker import Worker
-from storage import messages, pace, schema
+from storage import messages, schema
 from storage.database import Database
 from storage.messages import Settled
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.world import World
 
@@ -106,7 +107,7 @@ def test_a_case_that_is_set_to_its_gateway_is_texted_by_no_other(db: Database) -
     assert (state, gateway, two) == ("refused", "one", [])
     with db.transaction() as tx:
         other = messages.queue(tx, ANN, "Hello", "notice", case_id=case)
-        pace.pause(tx, "one", until=tx.now + timedelta(hours=9), because="?")
+        rate_limits.pause(tx, "one", until=tx.now + timedelta(hours=9), because="?")
         tx.execute(update(schema.messages).values(due_at=tx.now - timedelta(hours=1)))
         assert messages.fail_over(tx) == 0
         assert messages.message(tx, other).gateway == "one"  # type: ignore[union-attr]

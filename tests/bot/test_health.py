@@ -14,8 +14,9 @@ from sqlalchemy import insert, text, update
 from bot import health
 from bot.cli import main
 from bot.spool import Spool
-from storage import audit, messages, migrate, pace, schema, workers
+from storage import audit, messages, migrate, schema
 from storage.database import Database
+from storage.programme import rate_limits, workers
 from tests.postgres import Postgres
 
 
@@ -26,7 +27,7 @@ def said(db: Database) -> dict[str, tuple[bool, str]]:
 def test_the_doctor_says_which_gateway_is_paused_why_and_until_when(db: Database, clock: Any) -> None:
     assert said(db)["paused"] == (True, "no gateway is paused")
     with db.transaction() as tx:
-        pace.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
+        rate_limits.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="a wrong token (20003)")
     well, sentence = said(db)["paused"]
     assert not well
     assert "twilio is paused until 2026-11-03 10:05 UTC: a wrong token (20003)" in sentence
@@ -76,7 +77,7 @@ def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: A
 def test_the_doctor_does_not_look_for_a_network_fault_where_the_gateway_is_paused(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
         messages.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
-        pace.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
+        rate_limits.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
     clock.advance(minutes=3)
     assert said(db)["queue"] == (True, "what is due leaves")
     assert not said(db)["paused"][0]
@@ -239,7 +240,9 @@ def served(db: Database) -> Database:
 
 def test_readyz_says_that_a_gateway_is_paused_and_shows_neither_number_nor_answer(served: Database, clock: Any) -> None:
     with served.transaction() as tx:
-        pace.pause(tx, "twilio", until=clock() + timedelta(minutes=5), because="said of 233244123456: no (20003)")
+        rate_limits.pause(
+            tx, "twilio", until=clock() + timedelta(minutes=5), because="said of 233244123456: no (20003)"
+        )
     assert ready(served) == (200, [], ["twilio is paused, or a number of ours there: 'jumbe doctor' says why"])
 
 

@@ -13,8 +13,9 @@ import pytest
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker
-from storage import messages, pace, workers
+from storage import messages
 from storage.database import Database
+from storage.programme import rate_limits, workers
 from storage.rules.hours_and_limits import Senders
 
 OURS = ("15005550006", "15005550016", "15005550026")
@@ -139,8 +140,8 @@ def test_one_number_that_is_refused_is_paused_and_says_why_and_the_others_send(s
     play(several, clock, line, 12)
     assert sorted(one.id for one in line.took) == ids
     with several.reading() as tx:
-        assert pace.paused(tx) == []
-        (number,) = [row for row in pace.list_senders(tx) if row.paused_because]
+        assert rate_limits.paused(tx) == []
+        (number,) = [row for row in rate_limits.list_senders(tx) if row.paused_because]
     assert (number.number, number.paused_because) == (OURS[1], "our sender number may not send texts (21606)")
 
 
@@ -151,12 +152,12 @@ def test_a_gateway_that_asks_for_less_gets_less_and_then_all_again(db: Database,
     play(db, clock, line, 20)
     assert len(line.asked) < 8 * 20 / 2, "the queue is not burnt at full speed"
     with db.reading() as tx:
-        assert pace.speed(pace.list_gateways(tx)[0], tx.now) < 1
+        assert rate_limits.speed(rate_limits.list_gateways(tx)[0], tx.now) < 1
     line.refuses = {}
     play(db, clock, line, 400, step_s=5.0)
     assert sorted(one.to for one in line.took) == sorted(PHONES)
     with db.reading() as tx:
-        assert pace.speed(pace.list_gateways(tx)[0], tx.now) == 1
+        assert rate_limits.speed(rate_limits.list_gateways(tx)[0], tx.now) == 1
 
 
 def test_a_wait_that_the_gateway_asks_for_is_waited_by_all_and_ends_by_itself(db: Database, clock: Any) -> None:
@@ -166,7 +167,7 @@ def test_a_wait_that_the_gateway_asks_for_is_waited_by_all_and_ends_by_itself(db
     play(db, clock, line, 50)
     assert len(line.asked) == 1
     with db.reading() as tx:
-        assert [row.paused_because for row in pace.paused(tx)] == ["slowly (20429)"]
+        assert [row.paused_because for row in rate_limits.paused(tx)] == ["slowly (20429)"]
     line.refuses = {}
     play(db, clock, line, 40)
     assert len(line.took) == 5
@@ -187,7 +188,7 @@ def test_each_vain_try_waits_longer_and_no_two_the_same(monkeypatch: pytest.Monk
 def test_one_number_that_is_refused_on_trial_is_an_answer_of_the_gateway(several: Database, clock: Any) -> None:
     queue(several, PHONES[:12])
     with several.transaction() as tx:
-        pace.pause(tx, "simulator", until=tx.now - timedelta(minutes=1), because="no answers")
+        rate_limits.pause(tx, "simulator", until=tx.now - timedelta(minutes=1), because="no answers")
     line = Line(3.0)
     for number in OURS[:2]:
         line.refuses[number] = NotSent("sender", "our sender number may not send texts", "21606")

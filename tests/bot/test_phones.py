@@ -19,10 +19,11 @@ from sqlalchemy import event
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
 from bot.worker import Worker
-from storage import consent, contacts, groups, messages, migrate, pace, people
+from storage import consent, contacts, groups, messages, migrate, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.patience import until
 
@@ -553,10 +554,10 @@ def test_a_gateway_that_refused_our_number_is_asked_again_at_once_when_all_is_no
         messages.queue(tx, AMA, "hello", "text")
     send_all(db, simulator)
     with db.reading() as tx:
-        assert [row.name for row in pace.paused(tx)] == ["simulator"]
+        assert [row.name for row in rate_limits.paused(tx)] == ["simulator"]
     switch(client)
     with db.reading() as tx:
-        assert pace.paused(tx) == []
+        assert rate_limits.paused(tx) == []
 
 
 @pytest.mark.parametrize("path", [TAKE_OUT, PUT_AWAY, FAULTS])

@@ -13,8 +13,9 @@ from bot import intake
 from bot.gateways.base import Request
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept, Spool
-from storage import messages, pace
+from storage import messages
 from storage.database import Database
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from tests.stub_twilio import StubTwilio, new_sid
 
@@ -64,13 +65,13 @@ def state(db: Database, row: Any) -> tuple[str, str | None]:
 
 def paused(db: Database) -> list[tuple[str, str | None]]:
     with db.reading() as tx:
-        whole = [(row.paused_because, None) for row in pace.paused(tx)]
-        return whole + [(row.paused_because, row.number) for row in pace.paused_senders(tx)]
+        whole = [(row.paused_because, None) for row in rate_limits.paused(tx)]
+        return whole + [(row.paused_because, row.number) for row in rate_limits.paused_senders(tx)]
 
 
 def speed(db: Database) -> float:
     with db.reading() as tx:
-        return next((pace.speed(row, tx.now) for row in pace.list_gateways(tx)), 1.0)
+        return next((rate_limits.speed(row, tx.now) for row in rate_limits.list_gateways(tx)), 1.0)
 
 
 @pytest.mark.parametrize("code", ["30002", "30018", "30024", "30032", "30034", "63015"])
@@ -82,7 +83,7 @@ def test_what_only_a_person_can_mend_pauses_the_gateway_until_a_person_has(db: D
     clock.advance(days=9)
     assert paused(db)
     with db.transaction() as tx:
-        pace.resume(tx, "twilio")
+        rate_limits.resume(tx, "twilio")
     assert paused(db) == []
 
 
@@ -136,7 +137,7 @@ def test_a_receipt_that_comes_twice_pauses_once_and_what_left_before_the_mending
     clock.advance(seconds=9)
     told(db, first, "undelivered", 30034)
     with db.transaction() as tx:
-        pace.resume(tx, "twilio")
+        rate_limits.resume(tx, "twilio")
     told(db, first, "undelivered", 30034)
     told(db, second, "undelivered", 30034)
     assert paused(db) == []

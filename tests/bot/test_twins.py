@@ -18,8 +18,9 @@ from bot import health, twins
 from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
 from bot.twins import BECAUSE
 from bot.worker import Worker
-from storage import messages, pace, workers
+from storage import messages
 from storage.database import Database
+from storage.programme import rate_limits, workers
 from tests.patience import HANG_S, joined, soon
 from tests.rehearsal import Silent
 
@@ -91,7 +92,7 @@ def work(db: Database, url: str, *, until: Callable[[], bool]) -> Book:
 
 def why(db: Database) -> list[str]:
     with db.reading() as tx:
-        return [row.paused_because for row in pace.paused(tx)]
+        return [row.paused_because for row in rate_limits.paused(tx)]
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_a_pause_for_another_reason_is_not_lifted_by_the_look(db: Database, clon
     def stopped() -> bool:
         if not why(looked):
             with looked.transaction() as tx:
-                pace.pause(tx, "simulator", until=pace.UNTIL_RESUMED, because="a wrong token (20003)")
+                rate_limits.pause(tx, "simulator", until=rate_limits.UNTIL_RESUMED, because="a wrong token (20003)")
         return looks[-3:] == ["a wrong token (20003)"] * 3
 
     with served(app) as url:
@@ -234,5 +235,5 @@ def test_a_copy_that_was_held_back_stays_so_while_nobody_answers_also_through_a_
         assert book.took == []
         assert why(clone) == [BECAUSE]
     with clone.transaction() as tx:
-        pace.resume(tx, "simulator")
+        rate_limits.resume(tx, "simulator")
     assert len(work(clone, "http://127.0.0.1:9", until=lambda: states(looked) == {"accepted": 1}).took) == 1

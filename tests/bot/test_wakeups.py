@@ -39,8 +39,9 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import broadcasts, messages, migrate, operations, pace, schema
+from storage import broadcasts, messages, migrate, operations, schema
 from storage.database import Database
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.parts import has
 from tests.patience import HANG_S, joined_tasks, pace_of, soon, work
@@ -606,13 +607,13 @@ def test_a_gateway_that_a_person_lets_go_on_is_tried_with_one_message_and_goes_o
             await all_answered(line, team)
             tried, line.most_at_once = len(line.by), 0
             with shared.transaction() as tx:
-                pace.resume(tx, "simulator")
+                rate_limits.resume(tx, "simulator")
             await soon(lambda: len(line.by) > tried)
             await all_answered(line, team)
             assert (len(line.by), line.most_at_once) == (tried + 1, 1), "it is still wrong, and one message found it"
             line.answer = None
             with shared.transaction() as tx:
-                pace.resume(tx, "simulator")
+                rate_limits.resume(tx, "simulator")
             await soon(lambda: states(shared) == {"accepted": 60})
             assert paused(shared) == [(None,)]
 
@@ -625,12 +626,12 @@ def test_if_the_worker_that_tries_it_dies_another_does(shared: Database, monkeyp
     queue(shared, *PHONES[:5])
     with shared.transaction() as tx:
         # As one leaves it that paused it, began to try it, and died.
-        pace.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+        rate_limits.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
 
     async def whole() -> None:
         async with at_work(shared, line, 2):
             with shared.transaction() as tx:
-                pace.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
+                rate_limits.pause(tx, "simulator", until=tx.now + timedelta(seconds=2), because="no answers")
             await soon(lambda: states(shared) == {"accepted": 5})
 
     asyncio.run(whole())

@@ -17,9 +17,10 @@ from sqlalchemy import event, text, update
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker, only_one
-from storage import broadcasts, messages, pace, schema
+from storage import broadcasts, messages, schema
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Senders
 from storage.rules.quiet_hours import Hours
 from tests.patience import HANG_S, forward, on_forward, soon
@@ -269,7 +270,7 @@ def test_what_ran_out_of_time_behind_a_paused_gateway_expires(db: Database, cloc
 
     async def act(worker: Worker) -> None:
         with db.transaction() as tx:
-            pace.pause(tx, "simulator", until=clock.advance(hours=2).replace(year=2027), because="gateway")
+            rate_limits.pause(tx, "simulator", until=clock.advance(hours=2).replace(year=2027), because="gateway")
         await worker.drain()
 
     play(db, [Silent()], act)
@@ -310,17 +311,19 @@ def test_a_start_lifts_no_pause_that_ends_by_itself_nor_that_of_a_number_that_wa
 ) -> None:
     db.rules = replace(db.rules, senders={"simulator": Senders(("15005550006", "15005550016"), 10.0)})
     with db.transaction() as tx:
-        pace.hold_up(tx, "simulator", "15005550006", "person", "not registered (30034)")
-        pace.pause(tx, "other", until=tx.now + timedelta(minutes=5), because="no answers")
+        rate_limits.hold_up(tx, "simulator", "15005550006", "person", "not registered (30034)")
+        rate_limits.pause(tx, "other", until=tx.now + timedelta(minutes=5), because="no answers")
     play(db, [Silent(rate_per_s=10), Silent("other")], lambda worker: worker.drain())
     with db.reading() as tx:
-        assert [row.name for row in pace.paused(tx)] == ["other"]
-        assert [row.number for row in pace.paused_senders(tx)] == ["15005550006"]
+        assert [row.name for row in rate_limits.paused(tx)] == ["other"]
+        assert [row.number for row in rate_limits.paused_senders(tx)] == ["15005550006"]
     with db.transaction() as tx:
-        pace.hold_up(tx, "simulator", "15005550016", "person", "not registered (30034)")
+        rate_limits.hold_up(tx, "simulator", "15005550016", "person", "not registered (30034)")
     play(db, [Silent(rate_per_s=10), Silent("other")], lambda worker: worker.drain())
     with db.reading() as tx:
-        assert [row.name for row in pace.paused(tx)] == ["other", "simulator"], "by none of its numbers can it send"
+        assert [row.name for row in rate_limits.paused(tx)] == ["other", "simulator"], (
+            "by none of its numbers can it send"
+        )
 
 
 # -- beside receipts ---------------------------------------------------------------------------------------------------
@@ -331,14 +334,14 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
 ) -> None:
     """A receipt holds its message and then the gateway, so an answer must not hold the gateway and then a message."""
     held, paused = threading.Event(), threading.Event()
-    real = pace.pause
+    real = rate_limits.pause
 
     def pause(tx: Any, name: str, **more: Any) -> bool:
         done = real(tx, name, **more)
         paused.set()
         return done
 
-    monkeypatch.setattr(pace, "pause", pause)
+    monkeypatch.setattr(rate_limits, "pause", pause)
 
     def receipt(beside: Database, number: int) -> None:
         told = {"gateway": "simulator", "message_id": number, "gateway_id": "S9", "state": "undelivered"}
@@ -346,7 +349,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
             assert messages.receive_receipt(tx, **told, word="undelivered", code="30002")
             held.set()
             assert paused.wait(HANG_S)
-            pace.hold_up(tx, "simulator", None, "person", "suspended (30002)")
+            rate_limits.hold_up(tx, "simulator", None, "person", "suspended (30002)")
 
     with postgres.database() as address, closing(Database(address, rules, clock)) as db:
         (again,) = queue(db, PHONES[1])

@@ -39,11 +39,12 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, backups, codes, contacts, imports, migrate, pace, schema
+from storage import audit, backups, codes, contacts, imports, migrate, schema
 from storage.audit import Actor
 from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
+from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from tests.proof.quick import quickly
 from tests.proof.virtual import (
@@ -819,16 +820,16 @@ class Days:
         """
         now = self.loop.now()
         with self.db.reading() as tx:
-            waiting = [row.name for row in pace.paused(tx) if row.paused_until == pace.UNTIL_RESUMED]
+            waiting = [row.name for row in rate_limits.paused(tx) if row.paused_until == rate_limits.UNTIL_RESUMED]
         for way in [(name, None) for name in waiting]:
-            if now >= self.resumed_at.get(way, BEGAN) + pace.TRIED_ONCE_IN:
+            if now >= self.resumed_at.get(way, BEGAN) + rate_limits.TRIED_ONCE_IN:
                 self.paused.pop(way, None)
                 self.resumed_at[way] = now
 
     def _resume(self) -> None:
         """Somebody lets the gateway and its numbers go on."""
         with contextlib.suppress(*spool.OUTAGES), self.db.transaction() as tx:
-            pace.resume(tx, by=SHEET)
+            rate_limits.resume(tx, by=SHEET)
         ways: list[Way] = [(FIRST, None), (SECOND, None), *((FIRST, number) for number in self.numbers)]
         self.paused, self.resumed_at = {}, dict.fromkeys(ways, self.loop.now())
         self._changed()

@@ -18,7 +18,8 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, routes, schema
+from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, schema
+from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
 
@@ -86,10 +87,10 @@ def _() -> AbstractContextManager[Any]:
 @contextlib.contextmanager
 def _() -> Iterator[None]:
     def by_case(rules: Any, whose: Any) -> Any:
-        return routes.by_number(rules, whose.c.contact_phone_number)
+        return routing.by_number(rules, whose.c.contact_phone_number)
 
     broadcasts._insertion.cache_clear()
-    with mock.patch.object(routes, "by_case", by_case):
+    with mock.patch.object(routing, "by_case", by_case):
         yield
     broadcasts._insertion.cache_clear()
 

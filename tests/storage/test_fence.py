@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from storage import audit, backups, fence, messages, schema, workers
+from storage import audit, backups, fence, messages, schema
 from storage.audit import Actor
 from storage.database import Database, restored, server
 from storage.errors import Misconfigured
+from storage.programme import workers
 from tests.postgres import Postgres
 from tests.world import World, broken_line
 

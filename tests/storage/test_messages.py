@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, consent, messages, pace
+from storage import broadcasts, consent, messages
 from storage.database import Lost, insert_new
 from storage.messages import MOVES, Settled
+from storage.programme import rate_limits
 from storage.rules.quiet_hours import Hours
 from storage.schema import OUT_STATES, gateways, receipts
 from storage.schema import messages as table
@@ -365,7 +366,7 @@ def test_nothing_is_claimed_before_its_time_or_for_another_gateway(db, clock):
 def test_a_paused_gateway_waits(db, clock):
     number = queue(db)
     with db.transaction() as tx:
-        pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=5), because="gateway")
+        rate_limits.pause(tx, GATEWAY, until=clock() + timedelta(minutes=5), because="gateway")
     assert claim(db) == []
     clock.advance(minutes=5)
     assert claim(db) == [number]

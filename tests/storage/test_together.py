@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, pace, people
+from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, people
 from storage.audit import Actor
 from storage.contacts import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
 from storage.messages import Settled
+from storage.programme import rate_limits
 from storage.schema import gateways
 from storage.schema import messages as table
 from tests.patience import HANG_MS, happened, joined, until, work
@@ -321,7 +322,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
                 broadcasts.launch(tx, number, hold_s=0, by=TEST)
             with which.transaction() as tx:
                 contacts.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
-                pace.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
+                rate_limits.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
             with which.transaction() as tx:
                 broadcasts.halt(tx, number, by=TEST)
 

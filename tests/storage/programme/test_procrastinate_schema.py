@@ -8,9 +8,10 @@ from sqlalchemy import text
 
 from bot.app import create_app
 from bot.health import examine
-from storage import jobs, migrate, schema
+from storage import migrate, schema
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.programme import procrastinate_schema
 from tests.parts import library
 
 library("procrastinate", "pip install 'jumbe[postgres]'")
@@ -25,7 +26,7 @@ def tables(db):
 
 def state(db):
     with db.reading() as tx:
-        return jobs.state(tx)
+        return procrastinate_schema.state(tx)
 
 
 def mark(db, version):
@@ -70,7 +71,7 @@ def test_those_of_a_newer_version_are_left_to_it(db):
 
 def test_a_schema_of_that_name_that_another_program_made_is_left_alone(db):
     with db.transaction() as tx:
-        jobs.drop(tx)
+        procrastinate_schema.drop(tx)
         tx.execute(text("CREATE SCHEMA procrastinate"))
         tx.execute(text("CREATE TABLE procrastinate.theirs (n int)"))
     migrate.upgrade(db)
@@ -95,7 +96,7 @@ def test_an_upgrade_that_fails_leaves_the_old_ones(db, monkeypatch, tmp_path):
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "03.09.00_01_broken.sql").touch()
     (tmp_path / "schema.sql").write_text("CREATE TABLE one (id int); CREATE TABLE one (id int);")
-    monkeypatch.setattr(jobs, "_installed", lambda: tmp_path)
+    monkeypatch.setattr(procrastinate_schema, "_installed", lambda: tmp_path)
     with pytest.raises(Exception, match="already exists"):
         migrate.upgrade(db)
     assert (tables(db), waiting(db)) == (4, 1)
@@ -134,7 +135,7 @@ def test_who_may_not_make_a_schema_is_told_what_is_missing(bare, postgres):
     ],
 )
 def test_the_doctor_and_the_monitor_say_what_is_wrong_with_them_and_the_system_stays_ready(db, harm, says):
-    from storage import workers
+    from storage.programme import workers
 
     with db.transaction() as tx:
         workers.beat(tx, "w")
@@ -157,6 +158,6 @@ def test_without_procrastinate_the_doctor_says_so_and_an_upgrade_goes_on(bare, m
     db = Database(bare)
     assert migrate.upgrade(db) == schema.REVISION
     told = {about: rest for about, *rest in examine(db)}["jobs"]
-    assert told == [False, jobs.shown("not installed")]
+    assert told == [False, procrastinate_schema.shown("not installed")]
     assert "pip install 'jumbe[postgres]'" in told[1]
     db.close()

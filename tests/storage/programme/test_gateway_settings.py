@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import settings
 from storage.errors import Misconfigured
+from storage.programme import settings
 from storage.rules.hours_and_limits import Senders
 
 KANNEL = {

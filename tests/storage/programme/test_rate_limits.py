@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from storage import messages, pace
-from storage.pace import Wish
+from storage import messages
+from storage.programme import rate_limits
+from storage.programme.rate_limits import Wish
 from storage.rules.hours_and_limits import Senders
 
 GATEWAY = "simulator"
@@ -23,7 +24,7 @@ def several(db):
 
 def grant(db, wishes, rate=1000.0):
     with db.transaction() as tx:
-        return pace.grant(tx, GATEWAY, wishes, rate)
+        return rate_limits.grant(tx, GATEWAY, wishes, rate)
 
 
 def wishes(phones=PHONES, own_number=None):
@@ -32,7 +33,7 @@ def wishes(phones=PHONES, own_number=None):
 
 def hold(db, what, number=None, **more):
     with db.transaction() as tx:
-        return pace.hold_up(tx, GATEWAY, number, what, "as told", **more)
+        return rate_limits.hold_up(tx, GATEWAY, number, what, "as told", **more)
 
 
 def leave(db, many, seconds, clock, rate=1000.0):
@@ -92,7 +93,7 @@ def test_when_all_numbers_are_paused_nothing_leaves_until_one_may(several, clock
 def test_a_hold_of_a_number_that_is_not_one_of_several_is_of_the_whole_gateway(db, several, clock):
     hold(several, "while", "15005559999")
     with several.reading() as tx:
-        assert [row.paused_because for row in pace.paused(tx)] == ["as told"]
+        assert [row.paused_because for row in rate_limits.paused(tx)] == ["as told"]
     assert grant(several, wishes()) == {}
 
 
@@ -142,27 +143,27 @@ def test_a_day_ends_by_the_clock_of_the_programme(db, clock):
 def test_a_person_lets_it_go_on_and_what_left_before_holds_it_up_no_more(several, clock):
     left_at = clock()
     clock.advance(seconds=10)
-    assert hold(several, "person", OURS[0], left_at=left_at) == pace.UNTIL_MENDED
+    assert hold(several, "person", OURS[0], left_at=left_at) == rate_limits.UNTIL_MENDED
     with several.transaction() as tx:
-        assert [row.number for row in pace.paused_senders(tx)] == [OURS[0]]
-        pace.resume(tx, GATEWAY)
-        assert pace.paused_senders(tx) == []
+        assert [row.number for row in rate_limits.paused_senders(tx)] == [OURS[0]]
+        rate_limits.resume(tx, GATEWAY)
+        assert rate_limits.paused_senders(tx) == []
     assert hold(several, "person", OURS[0], left_at=left_at) is None
     clock.advance(seconds=10)
-    assert hold(several, "person", OURS[0], left_at=clock()) == pace.UNTIL_MENDED
+    assert hold(several, "person", OURS[0], left_at=clock()) == rate_limits.UNTIL_MENDED
 
 
 def test_a_start_tries_what_was_refused_and_not_what_a_receipt_says_is_lost(db, clock):
     with db.transaction() as tx:
-        pace.pause(tx, GATEWAY, until=pace.UNTIL_RESUMED, because="a wrong token (20003)")
-        assert pace.try_again(tx) == [GATEWAY]
+        rate_limits.pause(tx, GATEWAY, until=rate_limits.UNTIL_RESUMED, because="a wrong token (20003)")
+        assert rate_limits.try_again(tx) == [GATEWAY]
     clock.advance(hours=1)
-    assert hold(db, "person", left_at=clock()) == pace.UNTIL_MENDED
+    assert hold(db, "person", left_at=clock()) == rate_limits.UNTIL_MENDED
     clock.advance(hours=1)
     with db.transaction() as tx:
-        assert pace.try_again(tx) == []
-        pace.resume(tx, GATEWAY)
-        assert pace.paused(tx) == []
+        assert rate_limits.try_again(tx) == []
+        rate_limits.resume(tx, GATEWAY)
+        assert rate_limits.paused(tx) == []
 
 
 def test_what_waits_for_its_number_stays_claimed_and_the_next_of_another_number_passes(several, clock):
@@ -200,7 +201,7 @@ def test_a_later_worker_s_earlier_clock_fills_no_bucket_twice(db, clock):
     clock.advance(seconds=1)
     assert grant(db, wishes(), rate=10.0) == {}
     with db.reading() as tx:
-        assert [row.refilled_at for row in pace.list_gateways(tx)] == [clock()]
+        assert [row.refilled_at for row in rate_limits.list_gateways(tx)] == [clock()]
 
 
 def test_a_clock_that_is_set_back_stops_nothing(db, clock):
@@ -214,19 +215,19 @@ def test_a_clock_that_is_set_back_stops_nothing(db, clock):
 def test_a_pause_is_never_made_shorter(db, clock):
     assert hold(db, "while", wait_s=180) is not None
     with db.transaction() as tx:
-        assert not pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="no answers")
-        assert pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=9), because="no answers")
+        assert not rate_limits.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="no answers")
+        assert rate_limits.pause(tx, GATEWAY, until=clock() + timedelta(minutes=9), because="no answers")
     with db.reading() as tx:
-        assert [row.paused_because for row in pace.paused(tx)] == ["no answers"]
+        assert [row.paused_because for row in rate_limits.paused(tx)] == ["no answers"]
 
 
 def test_what_ends_one_reason_ends_no_other(several, clock):
     hold(several, "person", OURS[0])
     with several.transaction() as tx:
-        pace.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="a copy")
-        pace.end_pause(tx, "a copy")
-        assert pace.paused(tx) == []
-        assert [row.number for row in pace.paused_senders(tx)] == [OURS[0]]
+        rate_limits.pause(tx, GATEWAY, until=clock() + timedelta(minutes=1), because="a copy")
+        rate_limits.end_pause(tx, "a copy")
+        assert rate_limits.paused(tx) == []
+        assert [row.number for row in rate_limits.paused_senders(tx)] == [OURS[0]]
 
 
 def test_when_all_numbers_are_paused_their_messages_go_another_way(several, clock):
@@ -235,19 +236,19 @@ def test_when_all_numbers_are_paused_their_messages_go_another_way(several, cloc
         number = messages.queue(tx, PHONES[0], "Hello", "notice")
     for ours in OURS:
         with several.reading() as tx:
-            assert pace.paused(tx) == []
+            assert rate_limits.paused(tx) == []
         hold(several, "person", ours)
     clock.advance(minutes=2)
     with several.transaction() as tx:
-        assert "all our numbers there are paused" in pace.paused(tx)[0].paused_because
+        assert "all our numbers there are paused" in rate_limits.paused(tx)[0].paused_because
         messages.fail_over(tx)
         assert messages.message(tx, number).gateway == "other"
-        pace.resume(tx, GATEWAY)
+        rate_limits.resume(tx, GATEWAY)
     assert len(grant(several, wishes())) == 3
 
 
 def test_to_wait_no_seconds_is_to_go_more_slowly(db):
     assert hold(db, "slow", wait_s=0.0) is None
     with db.reading() as tx:
-        assert pace.paused(tx) == []
-        assert [pace.speed(row, tx.now) for row in pace.list_gateways(tx)] == [0.5]
+        assert rate_limits.paused(tx) == []
+        assert [rate_limits.speed(row, tx.now) for row in rate_limits.list_gateways(tx)] == [0.5]

@@ -4,7 +4,7 @@ Both doors read it, so that the bot and the desk cannot disagree about the home 
 Every fault is reported at once, an unknown `JUMBE_` name is a fault (a misspelt one would be silently ignored), and a
 secret is never shown.  `JUMBE_CONFIG` names a TOML file with the same settings in small letters without `JUMBE_`; the
 environment wins, and a secret in the file is refused.  Its tables, several gateways and which numbers go by which, are
-read by `gateway_settings.py`.
+read by `programme/gateway_settings.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.errors import Misconfigured
-from storage.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
+from storage.programme.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
 from storage.rules.hours_and_limits import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
 from storage.rules.quiet_hours import Hours, nearest_zones, valid_zone
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage import broadcasts, messages, pace, routes
+from storage import broadcasts, messages
 from storage.database import Database
 from storage.messages import Settled
+from storage.programme import rate_limits, routing
 from storage.rules.hours_and_limits import Rules
 from storage.schema import cases
 from storage.schema import messages as table
@@ -41,13 +42,13 @@ def sent(db: Database, gateway: str, *, settled: Settled | None = None) -> list[
 
 
 def test_the_case_decides_then_the_longest_prefix_then_the_default(rules: Rules) -> None:
-    choose = routes.choose
-    assert choose(rules, AMA, "twilio") == routes.Choice("twilio", "case")
-    assert choose(rules, AMA, "nokia") == routes.Choice("nokia", "case", is_known=False)
-    assert choose(rules, AMA) == routes.Choice("mtn", "prefix", "23324")
-    assert choose(rules, KOFI, "") == routes.Choice("vodafone", "prefix", "233")
-    assert choose(rules, "4477") == routes.Choice("main", "default")
-    assert choose(Rules(), AMA) == routes.Choice(None, "none")
+    choose = routing.choose
+    assert choose(rules, AMA, "twilio") == routing.Choice("twilio", "case")
+    assert choose(rules, AMA, "nokia") == routing.Choice("nokia", "case", is_known=False)
+    assert choose(rules, AMA) == routing.Choice("mtn", "prefix", "23324")
+    assert choose(rules, KOFI, "") == routing.Choice("vodafone", "prefix", "233")
+    assert choose(rules, "4477") == routing.Choice("main", "default")
+    assert choose(Rules(), AMA) == routing.Choice(None, "none")
 
 
 def test_a_broadcast_chooses_in_the_set_as_one_chooses_alone(db: Database, world: World, rules: Rules) -> None:
@@ -67,7 +68,7 @@ def test_a_broadcast_chooses_in_the_set_as_one_chooses_alone(db: Database, world
         assert found == {"ama": ("mtn", None), "kofi": ("vodafone", None), "ann": ("twilio", None), "far": ("main", None),
                          "own": ("twilio", None), "lost": ("nokia", "gateway-unknown")}  # fmt: skip
         for name, (phone, own) in told.items():
-            assert found[name][0] == routes.choose(rules, phone, own).gateway
+            assert found[name][0] == routing.choose(rules, phone, own).gateway
 
 
 def test_an_answer_leaves_the_way_its_text_came_and_everything_else_by_its_number(db: Database, world: World) -> None:
@@ -120,7 +121,7 @@ def test_an_unknown_one_never_goes_another_way(db: Database, clock: Clock) -> No
     (handed,) = sent(db, "twilio")
     with db.transaction() as tx:
         messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
-        pace.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
+        rate_limits.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert messages.fail_over(tx) == 0
@@ -131,8 +132,8 @@ def test_what_waits_for_a_paused_gateway_is_passed_on_after_a_minute(db: Databas
     with db.transaction() as tx:
         ids = [messages.queue(tx, f"1555123{n:04}", "x", "notice") for n in range(3)]
         other = messages.queue(tx, KOFI, "x", "notice")
-        pace.pause(tx, "twilio", until=tx.now + timedelta(minutes=5), because="?")
-        pace.pause(tx, "vodafone", until=tx.now + timedelta(minutes=5), because="?")
+        rate_limits.pause(tx, "twilio", until=tx.now + timedelta(minutes=5), because="?")
+        rate_limits.pause(tx, "vodafone", until=tx.now + timedelta(minutes=5), because="?")
         assert messages.fail_over(tx) == 0
     clock.advance(seconds=61)
     with db.transaction() as tx:
@@ -150,7 +151,7 @@ def test_what_was_in_doubt_once_waits_for_its_own_gateway(db: Database, clock: C
     with db.transaction() as tx:
         messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
         messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
-        pace.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
+        rate_limits.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert messages.fail_over(tx) == 0

@@ -4,8 +4,8 @@ from datetime import time
 
 import pytest
 
-from storage import settings
 from storage.errors import Misconfigured
+from storage.programme import settings
 from storage.rules.quiet_hours import Hours
 
 ACCOUNT = "AC" + "1" * 32
