@@ -17,10 +17,11 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
-from storage import consent, exports, groups, messages
+from storage import exports, messages
 from storage import schema as s
 from storage.console import reason
-from storage.contacts import PROPERTIES
+from storage.contacts import consent, groups
+from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.rules import numbers as phone_numbers
 

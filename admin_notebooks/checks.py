@@ -25,8 +25,8 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, false, f
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame, frame, last_reply, moment
 from storage import schema as s
-from storage.consent import HOLDING, said_last
-from storage.contacts import PROPERTIES
+from storage.contacts.cases import PROPERTIES
+from storage.contacts.consent import HOLDING, said_last
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import ARRIVED

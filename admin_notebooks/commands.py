@@ -15,8 +15,7 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import desk, sheets
-from storage import broadcasts, contacts, imports, operations
-from storage import groups as g
+from storage import broadcasts, imports, operations
 from storage.audit import Actor
 from storage.console import (
     CLI,
@@ -30,7 +29,9 @@ from storage.console import (
     show_rows,
     working,
 )
-from storage.contacts import PROPERTIES
+from storage.contacts import cases as c
+from storage.contacts import groups as g
+from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import Mode, Plan
@@ -76,7 +77,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
 def list_cases(*, json_: bool) -> None:
     """Every case."""
     with open_database().reading() as tx:
-        records = [_case(row) for row in contacts.list_all(tx)]
+        records = [_case(row) for row in c.list_all(tx)]
     show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "two_way", "status"))
 
 
@@ -86,12 +87,12 @@ def list_cases(*, json_: bool) -> None:
 def show_case(identifier: str, *, json_: bool) -> None:
     """One case, by phone, external id or case id: every property, who owns its number, its groups."""
     with open_database().reading() as tx:
-        row = contacts.find_one(tx, identifier)
-        standing = contacts.standing(tx, row)
+        row = c.find_one(tx, identifier)
+        standing = c.standing(tx, row)
         record = _case(row) | {
             "owner_of_number": standing.owner,
             "waiting": list(standing.waiting),
-            "groups": contacts.groups_of(tx, row.id),
+            "groups": c.groups_of(tx, row.id),
         }
     if row.number_warning and not json_:
         record["warning"] = sentence(Problem(row.number_warning, typed=row.contact_phone_number))

@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, typ
 from admin_notebooks import sheets
 from admin_notebooks.desk import Desk, Proposal
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
-from storage import broadcasts, contacts, groups, lives, messages, people
+from storage import broadcasts, lives, messages
 from storage import schema as s
+from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import ARRIVED, MEANINGS, OPEN
@@ -164,7 +165,7 @@ def why(desk: Desk, number: int, typed: str) -> Record:
     """
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
-        found = contacts.find_one(tx, typed)
+        found = cases.find_one(tx, typed)
         message = broadcasts.message_to(tx, number, found.id)
         scope = desk.scope(tx)
         if message is None and scope is not None and found.id not in groups.members_of_any(tx, scope, [found.id]):
@@ -267,7 +268,7 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
     shorts = [group.name for group in broadcasts.groups_of(tx, row.id)]
     singles = row.request.get("cases") or []
     if len(singles) == 1:
-        one = contacts.contact(tx, int(singles[0]))
+        one = cases.contact(tx, int(singles[0]))
         shorts.append(one.name or one.external_id or one.case_id)
     elif singles:
         shorts.append(f"{len(singles):,} cases")

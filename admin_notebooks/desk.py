@@ -24,10 +24,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, contacts, groups, imports, operations, people, undoing
+from storage import audit, broadcasts, imports, operations, undoing
 from storage.audit import Actor
 from storage.console import count_of, named_database, sentence, sentences_of
-from storage.contacts import PROPERTIES
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
@@ -222,8 +223,8 @@ class Desk:
         """
         scope = self.scope(tx)
         if scope is None:
-            return contacts.find_one(tx, typed)
-        (found,) = contacts.find(tx, [read_identifier(typed, country=tx.rules.country)])
+            return cases.find_one(tx, typed)
+        (found,) = cases.find(tx, [read_identifier(typed, country=tx.rules.country)])
         own = groups.members_of_any(tx, scope, [row.id for row in found])
         seen = [row for row in found if row.id in own]
         if not seen:
@@ -363,7 +364,7 @@ class Desk:
             return sheet
         with self.db.reading() as tx:
             words = [*spaced, *(piece for line in spaced for piece in line.split())]
-            found = contacts.find(tx, [read_identifier(word, country=tx.rules.country) for word in words])
+            found = cases.find(tx, [read_identifier(word, country=tx.rules.country) for word in words])
             known = self._known(tx, mode)
             seen = (
                 None if known is None else groups.members_of_any(tx, known, [row.id for rows in found for row in rows])
@@ -482,17 +483,17 @@ class Desk:
         with self.db.reading() as tx:
             self.allow(tx, "lead")
             seen, case = _last_line(tx), self.case(tx, typed)
-            owner = contacts.standing(tx, case).owner
+            owner = cases.standing(tx, case).owner
             if owner is None or owner == case.case_id or case.claimed_at is None:
                 raise Problem("hand-over-not-waiting", case=case.case_id)
-            before = contacts.find_one(tx, owner)
+            before = cases.find_one(tx, owner)
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "lead")
-            now = contacts.contact(tx, case.id)
-            if contacts.standing(tx, now).owner != owner or now.contact_phone_number != case.contact_phone_number:
+            now = cases.contact(tx, case.id)
+            if cases.standing(tx, now).owner != owner or now.contact_phone_number != case.contact_phone_number:
                 raise Problem("plan-stale")  # it changed hands since: that must be seen first
-            contacts.hand_over(tx, now, by=by)
+            cases.hand_over(tx, now, by=by)
             undoes = {"owned": before.id, "owns": case.id}
             return _Done(
                 f"{_called(case)} owns {case.contact_phone_number} now, and {_called(before)} waits for it.",
@@ -799,7 +800,7 @@ def _follows(tx: Transaction, case: Row[Any], plan: Plan) -> tuple[str, ...]:
     if new.get("contact_phone_number") and not proved:
         told.append("the new number is not verified: texts go there, and it may not reply until its phone has said yes")
     if case.two_way and (closes or loses or "contact_phone_number" in new):
-        waits, number = contacts.standing(tx, case).waiting, case.contact_phone_number
+        waits, number = cases.standing(tx, case).waiting, case.contact_phone_number
         told.append(f"the next in line becomes owner of {number}" if waits else f"nobody owns {number} then")
     return tuple(told)
 

@@ -7,9 +7,9 @@ from types import ModuleType
 
 import click
 
-from storage import passwords as store
-from storage import people
 from storage.console import CLI, open_database
+from storage.contacts import passwords as store
+from storage.contacts import people
 from storage.errors import Misconfigured
 
 PORT = 8866

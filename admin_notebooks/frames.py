@@ -25,8 +25,8 @@ from admin_notebooks.desk import Desk
 from admin_notebooks.tables import told_of
 from storage import exports
 from storage import schema as s
-from storage.consent import said_last
-from storage.contacts import PROPERTIES
+from storage.contacts.cases import PROPERTIES
+from storage.contacts.consent import said_last
 from storage.database import Transaction
 from storage.errors import Problem
 

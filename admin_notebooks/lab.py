@@ -10,8 +10,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from admin_notebooks.desk import Desk
-from storage import audit, people
+from storage import audit
 from storage.audit import Actor
+from storage.contacts import people
 from storage.errors import Problem
 from storage.rules import segments
 

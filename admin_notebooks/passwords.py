@@ -21,8 +21,8 @@ from argon2.exceptions import Argon2Error
 from sqlalchemy import Row
 
 from storage import audit
-from storage import passwords as store
 from storage.audit import Actor
+from storage.contacts import passwords as store
 from storage.database import Database
 from storage.errors import Problem
 from storage.rules.identifiers import key

@@ -49,9 +49,10 @@ from voila.tornado.handler import TornadoVoilaHandler
 from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
 from admin_notebooks.saving import pre_save
-from storage import passwords as store
-from storage import people, private_files
+from storage import private_files
 from storage.console import sentence
+from storage.contacts import passwords as store
+from storage.contacts import people
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
 

@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, groups, undoing
+from storage import broadcasts, undoing
 from storage import schema as s
-from storage.consent import HOLDING, said_last
-from storage.contacts import PROPERTIES
+from storage.contacts import groups
+from storage.contacts.cases import PROPERTIES
+from storage.contacts.consent import HOLDING, said_last
 from storage.database import Transaction
 from storage.rules.normalize import searched
 

@@ -20,10 +20,11 @@ from sqlalchemy import func, select
 
 from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
-from storage import broadcasts, contacts, groups, operations, people, telling
+from storage import broadcasts, operations, telling
 from storage import schema as s
 from storage.audit import Actor
 from storage.console import count_of, people_of, sentence
+from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import segments, sensitive_words, templates
@@ -265,7 +266,7 @@ def _singles(desk: Desk, tx: Transaction, typed: str) -> list[int]:
         raise Problem("too-many-singles", limit=SINGLES)
     scope, found = desk.scope(tx), []
     for name in names:
-        row = contacts.find_one(tx, name)
+        row = cases.find_one(tx, name)
         if scope is not None and row.id not in groups.members_of_any(tx, scope, [row.id]):
             raise Problem("case-unknown", typed=name)
         found.append(row.id)

@@ -5,9 +5,10 @@ Two cases share a phone, one said stop, one has no number.  Every number is made
 
 from __future__ import annotations
 
-from storage import consent, contacts, groups, migrate, people
+from storage import migrate
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction, is_rehearsal
 from storage.errors import Misconfigured
 from storage.rules import numbers
@@ -47,7 +48,7 @@ def _fill(tx: Transaction) -> None:
     # Kofi uses his sister Ama's phone, and Yaw has none.
     wanted[1] = _case(2, "Kofi", str(wanted[0].values["contact_phone_number"]), "en", "Africa/Accra")
     wanted[3] = Wanted(None, {"external_id": "p-104", "name": "Yaw", "language_code": "en"})
-    ids = contacts.save(tx, wanted, by=DEMO)
+    ids = cases.save(tx, wanted, by=DEMO)
     for (short, name), members in zip(_GROUPS, (ids[0:30], ids[20:40], ids[35:60]), strict=True):
         row = groups.create(tx, short, name, by=DEMO)
         groups.add(tx, row.id, members, by=DEMO)

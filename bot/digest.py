@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
-from storage import audit, broadcasts, consent, groups, messages, operations, people
+from storage import audit, broadcasts, messages, operations
+from storage.contacts import consent, groups, people
 from storage.database import Database, Transaction
 from storage.rules import quiet_hours
 

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations, people
+from storage import broadcasts, evidence, exports, lives, messages, operations
 from storage.console import people_of
+from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import KINDS, MEANINGS

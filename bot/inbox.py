@@ -24,10 +24,11 @@ from bot.commands.dispatch import Answer, answer, call_of, carries_code, challen
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, codes, consent, contacts, messages, operations, people, questions, tries
+from storage import callers, codes, messages, operations, questions
 from storage.audit import Actor
 from storage.callers import Caller
-from storage.contacts import Wanted
+from storage.contacts import attempts, cases, consent, people
+from storage.contacts.cases import Wanted
 from storage.database import Database, Lost, Transaction, restored
 from storage.rules import doubts, optout
 from storage.rules.normalize import key
@@ -309,7 +310,7 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
     Not if the case was closed or got another number since it was asked for: what stands there now is newer.
     """
     operation = operations.operation(tx, question.operation_id)
-    case = contacts.contact(tx, question.case_id)
+    case = cases.contact(tx, question.case_id)
     stands = operation is not None and case.contact_phone_number == operation.request["instead_of"]
     if meant == "yes" and (case.status == "closed" or not stands):
         meant = "stale"
@@ -320,7 +321,7 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
             values["contact_phone_number"] = row.phone
             values["number_warning"] = None
         by = Actor("sms", None, f"message {row.id}")
-        contacts.save(tx, [Wanted(question.case_id, values)], verb=f"cases.{question.kind}", by=by)
+        cases.save(tx, [Wanted(question.case_id, values)], verb=f"cases.{question.kind}", by=by)
     messages.queue(
         tx,
         row.phone,
@@ -338,7 +339,7 @@ def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) 
     asker = people.by_id(tx, operation.person_id) if operation is not None else None
     if operation is None or asker is None or not consent.may_text(tx, asker.phone):
         return
-    case = contacts.contact(tx, question.case_id)
+    case = cases.contact(tx, question.case_id)
     values = {"number": operation.id, "person": Words(person_shown(case)), "phone": row.phone}
     word = "asked-stale" if meant == "stale" else "asked-no"
     if meant == "yes":
@@ -407,9 +408,9 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> st
 
 def _may_challenge(tx: Transaction, person: Row[Any], since: datetime) -> bool:
     """Whether a phone that is not answered any more may be asked for a code: once in ten minutes, and after each proof."""
-    if tries.count(tx, person.id, "challenge", since):
+    if attempts.count(tx, person.id, "challenge", since):
         return False
-    tries.note(tx, person.id, "challenge")
+    attempts.note(tx, person.id, "challenge")
     return True
 
 
@@ -420,10 +421,10 @@ def _is_enough(tx: Transaction, row: Row[Any], person: Row[Any], given: Answer, 
     are; and the same answer at all goes a few times only to a phone that has not confirmed a code of late.
     """
     if given.refused and not given.challenge:
-        tries.note(tx, person.id, "unread" if given.unread else "refused")
-        if given.unread and tries.count(tx, person.id, "unread", since) > SAME_REFUSALS:
+        attempts.note(tx, person.id, "unread" if given.unread else "refused")
+        if given.unread and attempts.count(tx, person.id, "unread", since) > SAME_REFUSALS:
             return True
-        if tries.count(tx, person.id, "refused", since) > REFUSALS:
+        if attempts.count(tx, person.id, "refused", since) > REFUSALS:
             return True
     elif not given.refused and codes.since(tx, person.id, codes.FRESH) != tx.now - codes.FRESH:
         return False  # proved within twelve hours

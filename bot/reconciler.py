@@ -19,7 +19,8 @@ from bot import inbox
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
 from bot.replies import sentences
 from bot.spool import OUTAGES
-from storage import consent, evidence, fence, messages, people
+from storage import evidence, fence, messages
+from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
 from storage.evidence import Question
 

@@ -41,8 +41,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audience, audit, consent, operations
+from storage import audience, audit, operations
 from storage.audit import Actor, Change
+from storage.contacts import consent
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since

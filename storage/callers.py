@@ -11,19 +11,23 @@ from typing import Any
 
 from sqlalchemy import Integer, Row, literal, select
 
-from storage import consent, contacts, people, questions
+from storage import questions
+from storage.contacts import cases, consent, people
 from storage.database import Transaction
-from storage.schema import cases
+from storage.schema import cases as cases_table
 
 _CALLER = (
     select(
-        cases,
+        cases_table,
         consent.NEWEST.scalar_subquery().label("said_last"),
         people.BY_PHONE.with_only_columns(people.BY_PHONE.selected_columns.id).scalar_subquery().label("staff"),
         questions.OPEN_ON.with_only_columns(questions.OPEN_ON.selected_columns.id).scalar_subquery().label("asked"),
     )
     .select_from(select(literal(1, Integer()).label("number")).subquery("one"))
-    .outerjoin(cases, cases.c.id == contacts.BY_PHONE.with_only_columns(cases.c.id).correlate(None).scalar_subquery())
+    .outerjoin(
+        cases_table,
+        cases_table.c.id == cases.BY_PHONE.with_only_columns(cases_table.c.id).correlate(None).scalar_subquery(),
+    )
 )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
 
-from storage import groups
+from storage.contacts import groups
 from storage.database import Transaction
 from storage.schema import operations
 

@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, case, func, select
 
 from storage import codes
-from storage.contacts import PROPERTIES
+from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.schema import (
     audit,

@@ -26,9 +26,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, Text, case, null, select, true
 
-from storage import consent, contacts, groups
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups
+from storage.contacts.cases import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.packed import Packed
@@ -36,7 +36,8 @@ from storage.rules import numbers, quiet_hours
 from storage.rules.hours_and_limits import Rules, read_language
 from storage.rules.identifiers import Identifier, fold, key
 from storage.rules.identifiers import read as read_identifier
-from storage.schema import audit, cases, memberships
+from storage.schema import audit, memberships
+from storage.schema import cases as cases_table
 
 Mode = Literal["add", "remove", "replace"]
 
@@ -107,7 +108,7 @@ class Plan:
     basis: tuple[object, ...] = ()
     seen: int = 0
     moves: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    ready: tuple[contacts.Ready, Sequence[Verdict]] | None = None
+    ready: tuple[cases.Ready, Sequence[Verdict]] | None = None
     """What carrying it out will write, and the verdicts as they will be then."""
 
     @property
@@ -229,7 +230,7 @@ def plan_members(
     verdicts = Packed(_judged(tx, group_id, sheet, mode, among, found), found.verdict)
     found.settle()
     if suggest and among is None:
-        found.suggested = dict(zip(found.lost, contacts.suggest(tx, list(found.lost.values())), strict=True))
+        found.suggested = dict(zip(found.lost, cases.suggest(tx, list(found.lost.values())), strict=True))
     refusal = _why_not_replace(found) if mode == "replace" else None
     moves = {"add": array("q"), "remove": array("q")}
     counts: Counter[str] = Counter()
@@ -269,7 +270,7 @@ class _Found:
 
     def note_lost(self, row: int, identifier: Identifier) -> None:
         """Keep what was not found, to look for what is near; of a sheet with more than a few another thing is wrong."""
-        if len(self.lost) < contacts.SUGGESTED:
+        if len(self.lost) < cases.SUGGESTED:
             self.lost[row] = identifier
 
     def verdict(
@@ -306,7 +307,7 @@ def _judged(
     rows = sheet.rows.plain()
     while part := list(itertools.islice(rows, RANGE)):
         asked = [Identifier(text, same, phone) for _, text, same, phone, why_not in part if why_not is None]
-        fits = iter(contacts.find(tx, asked, columns))
+        fits = iter(cases.find(tx, asked, columns))
         for number, text, same, phone, why_not in part:
             if why_not is not None:
                 found.unsure.append(number)
@@ -332,19 +333,21 @@ def _judged(
 
 def _told_of_a_case(group_id: int, among: Collection[int] | None) -> list[ColumnElement[Any]]:
     """What a verdict needs to know of a case, in SQL."""
-    owner = cases.alias("owner")
-    number = cases.c.contact_phone_number
-    other = (owner.c.contact_phone_number == number, owner.c.two_way, owner.c.id != cases.c.id)
+    owner = cases_table.alias("owner")
+    number = cases_table.c.contact_phone_number
+    other = (owner.c.contact_phone_number == number, owner.c.two_way, owner.c.id != cases_table.c.id)
     return [
-        cases.c.id,
-        cases.c.case_id,
-        cases.c.status,
+        cases_table.c.id,
+        cases_table.c.case_id,
+        cases_table.c.status,
         number,
-        cases.c.number_warning,
-        case((cases.c.two_way, null()), else_=select(owner.c.case_id).where(*other).scalar_subquery()).label("owner"),
+        cases_table.c.number_warning,
+        case((cases_table.c.two_way, null()), else_=select(owner.c.case_id).where(*other).scalar_subquery()).label(
+            "owner"
+        ),
         consent.is_stopped(number).label("is_stopped"),
-        groups.has_member([group_id], cases.c.id).label("is_member"),
-        (true() if among is None else groups.has_member(among, cases.c.id)).label("is_known"),
+        groups.has_member([group_id], cases_table.c.id).label("is_member"),
+        (true() if among is None else groups.has_member(among, cases_table.c.id)).label("is_known"),
     ]
 
 
@@ -408,12 +411,12 @@ def _unfound(text: str, fitting: Sequence[Row[Any]]) -> tuple[str, _Told]:
 
 def _left_out(tx: Transaction, group_id: int, stays: Iterable[int]) -> Iterator[_Judged]:
     """The members who do not stay, in the order in which they came in."""
-    contacts.fill(tx, _asked, ({"id": i} for i in sorted(set(stays))))
+    cases.fill(tx, _asked, ({"id": i} for i in sorted(set(stays))))
     query = (
-        select(cases.c.id, cases.c.external_id, cases.c.case_id)
-        .join(memberships, memberships.c.case_id == cases.c.id)
+        select(cases_table.c.id, cases_table.c.external_id, cases_table.c.case_id)
+        .join(memberships, memberships.c.case_id == cases_table.c.id)
         .where(memberships.c.group_id == group_id, memberships.c.removed_at.is_(None))
-        .where(cases.c.id.not_in(select(_asked.c.id)))
+        .where(cases_table.c.id.not_in(select(_asked.c.id)))
         .order_by(memberships.c.id)
     )
     for one in tx.execute(query):
@@ -532,8 +535,8 @@ def plan_cases(tx: Transaction, rows: Sequence[SheetRow] | CaseSheet) -> Plan:
     """
     sheet = rows if isinstance(rows, CaseSheet) else read_cases(rows, tx.rules)
     seen = _last_change(tx)
-    by_case_id = _existing(tx, cases.c.case_id_key, [row.case_id for row in sheet.rows])
-    by_external = _existing(tx, cases.c.external_id_key, [row.external_id for row in sheet.rows])
+    by_case_id = _existing(tx, cases_table.c.case_id_key, [row.case_id for row in sheet.rows])
+    by_external = _existing(tx, cases_table.c.external_id_key, [row.external_id for row in sheet.rows])
     first_row: dict[object, int] = {}
     verdicts: list[Verdict] = []
     for row in sheet.rows:
@@ -568,12 +571,12 @@ def apply_cases(
     if plan is None or not _unchanged(tx, plan, (rows,)):
         plan = plan_cases(tx, rows)
         _refuse_if_stale(planned, plan)
-    if plan.ready is None or not contacts.fits(tx, plan.ready[0]):
+    if plan.ready is None or not cases.fits(tx, plan.ready[0]):
         plan = make_ready(tx, plan)
     if plan.ready is None:
         return plan
     ready, done = plan.ready
-    contacts.write(tx, ready, verb=verb, by=by)
+    cases.write(tx, ready, verb=verb, by=by)
     return replace(plan, verdicts=done, ready=None)
 
 
@@ -582,7 +585,7 @@ def make_ready(tx: Transaction, plan: Plan) -> Plan:
     acting = [v for v in plan.verdicts if v.wanted is not None and v.verdict in ("create", "update")]
     if not acting:
         return plan
-    ready = contacts.make_ready(tx, [v.wanted for v in acting if v.wanted])
+    ready = cases.make_ready(tx, [v.wanted for v in acting if v.wanted])
     made = dict(zip((v.row for v in acting), ready.ids, strict=True))
     done = [
         replace(v, target=made[v.row], case_id=ready.case_ids.get(made[v.row], v.case_id), wanted=None)
@@ -747,9 +750,9 @@ def _existing(tx: Transaction, column: Column[Any], texts: Iterable[str]) -> dic
     distinct = [{"key": k} for k in {key(text) for text in texts if text}]
     if not distinct:
         return {}
-    contacts.fill(tx, _keys, distinct)
+    cases.fill(tx, _keys, distinct)
     found: dict[str, list[Row[Any]]] = {}
-    for row in tx.execute(select(cases).join(_keys, _keys.c.key == column).order_by(cases.c.id)):
+    for row in tx.execute(select(cases_table).join(_keys, _keys.c.key == column).order_by(cases_table.c.id)):
         found.setdefault(row._mapping[column], []).append(row)
     return found
 
@@ -764,7 +767,7 @@ def _with_owner_warnings(tx: Transaction, verdicts: list[Verdict]) -> list[Verdi
             )
             if phone:
                 wanting[n] = phone
-    owners = contacts.owners_of(tx, wanting.values())
+    owners = cases.owners_of(tx, wanting.values())
     first: dict[str, Verdict] = {}
     for n, phone in wanting.items():
         v = verdicts[n]

@@ -45,8 +45,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
-from storage import audience, codes, consent
+from storage import audience, codes
 from storage.audit import Actor
+from storage.contacts import consent
 from storage.database import Lost, Transaction, execute_many, insert_new
 from storage.lately import is_since
 from storage.programme import rate_limits, routing

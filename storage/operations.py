@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, update
 
-from storage import audit, codes, tries
+from storage import audit, codes
 from storage.audit import Actor, Change
+from storage.contacts import attempts
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.schema import Moment, operations, programme
@@ -140,7 +141,7 @@ def code_length(tx: Transaction, person: int) -> int:
 def wrong_today(tx: Transaction, person: int) -> int:
     """How many wrong codes came from this person's number today, by the programme's clock."""
     midnight = tx.now.astimezone(ZoneInfo(tx.rules.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return tries.count(tx, person, "code", midnight)
+    return attempts.count(tx, person, "code", midnight)
 
 
 def digest_of(row: Row[Any]) -> str:
@@ -251,7 +252,7 @@ def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
     newest operation as it now is; raises Problem `code-none-waiting` if nothing waits, and `code-long` once codes are long.
     """
     long_already = code_length(tx, person) == codes.LONG
-    tries.note(tx, person, "code")
+    attempts.note(tx, person, "code")
     if long_already:
         raise Problem("code-long")
     held = select(codes_table.c.operation_id).where(

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, exists, select
 
-from storage import broadcasts, consent, lives, messages, operations, people
+from storage import broadcasts, lives, messages, operations
 from storage.audit import Actor
+from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import sensitive_words

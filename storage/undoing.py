@@ -18,13 +18,15 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, and_, func, select
 
-from storage import contacts, groups, operations, people
+from storage import operations
 from storage.audit import Actor
-from storage.contacts import PROPERTIES, Wanted
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers
-from storage.schema import audit, audit_changes, cases, memberships
+from storage.schema import audit, audit_changes, memberships
+from storage.schema import cases as cases_table
 from storage.schema import groups as groups_table
 from storage.schema import operations as operations_table
 from storage.schema import people as people_table
@@ -171,8 +173,8 @@ def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | 
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
     found = tx.execute(
-        select(audit_changes.c.before, audit_changes.c.after, cases)
-        .join(cases, cases.c.id == audit_changes.c.subject_id)
+        select(audit_changes.c.before, audit_changes.c.after, cases_table)
+        .join(cases_table, cases_table.c.id == audit_changes.c.subject_id)
         .where(audit_changes.c.entry_id.in_(row.undoes["cases"]), audit_changes.c.subject == "case")
         .order_by(audit_changes.c.entry_id, audit_changes.c.position)
     ).all()
@@ -182,7 +184,7 @@ def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | 
     changed = [(case, _as_before(tx, case)) for case in found if "case_id" not in case.after]
     wanted = [Wanted(case.id, {"status": "closed"}) for case in made if case.status == "open"]
     wanted += [told for _case, told in changed if told.values or told.properties]
-    contacts.save(tx, wanted, verb="cases.undo", by=by)
+    cases.save(tx, wanted, verb="cases.undo", by=by)
     operations.decide(tx, row.id, "undone", by=by)
     back = sum(bool(told.values or told.properties) for _case, told in changed)
     return CasesBack(back, len(made), len(changed) - back)
@@ -195,11 +197,11 @@ def take_back_number(tx: Transaction, row: Row[Any], *, by: Actor) -> Row[Any]:
     """
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
-    before, now = contacts.contact(tx, row.undoes["owned"]), contacts.contact(tx, row.undoes["owns"])
+    before, now = cases.contact(tx, row.undoes["owned"]), cases.contact(tx, row.undoes["owns"])
     same = before.contact_phone_number == now.contact_phone_number
     if not same or not now.two_way or before.claimed_at is None:
         raise Problem("hand-over-since")
-    contacts.hand_over(tx, before, by=by)
+    cases.hand_over(tx, before, by=by)
     operations.decide(tx, row.id, "undone", by=by)
     return before
 

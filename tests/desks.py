@@ -28,10 +28,10 @@ from openpyxl import Workbook
 
 from admin_notebooks.passwords import hashed
 from bot.demo import LEAD, make
-from storage import consent, contacts, groups, people
-from storage import passwords as store
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts import passwords as store
+from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction
 from storage.rules.hours_and_limits import Rules
 from tests.parts import library
@@ -296,7 +296,7 @@ def lived(db: Database) -> None:
     ids: list[int] = []
 
     def begin(tx: Transaction) -> None:
-        ids.extend(contacts.find_one(tx, f"p-{100 + n}").id for n in range(1, 61))
+        ids.extend(cases.find_one(tx, f"p-{100 + n}").id for n in range(1, 61))
         groups.create(tx, "visits", "Home visits", by=_lena(tx))
 
     def come(first: int, last: int) -> Callable[[Transaction], object]:
@@ -308,8 +308,8 @@ def lived(db: Database) -> None:
     at(30, lambda tx: groups.remove(tx, groups.group(tx, "visits").id, ids[3:7], by=_lena(tx)))
     at(12, lambda tx: groups.remove(tx, groups.group(tx, "visits").id, ids[25:28], by=_lena(tx)))
     at(9, lambda tx: consent.hear(tx, "254712340108", "stop", words="STOP", message_id=None, by=CLI))
-    at(8, lambda tx: contacts.save(tx, [Wanted(ids[9], {"status": "closed"})], by=_lena(tx)))
-    at(8, lambda tx: contacts.save(tx, [Wanted(ids[20], {"contact_phone_number_is_verified": False})], by=_lena(tx)))
+    at(8, lambda tx: cases.save(tx, [Wanted(ids[9], {"status": "closed"})], by=_lena(tx)))
+    at(8, lambda tx: cases.save(tx, [Wanted(ids[20], {"contact_phone_number_is_verified": False})], by=_lena(tx)))
 
 
 def _lena(tx: Transaction) -> Actor:

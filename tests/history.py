@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-from storage import audit, groups, people
+from storage import audit
 from storage.audit import Actor
+from storage.contacts import groups, people
 from storage.database import Database, Transaction, insert_many
 from storage.schema import audit as lines
 from storage.schema import audit_changes, programme

@@ -51,7 +51,7 @@ def states() -> str:
 
 def rights() -> str:
     """Which role has which right."""
-    from storage.people import RIGHTS
+    from storage.contacts.people import RIGHTS
 
     lines = [_row("role", "rights"), _row("---", "---")]
     return "\n".join(lines + [_row(role, ", ".join(sorted(rights))) for role, rights in RIGHTS.items()])

@@ -18,9 +18,10 @@ from PIL import Image
 from admin_notebooks import delivery, telling
 from admin_notebooks.desk import Desk
 from bot.demo import LEAD, make
-from storage import contacts, messages, people
+from storage import messages
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests import desks
@@ -50,7 +51,7 @@ def populate(db: Database) -> None:
                 (302, "Nobody", MAGIC, "en", None),
             )
         ]  # fmt: skip
-        contacts.save(tx, wanted, by=Actor("cli"))
+        cases.save(tx, wanted, by=Actor("cli"))
 
 
 class Stage:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from bot.gateways.simulator import Network
-from storage import contacts, groups, messages, people
+from storage import messages
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.rules import segments
 from storage.rules.hours_and_limits import Rules
@@ -38,7 +39,7 @@ def populate(db: Database) -> None:
             Wanted(None, {"name": name, "contact_phone_number": phone, "contact_phone_number_is_verified": True, "language_code": language})
             for name, phone, language in named
         ]  # fmt: skip
-        groups.add(tx, anc.id, contacts.save(tx, wanted, by=OPERATOR), by=OPERATOR)
+        groups.add(tx, anc.id, cases.save(tx, wanted, by=OPERATOR), by=OPERATOR)
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +339,7 @@ def test_a_phone_is_added_for_a_case_and_for_a_stranger_kept_over_a_reload_and_c
             Wanted(None, {"external_id": f"q-{n}", "name": f"Case {n}", "contact_phone_number": f"2332100{n:05}"})
             for n in range(60)
         ]
-        contacts.save(tx, wanted, by=OPERATOR)
+        cases.save(tx, wanted, by=OPERATOR)
     browser.add("q-59", "Case 59")
     expect(browser.phone("Case 59")).to_be_visible()
     expect(browser.phone("Case 59").get_by_role("textbox")).to_be_focused()

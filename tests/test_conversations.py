@@ -56,8 +56,9 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
 from bot.worker import Worker
-from storage import codes, contacts, groups, people, schema
-from storage.contacts import Wanted
+from storage import codes, schema
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.rules import segments
 from storage.rules.hours_and_limits import Rules
@@ -224,7 +225,7 @@ class Stage:
 
     def _has_number(self, name: str, phone: str) -> None:
         with self.db.transaction() as tx:
-            contacts.save(tx, [Wanted(self.ids[name], {"contact_phone_number": phone})], by=TEST)
+            cases.save(tx, [Wanted(self.ids[name], {"contact_phone_number": phone})], by=TEST)
         self.phones[name] = phone
 
     def _gateway_answers(self, name: str, mode: str) -> None:
@@ -249,7 +250,7 @@ class Stage:
         self.db.rules, self.db.clock = self.rules, self.clock
         world = World(self.db)
         with self.db.transaction() as tx:
-            made = contacts.save(tx, [_wanted(name, case) for name, case in self.cases.items()], by=TEST)
+            made = cases.save(tx, [_wanted(name, case) for name, case in self.cases.items()], by=TEST)
         self.ids = dict(zip(self.cases, made, strict=True))
         for short, name in self.groups.items():
             world.group(short, *[self.ids[n] for n, c in self.cases.items() if short in c.groups], name=name)

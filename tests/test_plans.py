@@ -29,7 +29,8 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, groups, messages, operations
+from storage import broadcasts, messages, operations
+from storage.contacts import groups
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests import history

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from storage import audit, contacts, groups, people
+from storage import audit
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction
 
 TEST = Actor("test", None, "a test")
@@ -34,12 +35,12 @@ class World:
         if phone is not None:
             wanted |= {"contact_phone_number": phone, "contact_phone_number_is_verified": verified}
         with self.db.transaction() as tx:
-            return contacts.save(tx, [Wanted(None, wanted)], by=TEST)[0]
+            return cases.save(tx, [Wanted(None, wanted)], by=TEST)[0]
 
     def change(self, case: int, **values: Any) -> None:
         """Set properties of a case."""
         with self.db.transaction() as tx:
-            contacts.save(tx, [Wanted(case, values)], by=TEST)
+            cases.save(tx, [Wanted(case, values)], by=TEST)
 
     def group(self, short: str, *members: int, name: str | None = None) -> int:
         """A group with these members; returns its row id."""
@@ -56,4 +57,4 @@ class World:
     def look(self, case: int) -> Any:
         """The case as it is now."""
         with self.db.reading() as tx:
-            return contacts.contact(tx, case)
+            return cases.contact(tx, case)

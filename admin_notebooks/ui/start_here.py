@@ -8,7 +8,7 @@ from admin_notebooks import lab
 from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import HERE, Panel, asset
 from admin_notebooks.ui.verbs import Line, Words, verb
-from storage.groups import count_cases
+from storage.contacts.groups import count_cases
 
 TEXTS = 10
 """Lines of the box that are tried at once."""

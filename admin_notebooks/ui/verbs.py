@@ -21,8 +21,8 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from storage.contacts.people import RIGHTS
 from storage.errors import Problem
-from storage.people import RIGHTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,8 +18,9 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import broadcasts, codes, consent, contacts, groups, operations, people, tries
+from storage import broadcasts, codes, operations
 from storage.audit import Actor
+from storage.contacts import attempts, cases, consent, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import optout
@@ -454,7 +455,7 @@ def case_of(call: Call, word: str) -> Row[Any]:
     if not seen:
         not_found(call, 1)
         if people.may(call.person, "lead"):
-            contacts.find_one(call.tx, word)  # says what is near
+            cases.find_one(call.tx, word)  # says what is near
         raise Problem("case-unknown", typed=word)
     if len(seen) > 1:
         raise Problem("case-ambiguous", typed=word, candidates=", ".join(map(person_shown, seen)))
@@ -463,7 +464,7 @@ def case_of(call: Call, word: str) -> Row[Any]:
 
 def _seen(call: Call, word: str) -> list[Row[Any]]:
     """The cases that a word fits, of those this person may see."""
-    fitting = contacts.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
+    fitting = cases.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
     return [case for case in fitting if is_seen(call, case)]
 
 
@@ -471,7 +472,7 @@ def is_seen(call: Call, case: Row[Any]) -> bool:
     """Whether a case is within what this person may see: in one of their groups; for a lead always."""
     if people.may(call.person, "lead"):
         return True
-    return bool({g.short for g in call.groups} & set(contacts.groups_of(call.tx, case.id)))
+    return bool({g.short for g in call.groups} & set(cases.groups_of(call.tx, case.id)))
 
 
 def may_look_up(call: Call) -> None:
@@ -480,7 +481,7 @@ def may_look_up(call: Call) -> None:
     Asked before anything is looked up, so that the pause is the same for those who exist.  What was named before a code was
     confirmed from the phone is not counted: somebody else may have named it.
     """
-    over = tries.last(call.tx, call.person.id, "lookup", LOOKUPS_AN_HOUR + 1)
+    over = attempts.last(call.tx, call.person.id, "lookup", LOOKUPS_AN_HOUR + 1)
     if over is not None and over > codes.since(call.tx, call.person.id, timedelta(hours=1)):
         minutes = math.ceil((over + timedelta(hours=1) - call.tx.now) / timedelta(minutes=1))
         raise Problem("lookups-paused", count=LOOKUPS_AN_HOUR, minutes=minutes, code=codes.mask(codes.LONG))
@@ -501,7 +502,7 @@ def challenge(tx: Transaction, person: Row[Any], message_id: int | None) -> int:
 
 def not_found(call: Call, times: int) -> None:
     """Count people who were named and not found; raises Problem `lookups-paused` if one text names too many of them."""
-    tries.note(call.tx, call.person.id, "lookup", min(times, LOOKUPS_AN_HOUR + 1))
+    attempts.note(call.tx, call.person.id, "lookup", min(times, LOOKUPS_AN_HOUR + 1))
     if times > 1:
         may_look_up(call)
 

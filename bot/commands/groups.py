@@ -23,7 +23,8 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage import broadcasts, caps, codes, consent, contacts, groups, messages, operations, people, tries
+from storage import broadcasts, caps, codes, messages, operations
+from storage.contacts import attempts, cases, consent, groups, people
 from storage.errors import Problem
 from storage.rules import numbers
 from storage.rules.identifiers import read as read_identifier
@@ -198,9 +199,9 @@ def _tell_leads(call: Call, found: caps.Over, amount: int) -> None:
     """
     if not found.used or amount > found.cap:
         return
-    if tries.count(call.tx, call.person.id, "cap", call.tx.now - caps.HOUR):
+    if attempts.count(call.tx, call.person.id, "cap", call.tx.now - caps.HOUR):
         return
-    tries.note(call.tx, call.person.id, "cap")
+    attempts.note(call.tx, call.person.id, "cap")
     for lead in people.leads(call.tx):
         # To the person's own phone the question for a code goes.
         if lead.id != call.person.id and consent.may_text(call.tx, lead.phone):
@@ -255,7 +256,7 @@ def _find(call: Call, who: Sequence[str], *, seen: bool) -> tuple[list[Row[Any]]
     found: dict[int, Row[Any]] = {}
     unknown: list[str] = []
     several: list[str] = []
-    for word, fits in zip(who, contacts.find(call.tx, identifiers), strict=True):
+    for word, fits in zip(who, cases.find(call.tx, identifiers), strict=True):
         fitting = [c for c in fits if is_seen(call, c)] if seen else fits
         if len(fitting) == 1:
             found.setdefault(fitting[0].id, fitting[0])
@@ -280,7 +281,7 @@ def _is_number(call: Call, pieces: Sequence[str], *, seen: bool) -> bool:
     if not all(piece.isdigit() and len(piece) < 7 for piece in pieces):
         return False
     number = numbers.find("".join(pieces), country=call.tx.rules.country)
-    case = contacts.by_phone(call.tx, number.digits) if number is not None else None
+    case = cases.by_phone(call.tx, number.digits) if number is not None else None
     return case is not None and (not seen or is_seen(call, case))
 
 

@@ -17,8 +17,9 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
-from storage import broadcasts, codes, consent, contacts, messages, operations, people, undoing
+from storage import broadcasts, codes, messages, operations, undoing
 from storage import telling as rules
+from storage.contacts import cases, consent, people
 from storage.errors import Problem
 from storage.messages import OPEN
 from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -342,7 +343,7 @@ def _shown(call: Call, number: int) -> str:
         return ", ".join(shorts)
     if operation.request.get("fixes"):
         return f"{call.sentences.verb('fix')} {operation.request['fixes']}"
-    return shorten(person_shown(contacts.contact(call.tx, int(operation.request["cases"][0]))), 24)
+    return shorten(person_shown(cases.contact(call.tx, int(operation.request["cases"][0]))), 24)
 
 
 def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
@@ -350,7 +351,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     message = broadcasts.message_to(call.tx, row.id, case.id)
     who, number = Words(person_shown(case)), row.id
     if message is None:
-        if _waits(call, row) and set(contacts.groups_of(call.tx, case.id)) & {
+        if _waits(call, row) and set(cases.groups_of(call.tx, case.id)) & {
             g.short for g in broadcasts.groups_of(call.tx, number)
         }:
             reason = call.sentences.reason("scheduled")

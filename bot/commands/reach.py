@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.dispatch import COMMANDS, Call
-from storage import broadcasts, codes, groups, operations, people
+from storage import broadcasts, codes, operations
+from storage.contacts import groups, people
 
 
 def may_reach(call: Call, operation: Row[Any]) -> bool:

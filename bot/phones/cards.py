@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from babel import Locale, UnknownLocaleError
 from sqlalchemy import Row
 
-from storage import consent, contacts, people
 from storage.console import sentence
+from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
 
@@ -65,7 +65,7 @@ def _of_person(tx: Transaction, person: Row[Any]) -> dict[str, Any]:
 
 def _of_case(tx: Transaction, case: Row[Any], sharing: Sequence[Row[Any]]) -> dict[str, Any]:
     names = {other.case_id: other.name or other.external_id or other.case_id for other in sharing}
-    standing = contacts.standing(tx, case)
+    standing = cases.standing(tx, case)
     lines = [
         _line("Number", f"+{case.contact_phone_number}"),
         _ownership(case, standing.owner, names),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import case, or_, select
 
-from storage import people
+from storage.contacts import people
 from storage.database import Transaction
 from storage.rules import numbers
 from storage.rules.normalize import key, searched

@@ -13,10 +13,12 @@ from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator, Typed
 from bot.gateways.simulator import Text as Arrived
 from bot.phones import cards
 from bot.replies import sentences
-from storage import contacts, messages, people
+from storage import messages
+from storage.contacts import cases, people
 from storage.database import Database, Transaction
 from storage.rules import segments
-from storage.schema import cases, groups, memberships
+from storage.schema import cases as cases_table
+from storage.schema import groups, memberships
 
 MOST_PHONES = 40
 MOST_TAKEN_OUT = 24
@@ -66,7 +68,7 @@ def handsets(tx: Transaction, taken_out: Sequence[str] = ()) -> list[Phone]:
     """
     staff = sorted(people.list_all(tx), key=lambda p: p.role != "lead")
     found = {p.phone: Phone(p.phone, "person", p.name, p.role, p.language_code or tx.rules.language) for p in staff}
-    for number, sharing in contacts.by_number(tx, at_most=MOST_PHONES).items():
+    for number, sharing in cases.by_number(tx, at_most=MOST_PHONES).items():
         if number in found:
             person = found[number]
             found[number] = Phone(
@@ -101,15 +103,19 @@ def cases_on(tx: Transaction, numbers: Sequence[str]) -> dict[str, list[Row[Any]
         select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
         .join(groups, groups.c.id == memberships.c.group_id)
         .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(memberships.c.case_id.in_(select(cases.c.id).where(cases.c.contact_phone_number.in_(numbers))))
+        .where(
+            memberships.c.case_id.in_(select(cases_table.c.id).where(cases_table.c.contact_phone_number.in_(numbers)))
+        )
         .group_by(memberships.c.case_id)
         .subquery()
     )
     rows = tx.execute(
-        select(cases, func.coalesce(inside.c.shorts, "").label("groups"))
-        .outerjoin(inside, inside.c.case_id == cases.c.id)
-        .where(cases.c.contact_phone_number.in_(numbers))
-        .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
+        select(cases_table, func.coalesce(inside.c.shorts, "").label("groups"))
+        .outerjoin(inside, inside.c.case_id == cases_table.c.id)
+        .where(cases_table.c.contact_phone_number.in_(numbers))
+        .order_by(
+            cases_table.c.two_way.desc(), cases_table.c.claimed_at.is_(None), cases_table.c.claimed_at, cases_table.c.id
+        )
     )
     found: dict[str, list[Row[Any]]] = {}
     for row in rows:

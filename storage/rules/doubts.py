@@ -1,6 +1,6 @@
 """Requests to be left alone that are no plain stop word: `please stop texting me`, `wrong number`, `no more messages`.
 
-Whoever writes one is asked back, and nothing is sent meanwhile (`consent.py`); so a false alarm costs one question and a
+Whoever writes one is asked back, and nothing is sent meanwhile (`contacts/consent.py`); so a false alarm costs one question and a
 miss an unwanted text.  What is a stop word by itself, `rules/optout.py` decides first.
 """
 

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from storage import consent, groups
 from storage.audit import Actor
+from storage.contacts import consent, groups
 from tests.parts import library
 from tests.world import TEST
 

@@ -11,9 +11,10 @@ library("voila")
 
 from admin_notebooks.passwords import hashed
 from bot.demo import LEAD, make
-from storage import broadcasts, contacts, groups, messages, people
-from storage import passwords as store
-from storage.contacts import Wanted
+from storage import broadcasts, messages
+from storage.contacts import cases, groups, people
+from storage.contacts import passwords as store
+from storage.contacts.cases import Wanted
 from storage.rules.hours_and_limits import Rules
 from tests.desks import CLI, PASSWORD, desk
 from tests.processes import until
@@ -35,7 +36,7 @@ def populate(db):
             "contact_phone_number": "233244129999",
             "language_code": "en",
         }
-        (row,) = contacts.save(tx, [Wanted(None, values)], by=CLI)
+        (row,) = cases.save(tx, [Wanted(None, values)], by=CLI)
         groups.add(tx, groups.group(tx, "anc").id, [row], by=CLI)
         person = people.person(tx, LEAD)
         store.keep(tx, person, hashed(PASSWORD, person), by=CLI)

@@ -6,8 +6,10 @@ import pytest
 
 from admin_notebooks import cases
 from admin_notebooks.desk import Desk
-from storage import consent, contacts, groups, messages
+from storage import messages
 from storage.console import reason
+from storage.contacts import cases as contacts
+from storage.contacts import consent, groups
 from storage.errors import Problem
 from tests.pages import ROOT
 from tests.world import TEST

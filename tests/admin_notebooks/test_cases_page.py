@@ -8,7 +8,8 @@ library("voila")
 library("jupyterlab")
 
 from bot.demo import SUPERVISOR
-from storage import audit, people
+from storage import audit
+from storage.contacts import people
 from tests.admin_notebooks.test_journeys import HOSTILE, rehearsal
 from tests.desks import CLI, chromium, desk
 

@@ -5,7 +5,8 @@ import pytest
 from admin_notebooks import cases
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import audit, contacts, operations, undoing
+from storage import audit, operations, undoing
+from storage.contacts import cases as contacts
 from storage.errors import Problem
 from tests.world import TEST
 

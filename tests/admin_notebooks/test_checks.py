@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts, consent, contacts, groups, messages
+from storage import broadcasts, messages
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups
+from storage.contacts.cases import Wanted
 from storage.errors import Problem
 from storage.schema import messages as messages_table
 from tests.parts import library
@@ -34,7 +35,7 @@ def troubled(db, world, clock):
     made["unverified"] = world.case("unverified", next(phones), verified=False)
     made["nophone"] = world.case("nophone")
     with db.transaction() as tx:
-        (made["doubtful"],) = contacts.save(
+        (made["doubtful"],) = cases.save(
             tx, [Wanted(None, {"external_id": "doubtful", "contact_phone_number": "15551234567",
                                "contact_phone_number_is_verified": True, "number_warning": "number-unknown-range"})], by=TEST
         )  # fmt: skip
@@ -65,7 +66,7 @@ def troubled(db, world, clock):
 
 
 def world_phone(tx, case):
-    return contacts.contact(tx, case).contact_phone_number
+    return cases.contact(tx, case).contact_phone_number
 
 
 def found(desk, key, **where):

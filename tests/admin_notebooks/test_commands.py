@@ -9,8 +9,9 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from admin_notebooks import sheets
-from storage import console, contacts, groups, imports
+from storage import console, imports
 from storage.console import CLI
+from storage.contacts import cases, groups
 from storage.database import Database
 from tests.patience import HANG_S, until, work
 
@@ -170,8 +171,8 @@ def test_a_change_in_the_middle_of_an_import_makes_it_plan_again(programme, tmp_
             tx.connection.close()
             other = Database(f"sqlite:///{tmp_path}/desk.db")
             with other.transaction() as meanwhile:
-                close = contacts.Wanted(contacts.find_one(meanwhile, "p-3").id, {"status": "closed"})
-                contacts.save(meanwhile, [close], by=CLI)
+                close = cases.Wanted(cases.find_one(meanwhile, "p-3").id, {"status": "closed"})
+                cases.save(meanwhile, [close], by=CLI)
             other.close()
         return plan
 

@@ -8,8 +8,9 @@ from sqlalchemy import func, select
 
 from admin_notebooks import cases, delivery
 from admin_notebooks.desk import Desk
-from storage import audit, broadcasts, consent, groups, messages, schema
+from storage import audit, broadcasts, messages, schema
 from storage.audit import Actor
+from storage.contacts import consent, groups
 from storage.errors import Problem
 from tests.parts import library
 from tests.storage.test_broadcasts import expand

@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, groups, people
+from storage import broadcasts
 from storage.audit import Actor
 from storage.console import sentence
+from storage.contacts import groups, people
 from storage.database import Database
 from storage.errors import Misconfigured, Problem
 from storage.rules.hours_and_limits import Rules

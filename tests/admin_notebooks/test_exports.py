@@ -17,9 +17,10 @@ from sqlalchemy import event, insert, text
 
 from admin_notebooks import exports as writing
 from admin_notebooks import sheets
-from storage import broadcasts, codes, consent, contacts, exports, groups, imports, messages, operations, people
+from storage import broadcasts, codes, exports, imports, messages, operations
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
@@ -96,7 +97,7 @@ def busy(world, db):
     lead = world.person("Esi Mensah", "233241110001")
     by = Actor("sms", lead.id, "message 1")
     with db.transaction() as tx:
-        contacts.save(tx, [Wanted(ama, {}, {"district": "Kisumu", "code": "0042"})], by=by)
+        cases.save(tx, [Wanted(ama, {}, {"district": "Kisumu", "code": "0042"})], by=by)
         groups.remove(tx, anc, [kofi], by=by)
         consent.hear(tx, "233209876543", "stop", words="Stop, please", message_id=None, by=TEST)
         number = broadcasts.draft(tx, {"en": "=Hello"}, group_ids=[anc], words="tell anc =Hello", by=by)
@@ -212,7 +213,7 @@ def hostile(db, world):
             Wanted(None, {"external_id": f"x{n}", "name": live}, {"note": live, live.strip().lower() or "x": live})
             for n, live in enumerate(LIVE)
         ]
-        ids = contacts.save(tx, wanted, by=Actor("cli", None, "=source"))
+        ids = cases.save(tx, wanted, by=Actor("cli", None, "=source"))
         group = groups.create(tx, "anc", "=Group", by=TEST)
         groups.add(tx, group.id, ids, by=Actor("=door", None, "=source"))
         lead = people.add(tx, "=Lead", "233241110001", "lead", by=TEST)
@@ -480,7 +481,7 @@ def test_an_empty_table_is_a_header(db, file):
 
 def test_rows_are_fetched_in_pieces_however_many_there_are(db, statements_of):
     with db.transaction() as tx:
-        contacts.save(tx, [Wanted(None, {"external_id": f"e{n}"}) for n in range(exports.AT_ONCE + 5)], by=TEST)
+        cases.save(tx, [Wanted(None, {"external_id": f"e{n}"}) for n in range(exports.AT_ONCE + 5)], by=TEST)
     with statements_of(db) as ran, db.reading_long() as read:
         assert sum(1 for _ in exports.export(read, "cases").rows) == exports.AT_ONCE + 5
     assert sum("LIMIT" in statement for statement in ran) == 4  # twice for the names of the columns, twice for the rows

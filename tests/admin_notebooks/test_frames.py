@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts, consent, groups, messages
+from storage import broadcasts, messages
 from storage.audit import Actor
+from storage.contacts import consent, groups
 from storage.errors import Problem
 from tests.parts import library
 from tests.storage.test_broadcasts import expand
@@ -77,11 +78,11 @@ def test_members_are_asked_as_of_a_moment(desk):
 
 
 def test_a_missing_number_is_missing_and_further_properties_are_columns(db, world, desk):
-    from storage import contacts
-    from storage.contacts import Wanted
+    from storage.contacts import cases
+    from storage.contacts.cases import Wanted
 
     with db.transaction() as tx:
-        contacts.save(tx, [Wanted(None, {"external_id": "007"}, {"district": "Kisumu", "name": "x"})], by=TEST)
+        cases.save(tx, [Wanted(None, {"external_id": "007"}, {"district": "Kisumu", "name": "x"})], by=TEST)
     found = frames.cases(desk).set_index("external_id")
     assert pd.isna(found.loc["p-3", "contact_phone_number"])
     assert found.loc["007", "district"] == "Kisumu"
@@ -195,11 +196,11 @@ def test_a_number_of_rows_takes_no_statement_more(db, world, desk, statements_of
 
 
 def _many(tx):
-    from storage import contacts
-    from storage.contacts import Wanted
+    from storage.contacts import cases
+    from storage.contacts.cases import Wanted
 
     wanted = [Wanted(None, {"external_id": f"m-{n}", "contact_phone_number": f"2332440{n:05}"}) for n in range(200)]
-    return contacts.save(tx, wanted, by=TEST)
+    return cases.save(tx, wanted, by=TEST)
 
 
 def test_without_a_group_the_members_of_every_one_of_yours_are_told_with_their_group(db, world, desk, busy):

@@ -17,8 +17,9 @@ library("jupyterlab")
 
 from admin_notebooks.desk import Desk
 from bot.demo import LEAD, SUPERVISOR, make
-from storage import audit, contacts, groups, messages, people
-from storage.contacts import Wanted
+from storage import audit, messages
+from storage.contacts import cases, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from tests import desks
 from tests.desks import CLI, RULES, chromium, desk
@@ -35,7 +36,7 @@ def populate(db):
     """The demo's programme, a name in it that is meant to run, somebody without a number, and a closed case."""
     make(db)
     with db.transaction() as tx:
-        hostile, *_ = contacts.save(
+        hostile, *_ = cases.save(
             tx,
             [
                 Wanted(None, {"external_id": "hostile", "name": HOSTILE}),

@@ -11,8 +11,8 @@ import pytest
 
 from admin_notebooks import tables
 from admin_notebooks.desk import Desk
-from storage import contacts, groups
-from storage.contacts import Wanted
+from storage.contacts import cases, groups
+from storage.contacts.cases import Wanted
 from storage.schema import operations
 from tests.pages import ROOT
 from tests.patience import output, work
@@ -70,7 +70,7 @@ def clicked(address):
 def test_an_upload_whose_desk_is_killed_is_done_once_or_not_at_all(db, world, clicked):
     wanted = [Wanted(None, {"external_id": f"k-{n}", "contact_phone_number": f"23324{n:07}"}) for n in range(ROWS)]
     with db.transaction() as tx:
-        contacts.save(tx, wanted, by=TEST)
+        cases.save(tx, wanted, by=TEST)
     anc = world.group("anc")
     desk, dice = Desk(db, None, "01_case_groups"), random.Random(7)
     whole = clicked("desk:whole")

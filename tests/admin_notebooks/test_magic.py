@@ -29,7 +29,8 @@ def test_only_a_lead_speaks_for_every_phone(db, world, lead):
 
 def test_for_good_stands_in_the_log_with_who_did_it(db, lead):
     magic.converse(lead, CASE, ["stop"], live=True)
-    from storage import audit, consent
+    from storage import audit
+    from storage.contacts import consent
 
     with db.reading() as tx:
         line = next(line for line in audit.list_last(tx) if line.verb == "lab.text")

@@ -6,9 +6,10 @@ argon2 = library("argon2")
 
 from admin_notebooks import passwords
 from admin_notebooks.passwords import PER_ADDRESS, PER_NAME, Tries, hashed, sign_in
-from storage import audit, people
-from storage import passwords as store
+from storage import audit
 from storage.audit import Actor
+from storage.contacts import passwords as store
+from storage.contacts import people
 from storage.errors import Problem
 
 CLI = Actor("cli", None, "test")

@@ -19,8 +19,9 @@ from jinja2.exceptions import SecurityError
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
 from bot.demo import make
-from storage import audit, groups, migrate, people
-from storage import passwords as store
+from storage import audit, migrate
+from storage.contacts import groups, people
+from storage.contacts import passwords as store
 from storage.database import Database
 from storage.errors import Misconfigured
 from tests import desks

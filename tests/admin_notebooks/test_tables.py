@@ -4,8 +4,9 @@ import pytest
 
 from admin_notebooks import tables
 from admin_notebooks.desk import Desk
-from storage import consent, contacts, groups, messages
-from storage.contacts import Wanted
+from storage import messages
+from storage.contacts import cases, consent, groups
+from storage.contacts.cases import Wanted
 from storage.errors import Problem
 from tests.world import TEST
 
@@ -79,7 +80,7 @@ def test_members_as_of_a_day(desk):
 def test_a_large_group_is_looked_at_by_the_hundred(db, desk):
     with db.transaction() as tx:
         wanted = [Wanted(None, {"external_id": f"m-{n:03}", "name": f"M {n:03}"}) for n in range(150)]
-        ids = contacts.save(tx, wanted, by=TEST)
+        ids = cases.save(tx, wanted, by=TEST)
         groups.add(tx, groups.group(tx, "anc").id, ids, by=TEST)
     count, first = tables.list_members(desk, "anc")
     assert (count, len(first)) == (152, 100)

@@ -9,7 +9,8 @@ from admin_notebooks.desk import Desk
 from bot import inbox
 from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, consent, messages
+from storage import audit, broadcasts, codes, messages
+from storage.contacts import consent
 from storage.errors import Problem
 from tests.parts import library
 from tests.storage.test_broadcasts import expand

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from sqlalchemy import func, insert, or_, select
 
-from storage import contacts, migrate
-from storage.contacts import Wanted
+from storage import migrate
+from storage.contacts import cases
+from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction, insert_many, insert_ready, ready_rows
 from storage.rules import identifiers
 from storage.rules.identifiers import Identifier
-from storage.schema import cases
+from storage.schema import cases as cases_table
 from tests.benchmarks.ground import BY, RULES, Programme, case_row, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 
@@ -48,7 +49,7 @@ def on_postgresql(address: str, dice: random.Random, *, rounds: int, many: int) 
         migrate.upgrade(db)
 
         def ours(tx: Transaction) -> None:
-            insert_many(tx, cases, new)
+            insert_many(tx, cases_table, new)
 
         def floor(tx: Transaction) -> None:
             ready = [{**row, "properties": "{}"} for row in new]
@@ -62,8 +63,8 @@ def on_postgresql(address: str, dice: random.Random, *, rounds: int, many: int) 
                 with db.transaction() as tx:
                     with spending() as spent:
                         write(tx)
-                    assert tx.scalar(select(func.count()).select_from(cases)) == many
-                    tx.execute(cases.delete())
+                    assert tx.scalar(select(func.count()).select_from(cases_table)) == many
+                    tx.execute(cases_table.delete())
                 seen.note(name, many / spent.clock_s)
 
             return work
@@ -95,7 +96,7 @@ def _inserting(programme: Programme, dice: random.Random, rounds: int, many: int
                 with spending() as spent, db.transaction() as tx:
                     write(tx)
                 with db.reading() as tx:
-                    assert tx.scalar(select(func.count()).select_from(cases)) == 2 * many
+                    assert tx.scalar(select(func.count()).select_from(cases_table)) == 2 * many
             seen.note(name, many / spent.cpu_s)
 
         return work
@@ -103,7 +104,7 @@ def _inserting(programme: Programme, dice: random.Random, rounds: int, many: int
     def floor(seen: Rounds) -> None:
         with closing(programme.copy("floor")) as db:
             with db.transaction() as tx:
-                ready = ready_rows(tx, cases, new)
+                ready = ready_rows(tx, cases_table, new)
             with spending() as spent, db.transaction() as tx:
                 insert_ready(tx, ready)
         seen.note("floor", many / spent.cpu_s)
@@ -111,9 +112,9 @@ def _inserting(programme: Programme, dice: random.Random, rounds: int, many: int
     found = in_turn(
         rounds, dice,
         {
-            "rows": by(lambda tx: insert_many(tx, cases, new), "rows"),
-            "saved": by(lambda tx: contacts.save(tx, wanted, by=BY), "saved"),
-            "core": by(lambda tx: tx.execute(insert(cases), new), "core"),
+            "rows": by(lambda tx: insert_many(tx, cases_table, new), "rows"),
+            "saved": by(lambda tx: cases.save(tx, wanted, by=BY), "saved"),
+            "core": by(lambda tx: tx.execute(insert(cases_table), new), "core"),
             "floor": floor,
         },
         warm=False,
@@ -131,10 +132,10 @@ def _resolving(programme: Programme, dice: random.Random, rounds: int, many: int
     asked = [identifiers.read(one, country="KE") for one in dice.sample(typed, many)]
 
     told = ("id", "case_id", "status", "contact_phone_number", "number_warning")
-    columns = [cases.c[name] for name in told]
+    columns = [cases_table.c[name] for name in told]
 
     def ours(tx: Transaction) -> int:
-        return sum(len(fitting) for fitting in contacts.find(tx, asked, columns))
+        return sum(len(fitting) for fitting in cases.find(tx, asked, columns))
 
     def by_hand(tx: Transaction) -> int:
         return len(resolved_by_hand(tx, asked, ", ".join(f"cases.{name}" for name in told)))
@@ -145,9 +146,9 @@ def _resolving(programme: Programme, dice: random.Random, rounds: int, many: int
             part = asked[start : start + CHUNK]
             keys, numbers = [i.key for i in part], [i.phone for i in part if i.phone]
             fits = or_(
-                cases.c.case_id_key.in_(keys),
-                cases.c.external_id_key.in_(keys),
-                cases.c.contact_phone_number.in_(numbers),
+                cases_table.c.case_id_key.in_(keys),
+                cases_table.c.external_id_key.in_(keys),
+                cases_table.c.contact_phone_number.in_(numbers),
             )
             found += len(tx.execute(select(*columns).where(fits)).all())
         return found

@@ -23,7 +23,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
 from admin_notebooks import desk, sheets, workbooks
-from storage import groups, imports
+from storage import imports
+from storage.contacts import groups
 from storage.database import Database
 from storage.rules import identifiers, numbers
 from storage.schema import cases, memberships

@@ -13,10 +13,11 @@ from sqlalchemy import select
 
 from bot.commands.dispatch import COMMANDS, Answer, answer, table, verbs_of
 from bot.replies import sentences
-from storage import operations, people, schema
+from storage import operations, schema
+from storage.contacts import people
+from storage.contacts.groups import VERBS
 from storage.database import Database
 from storage.errors import Problem
-from storage.groups import VERBS
 from storage.rules import segments
 from storage.rules.identifiers import near
 from tests.world import World

@@ -18,8 +18,9 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import broadcasts, codes, consent, exports, groups, messages, operations, schema
+from storage import broadcasts, codes, exports, messages, operations, schema
 from storage.audit import Actor
+from storage.contacts import consent, groups
 from storage.database import Database
 from storage.rules.quiet_hours import Hours
 from tests.world import TEST, World

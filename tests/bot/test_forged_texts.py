@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import caps, codes, groups, operations, people, schema
+from storage import caps, codes, operations, schema
+from storage.contacts import groups, people
 from storage.database import Database
 from storage.operations import WAITING
 from storage.rules.hours_and_limits import Rules

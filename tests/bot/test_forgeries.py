@@ -27,7 +27,7 @@ from twilio.request_validator import RequestValidator
 
 from bot.app import create_app
 from bot.gateways.twilio import Twilio
-from storage import people
+from storage.contacts import people
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock

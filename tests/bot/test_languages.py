@@ -22,7 +22,7 @@ import pytest
 from bot.commands.dispatch import COMMANDS, _fill, verbs_of
 from bot.replies import FOLDER, TABLES, Names, Quote, Sentences, Spare, Words, names, read, sentences, shorten
 from storage import schema
-from storage.groups import VERBS
+from storage.contacts.groups import VERBS
 from storage.rules import optout, segments
 from storage.rules.identifiers import key as compared
 from storage.rules.identifiers import near
@@ -354,7 +354,7 @@ def has_examples_that_mean_what_they_explain(it: Language) -> Iterator[str]:
 def has_verbs_that_no_group_can_be_called_by(it: Language) -> Iterator[str]:
     for word in sorted({word for spoken in it.table("verbs").values() for word in spoken} - VERBS):
         if word.isascii():
-            yield f"{word!r} is a verb and is not among VERBS in storage/groups.py"
+            yield f"{word!r} is a verb and is not among VERBS in storage/contacts/groups.py"
 
 
 def has_days_and_answers_that_mean_one_thing(it: Language) -> Iterator[str]:

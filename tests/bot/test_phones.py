@@ -19,9 +19,10 @@ from sqlalchemy import event
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
 from bot.worker import Worker
-from storage import consent, contacts, groups, messages, migrate, people
+from storage import messages, migrate
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
@@ -57,7 +58,7 @@ def populate(db: Database) -> None:
             case("Ama", AMA), case("Yaw", SHARED), case("Efua", SHARED), case("Abena", None),
             case("Amina", AMINA, language_code="ar"), case("Nobody", REFUSED),
         ]  # fmt: skip
-        ids = contacts.save(tx, wanted, by=OPERATOR)
+        ids = cases.save(tx, wanted, by=OPERATOR)
         groups.add(tx, anc.id, ids[:2], by=OPERATOR)
 
 
@@ -136,7 +137,7 @@ def test_people_come_first_and_leads_before_them_then_each_number_of_a_case_once
 
 def test_a_person_who_is_also_a_case_has_one_phone(client: FlaskClient, db: Database) -> None:
     with db.transaction() as tx:
-        contacts.save(tx, [case("Esi's child", LEAD)], by=OPERATOR)
+        cases.save(tx, [case("Esi's child", LEAD)], by=OPERATOR)
     assert threads(client)[LEAD]["name"] == "Esi & Esi's child"
 
 
@@ -157,7 +158,7 @@ def test_the_direction_follows_the_language_and_a_named_script(language: str, di
 
 def test_no_more_phones_than_fit_on_a_page(client: FlaskClient, db: Database) -> None:
     with db.transaction() as tx:
-        contacts.save(tx, [case(f"Case {n}", f"2332100{n:05}") for n in range(60)], by=OPERATOR)
+        cases.save(tx, [case(f"Case {n}", f"2332100{n:05}") for n in range(60)], by=OPERATOR)
     assert len(threads(client)) == phones.MOST_PHONES
 
 
@@ -167,7 +168,7 @@ def test_the_questions_to_the_database_do_not_grow_with_the_phones(client: Flask
     threads(client)
     few = len(asked)
     with db.transaction() as tx:
-        contacts.save(tx, [case(f"Case {n}", f"2332100{n:05}") for n in range(30)], by=OPERATOR)
+        cases.save(tx, [case(f"Case {n}", f"2332100{n:05}") for n in range(30)], by=OPERATOR)
     asked.clear()
     threads(client)
     assert len(asked) <= few
@@ -391,7 +392,7 @@ RAW = (
 def many(db: Database) -> None:
     with db.transaction() as tx:
         wanted = [case(f"Case {n}", f"2332100{n:05}", external_id=f"q-{n}", language_code="sw") for n in range(60)]
-        contacts.save(tx, wanted, by=OPERATOR)
+        cases.save(tx, wanted, by=OPERATOR)
 
 
 def found(client: FlaskClient, asked: str) -> list[tuple[str | None, str]]:

@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from bot import explaining, health, reconciler
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import consent, evidence, messages, schema
+from storage import evidence, messages, schema
+from storage.contacts import consent
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S, soon

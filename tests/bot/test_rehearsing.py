@@ -2,7 +2,8 @@ import pytest
 from sqlalchemy import func, select
 
 from bot import rehearsing
-from storage import consent, groups, schema
+from storage import schema
+from storage.contacts import consent, groups
 from storage.errors import Problem
 
 CASE, LEAD = "233244120101", "233244000001"

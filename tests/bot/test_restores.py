@@ -24,8 +24,9 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, broadcasts, consent, messages, migrate, operations, questions, schema
+from storage import audit, backups, broadcasts, messages, migrate, operations, questions, schema
 from storage.audit import Actor
+from storage.contacts import consent
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.rules.hours_and_limits import Rules

@@ -20,9 +20,10 @@ from sqlalchemy import insert, select
 
 from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
-from storage import broadcasts, consent, contacts, groups, messages, operations, people, questions, schema
+from storage import broadcasts, messages, operations, questions, schema
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from tests.conftest import Clock
 from tests.texting import Things, Town, a_command, code_in, examples, mangled, opened
@@ -97,7 +98,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
         values = {"external_id": external_id, "contact_phone_number": phone, "contact_phone_number_is_verified": True}
         return Wanted(None, values | {"name": external_id.title()} | more, case_id=f"{external_id}-case")
 
-    x9, _z9, g9, _twin, sharing = contacts.save(tx, [
+    x9, _z9, g9, _twin, sharing = cases.save(tx, [
         case("x9", XAVIER, name="Xavier"), case("z9", ZOE), case("g9", "233244000803"), case("zeta", ZOE), case("s9", YAW),
     ], by=TEST)  # fmt: skip
     groups.add(tx, anc.id, [x9, sharing], by=TEST)
@@ -116,7 +117,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     broadcasts.draft(tx, {"en": "One"}, case_ids=[x9], words="tell x9 one", by=samuel)
     asked = operations.ask(tx, "add", words="add anc many", request={"cases": [x9]}, group_id=anc.id, by=samuel)
     operations.issue_code(tx, asked, samuel.person_id or 0)
-    stopped, open_ = contacts.save(tx, [case("stopped", STOPPED), case("asked", ASKED)], by=TEST)
+    stopped, open_ = cases.save(tx, [case("stopped", STOPPED), case("asked", ASKED)], by=TEST)
     groups.add(tx, anc.id, [stopped, open_], by=TEST)
     consent.hear(tx, STOPPED, "stop", words="stop", message_id=None, by=TEST)
     asking = messages.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)

@@ -39,8 +39,9 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, backups, codes, contacts, imports, migrate, schema
+from storage import audit, backups, codes, imports, migrate, schema
 from storage.audit import Actor
+from storage.contacts import cases
 from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
@@ -451,7 +452,7 @@ class Days:
         self.db.away_until = self.loop.now() + timedelta(seconds=self.dice.expovariate(1 / 120))
 
     def _change_members(self) -> None:
-        from storage import groups
+        from storage.contacts import groups
 
         case = self.dice.choice(self.members)
         with contextlib.suppress(Problem), self.db.transaction() as tx:
@@ -1056,7 +1057,7 @@ def _seeded(seed: int) -> Iterator[None]:
     with (
         mock.patch.object(secrets, "token_hex", lambda n=32: dice.randbytes(n).hex()),
         mock.patch.object(secrets, "token_bytes", lambda n=32: dice.randbytes(n)),
-        mock.patch.object(contacts, "_random", dice),
+        mock.patch.object(cases, "_random", dice),
         mock.patch.object(os, "fsync", lambda _file: None),
         # The same names again and again: half of the time would go into making them.
         mock.patch.object(schema.messages, "alias", functools.cache(schema.messages.alias)),

@@ -27,8 +27,9 @@ import storage  # noqa: F401  chooses the SQLite library
 from bot.gateways.simulator import Simulator
 from bot.intake import play_spool, spool_of, take
 from bot.spool import Kept, Spool
-from storage import audit, broadcasts, contacts, messages, migrate, schema
-from storage.contacts import Wanted
+from storage import audit, broadcasts, messages, migrate, schema
+from storage.contacts import cases
+from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
@@ -251,7 +252,7 @@ def _steps(
 
         def act() -> Callable[[], bool]:
             with db.transaction() as tx:
-                contacts.save(tx, [Wanted(None, {"external_id": f"{prefix}-{i}"}) for i in range(ROWS)], by=TEST)
+                cases.save(tx, [Wanted(None, {"external_id": f"{prefix}-{i}"}) for i in range(ROWS)], by=TEST)
             there = "SELECT count(*) FROM cases WHERE external_id LIKE ?"
             return lambda: list(_look(db.file, there, f"{prefix}-%")) == [(ROWS,)]
 

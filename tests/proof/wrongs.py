@@ -18,7 +18,8 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, consent, contacts, evidence, fence, imports, messages, schema
+from storage import broadcasts, evidence, fence, imports, messages, schema
+from storage.contacts import cases, consent
 from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
@@ -218,7 +219,7 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("an upload commits row by row")
 def _() -> AbstractContextManager[Any]:
-    save = contacts.save
+    save = cases.save
 
     def one_by_one(tx: Any, wanted: Any, **named: Any) -> list[int]:
         ids: list[int] = []

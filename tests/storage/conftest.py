@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from storage import broadcasts, consent, groups, imports, operations, people
+from storage import broadcasts, imports, operations
 from storage.audit import Actor
+from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock

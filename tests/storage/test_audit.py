@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage import audit, consent
+from storage import audit
 from storage.audit import Change
+from storage.contacts import consent
 from storage.database import Database
 from storage.errors import Problem
 from storage.schema import audit as table

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, consent, fence, groups, messages
+from storage import broadcasts, fence, messages
 from storage.audit import Actor
+from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import Settled
 from storage.rules.quiet_hours import Hours

@@ -1,6 +1,7 @@
 """Who a text is from: one question finds what four would."""
 
-from storage import callers, consent, contacts, messages, operations, people, questions
+from storage import callers, messages, operations, questions
+from storage.contacts import cases, consent, people
 from tests.world import TEST
 
 AMA, KOFI, LENA, NOBODY = "233241234567", "233209876543", "233244000101", "15551234567"
@@ -27,7 +28,7 @@ def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
     for _ in range(2):
         with world.db.reading() as tx:
             for phone in (AMA, KOFI, LENA, NOBODY):
-                found, case = callers.caller(tx, phone), contacts.by_phone(tx, phone)
+                found, case = callers.caller(tx, phone), cases.by_phone(tx, phone)
                 assert found.person == people.by_phone(tx, phone)
                 assert (found.case.id if found.case else None) == (case.id if case else None)
                 assert found.said_last == consent.newest(tx, phone)

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import consent, contacts, groups, imports
+from storage import imports
 from storage.console import sentence
+from storage.contacts import cases, consent, groups
 from storage.errors import Problem
-from storage.schema import audit, audit_changes, cases, memberships
+from storage.schema import audit, audit_changes, memberships
+from storage.schema import cases as cases_table
 from tests.breaking import break_rows
 from tests.storage.rows import Cell, sheet
 from tests.world import TEST, broken_line
@@ -52,7 +54,7 @@ def load(world, *rows, **planned):
 
 def case_named(world, external_id):
     with world.db.reading() as tx:
-        return tx.execute(select(cases).where(cases.c.external_id == external_id)).one()
+        return tx.execute(select(cases_table).where(cases_table.c.external_id == external_id)).one()
 
 
 # -- members: verdicts -------------------------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ def test_a_plan_holds_no_longer_after_any_change_of_a_case_or_a_group(world, cli
     with world.db.transaction() as tx:
         match change:
             case "case":
-                contacts.save(tx, [contacts.Wanted(kofi, {"status": "closed"})], by=TEST)
+                cases.save(tx, [cases.Wanted(kofi, {"status": "closed"})], by=TEST)
             case "member added":
                 groups.add(tx, clinic, [kofi], by=TEST)
             case "member removed":
@@ -300,10 +302,10 @@ def test_a_sheet_of_cases_loaded_twice_changes_nothing_the_second_time(world):
     rows = [AMA, {"external_id": "kofi", "contact_phone_number": "---", "contact_phone_number_is_verified": "1"}, {"external_id": "esi", "contact_phone_number": NUMBER, "closed": "true"}]  # fmt: skip
     load(world, *rows)
     with world.db.reading() as tx:
-        before = contacts.list_all(tx)
+        before = cases.list_all(tx)
     assert load(world, *rows).counts == {"unchanged": 3}
     with world.db.reading() as tx:
-        assert contacts.list_all(tx) == before
+        assert cases.list_all(tx) == before
 
 
 def test_an_update_shows_old_and_new_values(world):
@@ -409,8 +411,8 @@ def test_a_case_id_with_the_external_id_of_another_case_is_refused(world, case_i
 
 def test_an_external_id_that_two_cases_have_needs_the_case_id(world):
     with world.db.transaction() as tx:
-        wanted = [contacts.Wanted(None, {"external_id": "same"}, case_id=c) for c in ("abc", "def")]
-        contacts.save(tx, wanted, by=TEST)
+        wanted = [cases.Wanted(None, {"external_id": "same"}, case_id=c) for c in ("abc", "def")]
+        cases.save(tx, wanted, by=TEST)
     found = plan_cases(
         world, {"external_id": "same", "name": "?"}, {"case_id": "def", "external_id": "same", "name": "D"}
     )
@@ -422,7 +424,7 @@ def test_a_commcare_case_export_is_loaded_as_it_comes(world):
     row = {"caseid": "5f0c6a3e7b1d4c0f9a2e8d7c6b5a4f3e", "case_name": "Ama", "closed": "False", "external_id": "---", "contact_phone_number": NUMBER, "contact_phone_number_is_verified": "1", "language_code": "---", "last_visit": Cell("2026-01-02", "a date")}  # fmt: skip
     assert load(world, row).counts == {"create": 1}
     with world.db.reading() as tx:
-        ama = contacts.find_one(tx, "5F0C6A3E7B1D4C0F9A2E8D7C6B5A4F3E")
+        ama = cases.find_one(tx, "5F0C6A3E7B1D4C0F9A2E8D7C6B5A4F3E")
     assert (ama.name, ama.status, ama.two_way, ama.language_code, ama.external_id) == ("Ama", "open", True, None, None)
     assert ama.properties == {"last_visit": "2026-01-02"}
     assert load(world, row).counts == {"unchanged": 1}
@@ -527,7 +529,7 @@ def test_cases_come_in_all_of_them_or_none(world):
     with pytest.raises(IntegrityError, match="a fault at the end"):
         load(world, AMA, {"external_id": "kofi"})
     with world.db.reading() as tx:
-        assert contacts.list_all(tx) == []
+        assert cases.list_all(tx) == []
 
 
 def test_twenty_thousand_rows_are_planned_and_applied_by_a_bounded_number_of_statements(world, statements):
@@ -557,12 +559,12 @@ def test_what_was_worked_out_beforehand_is_written_as_it_would_be_without(db, wo
     )
     with db.reading() as tx:
         plan = imports.make_ready(tx, imports.plan_cases(tx, rows))
-        assert [row.external_id for row in contacts.list_all(tx)] == ["kofi"], "nothing was written"
+        assert [row.external_id for row in cases.list_all(tx)] == ["kofi"], "nothing was written"
     with db.transaction() as tx:
         done = imports.apply_cases(tx, rows, planned=plan, by=TEST)
     assert done.counts == {"create": 1, "update": 1, "invalid": 1}
     with db.reading() as tx:
-        ama, kofi = contacts.find_one(tx, "ama"), contacts.find_one(tx, "kofi")
+        ama, kofi = cases.find_one(tx, "ama"), cases.find_one(tx, "kofi")
         assert broken_line(tx) is None
         under = [(row.subject_id, row.after) for row in tx.execute(select(audit_changes)) if row.subject == "case"]
         again = imports.plan_cases(tx, sheet({"case_id": ama.case_id, "external_id": "ama"}))
@@ -582,6 +584,6 @@ def test_a_case_that_was_made_meanwhile_keeps_its_row_and_the_sheet_makes_others
         done = imports.apply_cases(tx, rows, planned=replace(plan, ready=ready), by=TEST)
     assert world.look(kofi).external_id == "kofi"
     with db.reading() as tx:
-        assert sorted(row.external_id for row in contacts.list_all(tx)) == ["ama", "esi", "kofi"]
-        assert {v.target for v in done.verdicts} == {contacts.find_one(tx, name).id for name in ("ama", "esi")}
+        assert sorted(row.external_id for row in cases.list_all(tx)) == ["ama", "esi", "kofi"]
+        assert {v.target for v in done.verdicts} == {cases.find_one(tx, name).id for name in ("ama", "esi")}
         assert broken_line(tx) is None

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, consent, messages
+from storage import broadcasts, messages
+from storage.contacts import consent
 from storage.database import Lost, insert_new
 from storage.messages import MOVES, Settled
 from storage.programme import rate_limits

@@ -6,8 +6,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import broadcasts, contacts, messages, migrate, operations, schema
+from storage import broadcasts, messages, migrate, operations, schema
 from storage.audit import Actor
+from storage.contacts import cases
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
 from tests.world import broken_line
@@ -101,7 +102,7 @@ def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):
     """It would leave at once: an older release would claim it."""
     by = Actor("test", None)
     with lived.transaction() as tx:
-        ama = contacts.find_one(tx, "ama")
+        ama = cases.find_one(tx, "ama")
         number = broadcasts.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=0, by=by)

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from storage import codes, messages, operations, tries
+from storage import codes, messages, operations
 from storage.audit import Actor
+from storage.contacts import attempts
 from storage.errors import Problem
 from tests.world import TEST
 
@@ -81,9 +82,9 @@ def test_a_person_has_one_code_for_an_operation_and_a_newer_one_takes_its_place(
 def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorrow(world, lead, asked, clock):
     with world.db.transaction() as tx:
         for _ in range(operations.WRONG_A_DAY - 1):
-            tries.note(tx, lead.id, "code")
+            attempts.note(tx, lead.id, "code")
         assert operations.code_length(tx, lead.id) == codes.SHORT
-        tries.note(tx, lead.id, "code")
+        attempts.note(tx, lead.id, "code")
         code = operations.issue_code(tx, asked, lead.id)
         messages.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
         claimed = messages.claim(tx, "simulator", "me", 10)

@@ -5,8 +5,9 @@ from datetime import datetime, time
 
 import pytest
 
-from storage import broadcasts, consent, groups, messages, operations, people, telling
+from storage import broadcasts, messages, operations, telling
 from storage.audit import Actor
+from storage.contacts import consent, groups, people
 from storage.errors import Problem
 from storage.rules.quiet_hours import Hours
 from tests.storage.test_broadcasts import expand

@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, consent, contacts, database, groups, messages, people
+from storage import audit, broadcasts, codes, database, messages
 from storage.audit import Actor
-from storage.contacts import Wanted
+from storage.contacts import cases, consent, groups, people
+from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
 from storage.messages import Settled
@@ -112,12 +113,12 @@ def test_one_number_that_two_verify_at_once_has_one_owner_and_one_who_waits(db, 
     def claim_number(which, name):
         wanted = {"external_id": name, "contact_phone_number": PHONES[0], "contact_phone_number_is_verified": True}
         with which.transaction() as tx:
-            return contacts.save(tx, [Wanted(None, wanted)], by=TEST)[0]
+            return cases.save(tx, [Wanted(None, wanted)], by=TEST)[0]
 
     made = at_once(*(lambda w=w, n=n: claim_number(w, f"case {n}") for n, w in enumerate(others)))
     assert all(isinstance(number, int) for number in made), made
     with db.reading() as tx:
-        standing = contacts.standing(tx, contacts.contact(tx, made[0]))
+        standing = cases.standing(tx, cases.contact(tx, made[0]))
     assert standing.owner is not None and len(standing.waiting) == 3
 
 
@@ -321,7 +322,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
                 number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
                 broadcasts.launch(tx, number, hold_s=0, by=TEST)
             with which.transaction() as tx:
-                contacts.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
+                cases.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
                 rate_limits.pause(tx, "simulator", until=tx.now - timedelta(seconds=1), because="test")
             with which.transaction() as tx:
                 broadcasts.halt(tx, number, by=TEST)

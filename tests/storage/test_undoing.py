@@ -2,8 +2,9 @@
 
 import pytest
 
-from storage import audit, groups, imports, operations, undoing
+from storage import audit, imports, operations, undoing
 from storage.audit import Actor
+from storage.contacts import groups
 from storage.errors import Problem
 from tests.storage.rows import sheet
 

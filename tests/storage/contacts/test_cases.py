@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import contacts
-from storage.contacts import Wanted
+from storage.contacts import cases
+from storage.contacts.cases import Wanted
 from storage.errors import Problem
 from storage.rules import numbers
 from storage.rules.identifiers import read
-from storage.schema import audit_changes, cases
+from storage.schema import audit_changes
+from storage.schema import cases as cases_table
 from tests.world import TEST, World, broken_line
 
 NUMBER, OTHER = "233241234567", "233209876543"
@@ -19,18 +20,18 @@ NUMBER, OTHER = "233241234567", "233209876543"
 
 def standing(world, case):
     with world.db.reading() as tx:
-        return contacts.standing(tx, contacts.contact(tx, case))
+        return cases.standing(tx, cases.contact(tx, case))
 
 
 def owner(world, phone=NUMBER):
     with world.db.reading() as tx:
-        row = contacts.owners_of(tx, [phone]).get(phone)
+        row = cases.owners_of(tx, [phone]).get(phone)
         return row.external_id if row else None
 
 
 def find_one(world, typed):
     with world.db.reading() as tx:
-        return contacts.find_one(tx, typed)
+        return cases.find_one(tx, typed)
 
 
 # -- one owner per number ----------------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ def test_the_first_to_verify_a_number_owns_it(world):
     assert first.two_way
     assert not second.two_way
     with world.db.reading() as tx:
-        standing = contacts.standing(tx, second)
+        standing = cases.standing(tx, second)
     assert standing.owner == first.case_id
     assert standing.waiting == (second.case_id,)
 
@@ -52,17 +53,17 @@ def test_the_first_of_one_sheet_owns_the_number_that_both_claim(world):
     values = {"contact_phone_number": NUMBER, "contact_phone_number_is_verified": True}
     with world.db.transaction() as tx:
         wanted = [Wanted(None, {"external_id": name, **values}) for name in ("ama", "kofi")]
-        ids = contacts.save(tx, wanted, by=TEST)
+        ids = cases.save(tx, wanted, by=TEST)
     assert [world.look(i).two_way for i in ids] == [True, False]
 
 
 def test_an_unverified_case_neither_owns_its_number_nor_stands_in_line(world):
     ama = world.case("ama", NUMBER, verified=False)
-    assert standing(world, ama) == contacts.Standing(None, ())
+    assert standing(world, ama) == cases.Standing(None, ())
 
 
 def test_a_case_without_a_number_has_no_standing(world):
-    assert standing(world, world.case("ama")) == contacts.Standing(None, ())
+    assert standing(world, world.case("ama")) == cases.Standing(None, ())
 
 
 LEAVING = {
@@ -102,7 +103,7 @@ def test_the_line_is_in_the_order_of_registration_and_not_of_age(world, clock):
 def test_when_the_owner_and_the_next_leave_together_the_third_becomes_owner(world):
     ama, kofi, _yaw = (world.case(name, NUMBER) for name in ("ama", "kofi", "yaw"))
     with world.db.transaction() as tx:
-        contacts.save(tx, [Wanted(ama, {"status": "closed"}), Wanted(kofi, {"status": "closed"})], by=TEST)
+        cases.save(tx, [Wanted(ama, {"status": "closed"}), Wanted(kofi, {"status": "closed"})], by=TEST)
     assert owner(world) == "yaw"
 
 
@@ -127,7 +128,7 @@ def test_two_owners_may_exchange_their_numbers_in_one_save(world):
     ama, kofi = world.case("ama", NUMBER), world.case("kofi", OTHER)
     with world.db.transaction() as tx:
         verified = {"contact_phone_number_is_verified": True}
-        contacts.save(
+        cases.save(
             tx,
             [
                 Wanted(ama, {"contact_phone_number": OTHER, **verified}),
@@ -153,7 +154,7 @@ def test_a_changed_number_that_is_said_to_be_verified_is(world):
 
 def test_no_number_is_never_a_verified_number(world):
     with world.db.transaction() as tx:
-        case = contacts.save(tx, [Wanted(None, {"contact_phone_number_is_verified": True})], by=TEST)[0]
+        case = cases.save(tx, [Wanted(None, {"contact_phone_number_is_verified": True})], by=TEST)[0]
     assert not world.look(case).contact_phone_number_is_verified
 
 
@@ -161,10 +162,10 @@ def test_the_database_itself_refuses_a_second_owner(world):
     world.case("ama", NUMBER)
     kofi = world.case("kofi", NUMBER)
     with world.db.reading() as tx, pytest.raises(IntegrityError, match="contact_phone_number"):
-        tx.execute(update(cases).where(cases.c.id == kofi).values(two_way=True))
+        tx.execute(update(cases_table).where(cases_table.c.id == kofi).values(two_way=True))
     row = {"case_id": "x", "case_id_key": "x", "contact_phone_number": NUMBER, "two_way": True}
     with world.db.reading() as tx, pytest.raises(IntegrityError, match="contact_phone_number"):
-        tx.execute(insert(cases), {**row, "created_at": tx.now, "modified_at": tx.now})
+        tx.execute(insert(cases_table), {**row, "created_at": tx.now, "modified_at": tx.now})
 
 
 def test_the_rule_of_one_owner_has_a_name_in_the_database(db):
@@ -177,7 +178,7 @@ def test_the_rule_of_one_owner_has_a_name_in_the_database(db):
 def test_the_database_refuses_an_owner_without_a_number(world):
     ama = world.case("ama")
     with world.db.reading() as tx, pytest.raises(IntegrityError, match="two_way_needs_a_number"):
-        tx.execute(update(cases).where(cases.c.id == ama).values(two_way=True))
+        tx.execute(update(cases_table).where(cases_table.c.id == ama).values(two_way=True))
 
 
 _steps = st.lists(
@@ -227,11 +228,11 @@ def test_whatever_happens_the_first_in_line_owns_and_nobody_else(new_db, steps):
             world.change(ids[n], **model.step(n, what))
         with db.reading() as tx:
             for phone, line in model.line.items():
-                found = contacts.owners_of(tx, [phone]).get(phone)
+                found = cases.owners_of(tx, [phone]).get(phone)
                 assert (found and found.id) == (ids[line[0]] if line else None)
                 if found:
-                    waiting = [contacts.contact(tx, ids[n]).case_id for n in line[1:]]
-                    assert list(contacts.standing(tx, found).waiting) == waiting
+                    waiting = [cases.contact(tx, ids[n]).case_id for n in line[1:]]
+                    assert list(cases.standing(tx, found).waiting) == waiting
 
 
 # -- finding -----------------------------------------------------------------------------------------------------------
@@ -311,8 +312,8 @@ def test_an_identifier_two_slips_away_is_only_echoed(world):
 
 def test_our_own_case_ids_can_never_be_read_as_a_number(world):
     with world.db.transaction() as tx:
-        ids = contacts.save(tx, [Wanted(None, {}) for _ in range(200)], by=TEST)
-        made = [contacts.contact(tx, i).case_id for i in ids]
+        ids = cases.save(tx, [Wanted(None, {}) for _ in range(200)], by=TEST)
+        made = [cases.contact(tx, i).case_id for i in ids]
     for country in (None, "GH", "US"):
         assert [read(case_id, country=country).phone for case_id in made] == [None] * len(made)
         assert numbers.find(made[0], country=country) is None
@@ -322,23 +323,23 @@ def test_finding_keeps_the_order_in_which_was_asked(world):
     ama, kofi = world.case("ama", NUMBER), world.case("kofi", OTHER)
     asked = [read(typed, country="GH") for typed in ("kofi", "nobody", NUMBER, "kofi")]
     with world.db.reading() as tx:
-        assert [[row.id for row in rows] for rows in contacts.find(tx, asked)] == [[kofi], [], [ama], [kofi]]
-        assert contacts.find(tx, []) == []
+        assert [[row.id for row in rows] for rows in cases.find(tx, asked)] == [[kofi], [], [ama], [kofi]]
+        assert cases.find(tx, []) == []
 
 
 def test_a_text_is_from_the_owner_of_its_number_else_from_the_open_case_longest_on_it(world):
     unverified, ama = world.case("esi", NUMBER, verified=False), world.case("ama", NUMBER)
     with world.db.reading() as tx:
-        assert contacts.by_phone(tx, NUMBER).id == ama
-        assert contacts.by_phone(tx, OTHER) is None
+        assert cases.by_phone(tx, NUMBER).id == ama
+        assert cases.by_phone(tx, OTHER) is None
     world.change(ama, status="closed")
     with world.db.reading() as tx:
-        assert contacts.by_phone(tx, NUMBER).id == unverified
+        assert cases.by_phone(tx, NUMBER).id == unverified
 
 
 def test_a_case_that_is_not_there_is_a_mistake_of_the_caller(db):
     with db.reading() as tx, pytest.raises(LookupError):
-        contacts.contact(tx, 99)
+        cases.contact(tx, 99)
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -355,9 +356,9 @@ def test_a_save_of_two_thousand_cases_is_as_many_statements_as_a_save_of_two(db,
     counts = []
     for count in (2, 2000):
         with statements(db) as ran, db.transaction() as tx:
-            ids = contacts.save(tx, _many(count)[:count], by=TEST)
+            ids = cases.save(tx, _many(count)[:count], by=TEST)
         with statements(db) as again, db.transaction() as tx:
-            contacts.save(tx, [Wanted(i, {"status": "closed"}) for i in ids], by=TEST)
+            cases.save(tx, [Wanted(i, {"status": "closed"}) for i in ids], by=TEST)
         counts.append((len(ran), len(again)))
     assert abs(counts[0][0] - counts[1][0]) <= 8  # the temporary tables are made once, and copied into on PostgreSQL
     assert abs(counts[0][1] - counts[1][1]) <= 4
@@ -366,8 +367,8 @@ def test_a_save_of_two_thousand_cases_is_as_many_statements_as_a_save_of_two(db,
 
 def test_the_ids_come_back_in_the_order_given(db):
     with db.transaction() as tx:
-        ids = contacts.save(tx, _many(50), by=TEST)
-        assert [contacts.contact(tx, i).external_id for i in ids] == [f"p-{n}" for n in range(50)]
+        ids = cases.save(tx, _many(50), by=TEST)
+        assert [cases.contact(tx, i).external_id for i in ids] == [f"p-{n}" for n in range(50)]
 
 
 def test_a_save_writes_one_audit_line_with_old_and_new_values(world):
@@ -389,14 +390,14 @@ def test_a_save_that_changes_nothing_moves_no_date(world, clock):
 def test_further_columns_are_merged_and_one_set_to_none_is_taken_away(world):
     ama = world.case("ama")
     with world.db.transaction() as tx:
-        contacts.save(tx, [Wanted(ama, {}, {"district": "Kisumu", "village": "Ahero"})], by=TEST)
-        contacts.save(tx, [Wanted(ama, {}, {"village": None, "clinic": "3"})], by=TEST)
+        cases.save(tx, [Wanted(ama, {}, {"district": "Kisumu", "village": "Ahero"})], by=TEST)
+        cases.save(tx, [Wanted(ama, {}, {"village": None, "clinic": "3"})], by=TEST)
     assert world.look(ama).properties == {"district": "Kisumu", "clinic": "3"}
 
 
 def test_two_cases_cannot_have_one_case_id(world):
     with pytest.raises(IntegrityError, match="case_id_key"), world.db.transaction() as tx:
-        contacts.save(tx, [Wanted(None, {}, case_id="abc"), Wanted(None, {}, case_id="ABC ")], by=TEST)
+        cases.save(tx, [Wanted(None, {}, case_id="abc"), Wanted(None, {}, case_id="ABC ")], by=TEST)
     with world.db.reading() as tx:
-        assert contacts.list_all(tx) == []
+        assert cases.list_all(tx) == []
         assert broken_line(tx) is None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import consent
+from storage.contacts import consent
 from storage.schema import cases, consent_events
 from tests.world import TEST, World
 

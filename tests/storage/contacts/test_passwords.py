@@ -1,6 +1,7 @@
 """Who can sign in at the desk: those with a password, as long as they are registered."""
 
-from storage import audit, passwords, people
+from storage import audit
+from storage.contacts import passwords, people
 from tests.world import TEST
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
 
-from storage import audit, consent, groups
+from storage import audit
 from storage.audit import Actor, Change
+from storage.contacts import consent, groups
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import groups, people
+from storage.contacts import groups, people
 from storage.errors import Problem
 from storage.schema import ROLES
 from storage.schema import people as table

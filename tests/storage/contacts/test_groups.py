@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage import contacts, groups
+from storage.contacts import cases, groups
 from storage.errors import Problem
 from storage.rules.optout import GATEWAY_WORDS
 from storage.schema import audit, memberships
@@ -164,7 +164,7 @@ def test_two_thousand_members_come_in_and_go_by_a_bounded_number_of_statements(d
     world = World(db)
     anc = world.group("anc")
     with db.transaction() as tx:
-        ids = contacts.save(tx, [contacts.Wanted(None, {}) for _ in range(2000)], by=TEST)
+        ids = cases.save(tx, [cases.Wanted(None, {}) for _ in range(2000)], by=TEST)
     with statements(db) as ran, db.transaction() as tx:
         groups.add(tx, anc, ids, by=TEST)
         groups.remove(tx, anc, ids, by=TEST)
@@ -209,7 +209,7 @@ def test_a_deleted_group_frees_its_names_and_keeps_its_history(world, clock):
     with world.db.transaction() as tx:
         groups.delete(tx, old, by=TEST)
         assert groups.find(tx, "anc") is None
-        assert contacts.groups_of(tx, a) == []
+        assert cases.groups_of(tx, a) == []
 
     new = world.group("anc", name="Antenatal")
 
