@@ -15,7 +15,7 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import desk, sheets
-from storage import broadcasts, imports, operations
+from storage import broadcasts, imports
 from storage.audit import Actor
 from storage.console import (
     CLI,
@@ -35,6 +35,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import Mode, Plan
+from storage.operations import operations
 
 KNOWN_COLUMNS = (*PROPERTIES, "case_id", "caseid", "closed")
 """The columns of a sheet of cases that mean something; any other is kept as a property."""

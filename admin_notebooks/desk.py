@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, imports, operations, undoing
+from storage import audit, broadcasts, imports
 from storage.audit import Actor
 from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import cases, groups, people
@@ -32,6 +32,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.imports import IDENTIFIER, Mode, Plan, Verdict
+from storage.operations import operations, undo
 from storage.programme import settings
 from storage.rules.identifiers import key
 from storage.rules.identifiers import read as read_identifier
@@ -525,15 +526,15 @@ class Desk:
         """Take an operation back.  Raises Problem `undo-unknown`, `undone-before`, `undo-in-use` or a name's."""
         with self.db.transaction() as tx:
             self.allow(tx, "add")
-            row = undoing.undoable(tx, number, self.person(tx))
+            row = undo.undoable(tx, number, self.person(tx))
             if row.undoes and "cases" in row.undoes:
                 self.allow(tx, "change")
-                says = _cases_undone(undoing.take_back_cases(tx, row, among=self.scope(tx), by=self._by(None)))
+                says = _cases_undone(undo.take_back_cases(tx, row, among=self.scope(tx), by=self._by(None)))
             elif row.undoes and "owned" in row.undoes:
                 self.allow(tx, "lead")
-                says = f"{_called(undoing.take_back_number(tx, row, by=self._by(None)))} owns the number again."
+                says = f"{_called(undo.take_back_number(tx, row, by=self._by(None)))} owns the number again."
             else:
-                says = _undone(undoing.take_back(tx, row, by=self._by(None)))
+                says = _undone(undo.take_back(tx, row, by=self._by(None)))
         return Result(number, says, undoable=False)
 
     def undoable(self, tx: Transaction, rows: Iterable[Row[Any]]) -> set[int]:
@@ -542,12 +543,12 @@ class Desk:
             return set()
         changes = self.may(tx, "change")
         rows = [row for row in rows if row.undoes and (changes or "cases" not in row.undoes)]
-        return undoing.undoable_among(tx, rows, self.person(tx))
+        return undo.undoable_among(tx, rows, self.person(tx))
 
     def list_deleted(self) -> list[Row[Any]]:
         """The groups deleted within a day that this person may bring back, newest first, each with its `number`."""
         with self.db.reading() as tx:
-            return undoing.list_deleted(tx, self.person(tx))
+            return undo.list_deleted(tx, self.person(tx))
 
     def outcome(self, mark: str) -> Result | None:
         """What a click with this mark came to, also one to which a page never heard an answer; None: it was not done."""
@@ -805,7 +806,7 @@ def _follows(tx: Transaction, case: Row[Any], plan: Plan) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _cases_undone(done: undoing.CasesBack) -> str:
+def _cases_undone(done: undo.CasesBack) -> str:
     back = f"{count_of(done.back, 'case')} {'is' if done.back == 1 else 'are'} as before"
     closed = f"{count_of(done.closed, 'case')} that {'was' if done.closed == 1 else 'were'} made {'is' if done.closed == 1 else 'are'} closed"
     left = f"{count_of(done.left, 'case')} that somebody changed since {'stays' if done.left == 1 else 'stay'}"
@@ -813,7 +814,7 @@ def _cases_undone(done: undoing.CasesBack) -> str:
     return f"{', '.join(told) or 'Nothing had to be changed'}."
 
 
-def _undone(done: undoing.TakenBack) -> str:
+def _undone(done: undo.TakenBack) -> str:
     group = done.name if done.name == done.group else f"{done.name} ({done.group})"
     if done.what == "name":
         return f"{done.group} is called {done.name} again."

@@ -14,12 +14,13 @@ from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts, undoing
+from storage import broadcasts
 from storage import schema as s
 from storage.contacts import groups
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import HOLDING, said_last
 from storage.database import Transaction
+from storage.operations import undo
 from storage.rules.normalize import searched
 
 AT_ONCE = 100
@@ -138,7 +139,7 @@ def list_history(desk: Desk, short: str, at_most: int = 200) -> list[Record]:
 
 def numbers(desk: Desk, tx: Transaction, lines: Sequence[Row[Any]], which: ColumnElement[bool]) -> dict[int, Record]:
     """For each line of the audit log, newest first, `number`, `takes_back` and `undoable`, by the line's id."""
-    written = undoing.written_by(tx, lines, which)
+    written = undo.written_by(tx, lines, which)
     may = desk.undoable(tx, [one.operation for one in written.values()])
     told: dict[int, Record] = {}
     for line in lines:

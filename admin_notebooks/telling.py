@@ -20,13 +20,14 @@ from sqlalchemy import func, select
 
 from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
-from storage import broadcasts, operations, telling
+from storage import broadcasts, telling
 from storage import schema as s
 from storage.audit import Actor
 from storage.console import count_of, people_of, sentence
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules import segments, sensitive_words, templates
 from storage.rules.reasons import said
 

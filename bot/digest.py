@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
-from storage import audit, broadcasts, messages, operations
+from storage import audit, broadcasts, messages
 from storage.contacts import consent, groups, people
 from storage.database import Database, Transaction
+from storage.operations import operations
 from storage.rules import quiet_hours
 
 EVERY = timedelta(hours=1)

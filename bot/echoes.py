@@ -17,9 +17,10 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.commands.dispatch import is_exact
-from storage import codes, messages
+from storage import messages
 from storage.callers import Caller
 from storage.database import Transaction
+from storage.operations import codes
 from storage.rules import quotations
 from storage.rules.normalize import searched
 

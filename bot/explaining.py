@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages, operations
+from storage import broadcasts, evidence, exports, lives, messages
 from storage.console import people_of
 from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import KINDS, MEANINGS
+from storage.operations import operations
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
 from storage.rules import quiet_hours

@@ -24,12 +24,13 @@ from bot.commands.dispatch import Answer, answer, call_of, carries_code, challen
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, codes, messages, operations, questions
+from storage import callers, messages, questions
 from storage.audit import Actor
 from storage.callers import Caller
 from storage.contacts import attempts, cases, consent, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost, Transaction, restored
+from storage.operations import codes, operations
 from storage.rules import doubts, optout
 from storage.rules.normalize import key
 

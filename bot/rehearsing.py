@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import codes, messages
+from storage import messages
 from storage.database import Database, Transaction
+from storage.operations import codes
 from storage.rules import numbers
 
 CODE = re.compile(r"\bCODE\b")

@@ -41,13 +41,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audience, audit, operations
+from storage import audience, audit
 from storage.audit import Actor, Change
 from storage.contacts import consent
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
 from storage.messages import ARRIVED, KINDS, OPEN, unclear
+from storage.operations import operations
 from storage.programme import routing
 from storage.rules import optout, quiet_hours, segments, templates
 from storage.rules.hours_and_limits import Rules

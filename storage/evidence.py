@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, insert, literal_column, or_, select, update
 
-from storage import codes
 from storage.database import Transaction
 from storage.lately import is_since
 from storage.messages import Settled, settle, unclear
+from storage.operations import codes
 from storage.programme.rate_limits import ensure_gateway
 from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table

@@ -22,9 +22,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, case, func, select
 
-from storage import codes
 from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
+from storage.operations import codes
 from storage.schema import (
     audit,
     broadcast_audience,

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Row, and_, or_, select
 
-from storage.codes import LIFE
 from storage.database import Transaction
+from storage.operations.codes import LIFE
 from storage.schema import (
     audit,
     cases,

@@ -20,11 +20,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, exists, select
 
-from storage import broadcasts, lives, messages, operations
+from storage import broadcasts, lives, messages
 from storage.audit import Actor
 from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules import sensitive_words
 from storage.schema import codes
 from storage.schema import operations as operations_table

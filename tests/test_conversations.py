@@ -56,10 +56,11 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
 from bot.worker import Worker
-from storage import codes, schema
+from storage import schema
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.operations import codes
 from storage.rules import segments
 from storage.rules.hours_and_limits import Rules
 from storage.rules.quiet_hours import Hours

@@ -29,9 +29,10 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, messages, operations
+from storage import broadcasts, messages
 from storage.contacts import groups
 from storage.database import Database
+from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests import history
 from tests.conftest import Clock

@@ -16,11 +16,12 @@ from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, 
 from bot.commands.dispatch import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
-from storage import broadcasts, codes, messages, operations, telling
+from storage import broadcasts, messages, telling
 from storage.audit import Actor
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import codes, operations
 from storage.rules import quiet_hours
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")

@@ -11,9 +11,10 @@ from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage import messages, operations, questions
+from storage import messages, questions
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules import numbers
 
 SHOWN = 3

@@ -18,11 +18,12 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import broadcasts, codes, operations
+from storage import broadcasts
 from storage.audit import Actor
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import codes, operations
 from storage.rules import optout
 from storage.rules.identifiers import fold, key, near
 from storage.rules.identifiers import read as read_identifier

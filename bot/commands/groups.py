@@ -23,9 +23,10 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage import broadcasts, caps, codes, messages, operations
+from storage import broadcasts, messages
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.errors import Problem
+from storage.operations import caps, codes, operations
 from storage.rules import numbers
 from storage.rules.identifiers import read as read_identifier
 

@@ -17,12 +17,14 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
-from storage import broadcasts, codes, messages, operations, undoing
+from storage import broadcasts, messages
 from storage import telling as rules
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
 from storage.messages import OPEN
-from storage.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
+from storage.operations import codes, operations
+from storage.operations import undo as undoing
+from storage.operations.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
 
 
 @command("ok <code...>", right="see", risk="confirms", examples=["ok 482193"])

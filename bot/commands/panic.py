@@ -13,8 +13,9 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, is_exact
 from bot.replies import names
-from storage import broadcasts, operations
+from storage import broadcasts
 from storage.database import Transaction
+from storage.operations import operations
 from storage.rules import doubts, optout
 
 

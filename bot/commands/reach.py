@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.dispatch import COMMANDS, Call
-from storage import broadcasts, codes, operations
+from storage import broadcasts
 from storage.contacts import groups, people
+from storage.operations import codes, operations
 
 
 def may_reach(call: Call, operation: Row[Any]) -> bool:

@@ -5,9 +5,10 @@ import pytest
 from admin_notebooks import cases
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import audit, operations, undoing
+from storage import audit
 from storage.contacts import cases as contacts
 from storage.errors import Problem
+from storage.operations import operations, undo
 from tests.world import TEST
 
 
@@ -183,7 +184,7 @@ def test_a_phone_does_not_take_a_change_of_cases_back(db, desk):
     number = desk.change_case("p-1", {"name": "A"}).confirm().number
     with db.transaction() as tx:
         row = operations.operation(tx, number)
-        assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown"
+        assert told(lambda: undo.take_back(tx, row, by=TEST)) == "undo-unknown"
 
 
 def test_a_lead_hands_a_number_over_and_takes_it_back(desk, yaw_s, world, ama):
@@ -204,7 +205,7 @@ def test_a_lead_hands_a_number_over_and_takes_it_back(desk, yaw_s, world, ama):
     assert (line["changes"], line["number"], line["undoable"]) == ({"two_way": [True, False]}, done.number, True)
     with desk.db.transaction() as tx:
         row = operations.operation(tx, done.number)
-        assert told(lambda: undoing.take_back(tx, row, by=TEST)) == "undo-unknown", "a text does not do it"
+        assert told(lambda: undo.take_back(tx, row, by=TEST)) == "undo-unknown", "a text does not do it"
     assert desk.undo(done.number).says == "Ama owns the number again."
     assert (world.look(ama).two_way, world.look(kofi).two_way) == (True, False)
     assert told(desk.undo, done.number) == "undone-before"

@@ -17,11 +17,12 @@ from sqlalchemy import event, insert, text
 
 from admin_notebooks import exports as writing
 from admin_notebooks import sheets
-from storage import broadcasts, codes, exports, imports, messages, operations
+from storage import broadcasts, exports, imports, messages
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.operations import codes, operations
 from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
 

@@ -9,9 +9,10 @@ from admin_notebooks.desk import Desk
 from bot import inbox
 from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, messages
+from storage import audit, broadcasts, messages
 from storage.contacts import consent
 from storage.errors import Problem
+from storage.operations import codes
 from tests.parts import library
 from tests.storage.test_broadcasts import expand
 from tests.storage.test_messages import claim, hand_over, settle

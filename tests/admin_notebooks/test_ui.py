@@ -8,7 +8,7 @@ from openpyxl import load_workbook
 
 from admin_notebooks.desk import Desk
 from tests.parts import library
-from tests.storage.test_undoing import inside
+from tests.storage.operations.test_undo import inside
 
 library("anywidget")
 from admin_notebooks.ui.case_groups import CaseGroups

@@ -13,11 +13,12 @@ from sqlalchemy import select
 
 from bot.commands.dispatch import COMMANDS, Answer, answer, table, verbs_of
 from bot.replies import sentences
-from storage import operations, schema
+from storage import schema
 from storage.contacts import people
 from storage.contacts.groups import VERBS
 from storage.database import Database
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules import segments
 from storage.rules.identifiers import near
 from tests.world import World

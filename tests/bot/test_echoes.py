@@ -13,9 +13,10 @@ from bot import echoes, inbox
 from bot.commands.dispatch import COMMANDS, verbs_of
 from bot.gateways.base import Inbound
 from bot.replies import FOLDER, Sentences, read
-from storage import codes, messages, schema
+from storage import messages, schema
 from storage.contacts import consent
 from storage.database import Database
+from storage.operations import codes
 from tests.bot.test_languages import values_for
 from tests.world import World
 

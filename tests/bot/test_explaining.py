@@ -18,10 +18,11 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import broadcasts, codes, exports, messages, operations, schema
+from storage import broadcasts, exports, messages, schema
 from storage.audit import Actor
 from storage.contacts import consent, groups
 from storage.database import Database
+from storage.operations import codes, operations
 from storage.rules.quiet_hours import Hours
 from tests.world import TEST, World
 

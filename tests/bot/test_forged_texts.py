@@ -15,10 +15,11 @@ from sqlalchemy import func, select
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import caps, codes, operations, schema
+from storage import schema
 from storage.contacts import groups, people
 from storage.database import Database
-from storage.operations import WAITING
+from storage.operations import caps, codes, operations
+from storage.operations.operations import WAITING
 from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.world import TEST, World

@@ -19,10 +19,11 @@ from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, messages, operations, schema
+from storage import broadcasts, messages, schema
 from storage.audit import Actor
 from storage.contacts import consent, groups, people
 from storage.database import Database
+from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.breaking import break_rows, mend
 from tests.stub_twilio import StubTwilio, new_sid

@@ -13,10 +13,11 @@ from bot import inbox
 from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
 from bot.gateways.base import Inbound
-from storage import broadcasts, codes, messages, operations, questions, schema
+from storage import broadcasts, messages, questions, schema
 from storage.audit import Actor
 from storage.contacts import groups, people
 from storage.database import Database
+from storage.operations import codes, operations
 from tests.world import TEST, World
 
 LENA, SAMUEL, AMA, NEW = "233244000901", "233244000902", "233244000101", "233244000777"

@@ -24,11 +24,12 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, broadcasts, messages, migrate, operations, questions, schema
+from storage import audit, backups, broadcasts, messages, migrate, questions, schema
 from storage.audit import Actor
 from storage.contacts import consent
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
+from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S
 from tests.stub_twilio import StubTwilio

@@ -20,11 +20,12 @@ from sqlalchemy import insert, select
 
 from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
-from storage import broadcasts, messages, operations, questions, schema
+from storage import broadcasts, messages, questions, schema
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.operations import operations
 from tests.conftest import Clock
 from tests.texting import Things, Town, a_command, code_in, examples, mangled, opened
 from tests.world import TEST, World

@@ -39,8 +39,9 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import broadcasts, messages, migrate, operations, schema
+from storage import broadcasts, messages, migrate, schema
 from storage.database import Database
+from storage.operations import operations
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.parts import has

@@ -39,12 +39,13 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, backups, codes, imports, migrate, schema
+from storage import audit, backups, imports, migrate, schema
 from storage.audit import Actor
 from storage.contacts import cases
 from storage.database import Database
 from storage.errors import Problem
 from storage.messages import RESTORED
+from storage.operations import codes
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from tests.proof.quick import quickly

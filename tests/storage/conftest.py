@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from storage import broadcasts, imports, operations
+from storage import broadcasts, imports
 from storage.audit import Actor
 from storage.contacts import consent, groups, people
 from storage.database import Database
+from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.conftest import Clock
 from tests.postgres import empty

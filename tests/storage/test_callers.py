@@ -1,7 +1,8 @@
 """Who a text is from: one question finds what four would."""
 
-from storage import callers, messages, operations, questions
+from storage import callers, messages, questions
 from storage.contacts import cases, consent, people
+from storage.operations import operations
 from tests.world import TEST
 
 AMA, KOFI, LENA, NOBODY = "233241234567", "233209876543", "233244000101", "15551234567"

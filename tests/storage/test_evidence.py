@@ -83,7 +83,7 @@ def test_it_is_asked_five_times_over_nine_hours_and_then_shown_to_a_person(db, c
 
 
 def test_a_code_is_asked_for_in_its_digits_and_not_at_all_when_it_was_made_anew(db, world, clock):
-    from storage import operations
+    from storage.operations import operations
     from tests.world import TEST
 
     lead = world.person("Lena", B)

@@ -6,11 +6,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import broadcasts, messages, migrate, operations, schema
+from storage import broadcasts, messages, migrate, schema
 from storage.audit import Actor
 from storage.contacts import cases
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
+from storage.operations import operations
 from tests.world import broken_line
 
 

@@ -5,10 +5,11 @@ from datetime import datetime, time
 
 import pytest
 
-from storage import broadcasts, messages, operations, telling
+from storage import broadcasts, messages, telling
 from storage.audit import Actor
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules.quiet_hours import Hours
 from tests.storage.test_broadcasts import expand
 from tests.world import TEST

@@ -15,13 +15,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, codes, database, messages
+from storage import audit, broadcasts, database, messages
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
 from storage.messages import Settled
+from storage.operations import codes
 from storage.programme import rate_limits
 from storage.schema import gateways
 from storage.schema import messages as table

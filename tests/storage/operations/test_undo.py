@@ -2,10 +2,12 @@
 
 import pytest
 
-from storage import audit, imports, operations, undoing
+from storage import audit, imports
 from storage.audit import Actor
 from storage.contacts import groups
 from storage.errors import Problem
+from storage.operations import operations
+from storage.operations import undo as undoing
 from tests.storage.rows import sheet
 
 

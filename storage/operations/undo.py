@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, and_, func, select
 
-from storage import operations
 from storage.audit import Actor
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import operations
 from storage.rules import numbers
 from storage.schema import audit, audit_changes, memberships
 from storage.schema import cases as cases_table
@@ -130,7 +130,7 @@ def list_deleted(tx: Transaction, person: Row[Any] | None) -> list[Row[Any]]:
 
 
 def counts_as(tx: Transaction, row: Row[Any]) -> dict[str, int]:
-    """What taking an operation back would be by the names of `caps.py`, and how much of it: who came goes, who went comes."""
+    """What taking an operation back would be by the names of `operations/caps.py`, and how much of it: who came goes, who went comes."""
     if "made" in row.undoes or "deleted" in row.undoes:
         return {"new": 1}
     if "name" in row.undoes:

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from storage import codes, messages, operations
+from storage import messages
 from storage.audit import Actor
 from storage.contacts import attempts
 from storage.errors import Problem
+from storage.operations import codes, operations
 from tests.world import TEST
 
 PHONE = "233241110001"

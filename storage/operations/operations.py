@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, update
 
-from storage import audit, codes
+from storage import audit
 from storage.audit import Actor, Change
 from storage.contacts import attempts
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.operations import codes
 from storage.schema import Moment, operations, programme
 from storage.schema import codes as codes_table
 
@@ -110,7 +111,7 @@ def note(
 ) -> int:
     """Write down a small operation that was done, with what takes it back; returns its number.
 
-    `at_once` says how many it changed without a code (`caps.py`).
+    `at_once` says how many it changed without a code (`operations/caps.py`).
     """
     done = {"undoes": undoes, "decided_at": tx.now, "at_once": at_once}
     return _insert(tx, kind, "done", words, request or {}, group_id, message_id, by=by, **done)
