@@ -17,12 +17,13 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
-from storage import exports, messages
+from storage import exports
 from storage import schema as s
 from storage.console import reason
 from storage.contacts import consent, groups
 from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
+from storage.messages import outbox
 from storage.rules import numbers as phone_numbers
 
 TEXTS = 30
@@ -260,7 +261,7 @@ def _state(row: Row[Any]) -> str:
     """Where a text is and why, in words."""
     if row.direction == "in":
         return _IN.get(row.state) or _TAKEN_FOR.get(row.handled_as or "", "read")
-    told = messages.MEANINGS[row.state]
+    told = outbox.MEANINGS[row.state]
     return f"{told}: {reason(row.reason, row.code)}" if row.reason else told
 
 

@@ -16,12 +16,13 @@ from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, typ
 from admin_notebooks import sheets
 from admin_notebooks.desk import Desk, Proposal
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
-from storage import broadcasts, lives, messages
+from storage import broadcasts
 from storage import schema as s
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import ARRIVED, MEANINGS, OPEN
+from storage.messages import history, outbox
+from storage.messages.outbox import ARRIVED, MEANINGS, OPEN
 from storage.rules.reasons import said
 
 Record = dict[str, Any]
@@ -389,7 +390,7 @@ _DEEDS = {
 
 
 def _decided(tx: Transaction, number: int) -> Iterator[Record]:
-    for deed in lives.deeds(tx, number):
+    for deed in history.deeds(tx, number):
         if deed.verb in _DEEDS:
             what = _DEEDS[deed.verb].format(number=number)
             yield {"at": deed.at, "what": f"{deed.person or 'The system'} {what} ({deed.door})."}
@@ -402,21 +403,21 @@ def _life(tx: Transaction, row: Row[Any]) -> Iterator[Record]:
     yield {"at": row.created_at, "what": f"Its text was written down: “{row.body}”"}
     if row.due_at > row.created_at and row.state != "withheld":
         yield {"at": row.due_at, "what": "From then on it could leave, by the hold and the recipient's own clock."}
-    for event in lives.consent_round(tx, row):
+    for event in history.consent_round(tx, row):
         yield {"at": event.at, "what": f"The number {_SAID[event.kind]}."}
-    for attempt in messages.attempts_of(tx, row.id):
+    for attempt in outbox.attempts_of(tx, row.id):
         yield {"at": attempt.at, "what": f"An attempt: {said(attempt.reason, attempt.code)}."}
     if row.handed_over_at is not None:
         yield {"at": row.handed_over_at, "what": f"It was handed to the gateway {row.gateway or ''}".rstrip() + "."}
-    for receipt in messages.receipts_of(tx, row.id):
+    for receipt in outbox.receipts_of(tx, row.id):
         code = f": {said('gateway-code', receipt.code)}" if receipt.code else ""
         late = "" if receipt.moved else " (it changed nothing)"
         yield {"at": receipt.at, "what": f"The gateway said {receipt.word}{code}{late}."}
     at = row.settled_at or row.created_at
     if row.reason == "left":
-        for end in lives.left(tx, row):
+        for end in history.left(tx, row):
             yield {"at": end.at, "what": f"{end.person or 'The system'} took the case out of {end.short} ({end.door})."}
-    if row.reason == "same-phone" and (other := lives.same_phone(tx, row)) is not None:
+    if row.reason == "same-phone" and (other := history.same_phone(tx, row)) is not None:
         yield {"at": at, "what": f"The same phone got it for {other.case_id}."}
 
 
@@ -434,7 +435,7 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
         return f"got {number}: the phone has it"
     if message.state in ("accepted", "sent"):
         return f"should get {number}: {MEANINGS[message.state]}, and there is no receipt of the phone"
-    told = said("paused" if messages.is_held(message) else message.reason or message.state, message.code)
+    told = said("paused" if outbox.is_held(message) else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return f"may or may not have got {number}: {told}"
     if message.state in OPEN:

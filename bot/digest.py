@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
-from storage import audit, broadcasts, messages
+from storage import audit, broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database, Transaction
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules import quiet_hours
 
@@ -87,7 +88,7 @@ def _tell(tx: Transaction, since: datetime, head: str, done: list[_Act]) -> bool
                 "did": names(_shown(tx, told, act) for act in of_others),
                 "head": head,
             }
-            messages.queue(tx, lead.phone, told.say(("digest", values)), "notice", person_id=lead.id)
+            outbox.queue(tx, lead.phone, told.say(("digest", values)), "notice", person_id=lead.id)
             told_any = True
     return told_any
 

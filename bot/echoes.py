@@ -17,9 +17,9 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.commands.dispatch import is_exact
-from storage import messages
 from storage.callers import Caller
 from storage.database import Transaction
+from storage.messages import outbox
 from storage.operations import codes
 from storage.rules import quotations
 from storage.rules.normalize import searched
@@ -82,7 +82,7 @@ def _ours(tx: Transaction, row: Row[Any], text: str) -> Sequence[str]:
     """What went to the phone of a text lately, as it is compared; nothing where the text is too short or too long for it."""
     if not QUOTED <= sum(map(str.isalnum, text)) <= LONGEST:
         return ()
-    bodies = messages.bodies_to(tx, row.phone, row.created_at - LATELY, row.created_at, at_most=AT_MOST)
+    bodies = outbox.bodies_to(tx, row.phone, row.created_at - LATELY, row.created_at, at_most=AT_MOST)
     return [one for one in map(_compared, dict.fromkeys(bodies)) if len(one) >= QUOTED]
 
 

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, evidence, exports, lives, messages
+from storage import broadcasts, exports
 from storage.console import people_of
 from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import KINDS, MEANINGS
+from storage.messages import history, outbox, reconciliation
+from storage.messages.outbox import KINDS, MEANINGS
 from storage.operations import operations
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
@@ -37,7 +38,7 @@ KINDS_OF_STEPS = (
 
 def life(tx: Transaction, number: int) -> list[Step]:
     """What happened to a message, oldest first: `at`, `kind` and `what`.  Raises Problem `message-unknown`."""
-    row = messages.message(tx, number)
+    row = outbox.message(tx, number)
     if row is None:
         raise Problem("message-unknown", number=number)
     life = _Life(tx, row)
@@ -55,7 +56,7 @@ class _Life:
         self.tx = tx
         self.row = row
         self.zone = tx.rules.time_zone
-        self.case = lives.case_of(tx, row) if row.case_id is not None else None
+        self.case = history.case_of(tx, row) if row.case_id is not None else None
         self.hidden: Callable[[str], str] = exports.hide_codes(tx)
         self.reason = sentences("en").reason
 
@@ -65,7 +66,7 @@ class _Life:
         """Every step but the last of a message of ours."""
         if self.row.broadcast_id is not None:
             yield from self._of_a_broadcast(self.row.broadcast_id)
-        elif self.row.kind == "text" and (question := lives.question_of(self.tx, self.row)) is not None:
+        elif self.row.kind == "text" and (question := history.question_of(self.tx, self.row)) is not None:
             yield from self._of_a_question(question)
         if self.row.reply_to is not None:
             yield from self._answers()
@@ -113,11 +114,11 @@ class _Life:
         asker = people.named(self.tx, operation.person_id)
         asked = f"{asker} asked for {number} through {operation.door}{self._by_text(operation.message_id)}"
         yield _step(operation.asked_at, "asked", f"{asked}: {what}")
-        used = {code.used_at for code in lives.codes_of(self.tx, number)} - {None}
-        for code in lives.codes_of(self.tx, number):
+        used = {code.used_at for code in history.codes_of(self.tx, number)} - {None}
+        for code in history.codes_of(self.tx, number):
             if code.used_at is not None:
                 yield _step(code.used_at, "code", f"{code.person} gave the code back")
-        deeds = lives.deeds(self.tx, number)
+        deeds = history.deeds(self.tx, number)
         at_once = operation.door == "sms" and not used
         if at_once and operation.state == "done" and not deeds:
             yield _step(operation.asked_at, "confirmed", f"{number} went {_AT_ONCE}")
@@ -143,13 +144,13 @@ class _Life:
 
     def _previews(self, operation: Row[Any]) -> Iterator[Step]:
         """Each message that carried a code, and the text that asked for it where it is another than the first."""
-        for sent in lives.previews_of(self.tx, operation.id):
-            asked = messages.message(self.tx, sent.reply_to) if sent.reply_to is not None else None
+        for sent in history.previews_of(self.tx, operation.id):
+            asked = outbox.message(self.tx, sent.reply_to) if sent.reply_to is not None else None
             anew = ""
             if asked is not None and asked.id != operation.message_id and asked.body:
                 anew = f", after {self._quoted_of(asked)} (message {asked.id})"
             good = f"good until {self._time(sent.code_expires_at)}"
-            if lives.is_replaced(sent.created_at, sent.code_expires_at):
+            if history.is_replaced(sent.created_at, sent.code_expires_at):
                 good = "a newer preview took its place"
             told = f"a code was sent to {sent.person} (message {sent.id}, {sent.state}){anew}, {good}"
             yield _step(sent.created_at, "code", told)
@@ -167,17 +168,17 @@ class _Life:
             yield _step(broadcast.launched_at, "held", told)
 
     def _answers(self) -> Iterator[Step]:
-        asked = messages.message(self.tx, self.row.reply_to)
+        asked = outbox.message(self.tx, self.row.reply_to)
         if asked is not None:
             whose = f" of {self._sender(asked)}" if self._sender(asked) != self.row.phone else ""
             yield _step(asked.created_at, "answers", f"answers text {asked.id}{whose}: {self._quoted_of(asked)}")
 
     def _carries_code(self) -> Iterator[Step]:
-        code = lives.operation_of_code(self.tx, self.row.code_id)
+        code = history.operation_of_code(self.tx, self.row.code_id)
         if code is None:
             return
         carries = f"carries a code for {code.operation_id}"
-        if lives.is_replaced(self.row.created_at, code.expires_at):
+        if history.is_replaced(self.row.created_at, code.expires_at):
             told = f"{carries}, which is good no more: a newer preview took its place"
             yield _step(self.row.created_at, "code", told)
             return
@@ -185,7 +186,7 @@ class _Life:
         yield _step(self.row.created_at, "code", told)
         if code.used_at is None:
             return
-        done = [deed for deed in lives.deeds(self.tx, code.operation_id) if deed.at == code.used_at]
+        done = [deed for deed in history.deeds(self.tx, code.operation_id) if deed.at == code.used_at]
         if any(deed.verb == "operations.done" for deed in done):
             yield _step(code.used_at, "confirmed", f"the code was given back: {code.operation_id} is confirmed")
         else:
@@ -210,9 +211,9 @@ class _Life:
             return "goes by no gateway: none was set here when it was queued; the worker gives it the default one"
         unknown = ", which is not set up here" if self.tx.rules.gateways and name not in self.tx.rules.gateways else ""
         told = f"goes by gateway {name}{unknown}"
-        if any(attempt.reason == "failover" for attempt in messages.attempts_of(self.tx, self.row.id)):
+        if any(attempt.reason == "failover" for attempt in outbox.attempts_of(self.tx, self.row.id)):
             return f"{told} now: it was passed on, as the settings say ([failover])"
-        asked = messages.message(self.tx, self.row.reply_to) if self.row.reply_to is not None else None
+        asked = outbox.message(self.tx, self.row.reply_to) if self.row.reply_to is not None else None
         if asked is not None and asked.phone == self.row.phone and asked.gateway == name:
             return f"{told}, by which the text came in that it answers"
         if self.case is not None and self.case.contact_backend_id == name:
@@ -227,7 +228,7 @@ class _Life:
     def _waited(self) -> Iterator[Step]:
         """Until when it waits, or waited, for the hours of the day or its own time; of a retry its state tells."""
         row, hours = self.row, self.tx.rules.hours
-        if not row.phone or messages.attempts_of(self.tx, row.id):
+        if not row.phone or outbox.attempts_of(self.tx, row.id):
             return
         free = self._free_from()
         zones = self._zones()
@@ -264,12 +265,12 @@ class _Life:
         """What the number said that bears on it."""
         if not self.row.phone:
             return
-        for event in lives.consent_round(self.tx, self.row):
+        for event in history.consent_round(self.tx, self.row):
             yield _step(event.at, "consent", f"the number {self._said(event)}")
 
     def _said(self, event: Row[Any]) -> str:
         """What made a number stopped, started or in doubt, after `the number`."""
-        words, text = event.words or "", messages.message(self.tx, event.message_id) if event.message_id else None
+        words, text = event.words or "", outbox.message(self.tx, event.message_id) if event.message_id else None
         by = f" (message {event.message_id})" if event.message_id else ""
         shown = self._quoted(words, typed_by_staff=text is not None and exports.may_hold_a_code(text))
         if event.person_id:
@@ -281,7 +282,7 @@ class _Life:
 
     def _attempts(self) -> Iterator[Step]:
         row = self.row
-        failed = messages.attempts_of(self.tx, row.id)
+        failed = outbox.attempts_of(self.tx, row.id)
         for attempt in failed:
             if attempt.reason == "failover":
                 yield _step(
@@ -292,7 +293,7 @@ class _Life:
             came = "had no clear outcome" if attempt.state == "unknown" else "came to nothing"
             told = f"an attempt {came}: {self.reason(attempt.reason, attempt.code)}; {after}"
             yield _step(attempt.at, "attempt", told)
-        if row.handed_over_at is not None and (row.attempt_id or "").startswith(messages.RESTORED):
+        if row.handed_over_at is not None and (row.attempt_id or "").startswith(outbox.RESTORED):
             told = (
                 "was open in a backup that was restored; it counts as handed over then, because it may have left since"
             )
@@ -306,7 +307,7 @@ class _Life:
 
     def _asks(self) -> Iterator[Step]:
         """What the gateway said when it was asked what became of it."""
-        for ask in evidence.asks_of(self.tx, self.row.id):
+        for ask in reconciliation.asks_of(self.tx, self.row.id):
             why = f": {ask.reason}" if ask.reason else ""
             yield _step(ask.at, "ask", f"the gateway was asked what became of it, and {_ASKED[ask.answer]}{why}")
 
@@ -327,7 +328,7 @@ class _Life:
         return f": {shown} asked once more and let it go"
 
     def _receipts(self) -> Iterator[Step]:
-        for receipt in messages.receipts_of(self.tx, self.row.id):
+        for receipt in outbox.receipts_of(self.tx, self.row.id):
             code = f", code {receipt.code}: {self.reason('gateway-code', receipt.code)}" if receipt.code else ""
             moved = (
                 f": now {receipt.state}"
@@ -339,12 +340,12 @@ class _Life:
     def _withheld(self) -> Iterator[Step]:
         """What exactly kept it, where more than the reason is known."""
         row, at = self.row, self.row.settled_at or self.row.created_at
-        if row.reason == "same-phone" and (other := lives.same_phone(self.tx, row)) is not None:
+        if row.reason == "same-phone" and (other := history.same_phone(self.tx, row)) is not None:
             yield _step(
                 at, "withheld", f"message {other.id} of the same broadcast goes to this phone, for {other.case_id}"
             )
         elif row.reason == "left":
-            for end in lives.left(self.tx, row):
+            for end in history.left(self.tx, row):
                 who = f"{end.person or 'system'} through {end.door}{self._source(end.source)}"
                 yield _step(end.at, "withheld", f"{who} took the case out of {end.short}")
         elif row.reason == "changed" and self.case is not None and self.case.contact_phone_number != row.phone:
@@ -364,7 +365,7 @@ class _Life:
     def _next(self) -> str:
         row = self.row
         if row.state == "unknown":
-            due = row.ask_at or (row.handed_over_at or row.created_at) + evidence.GRACE
+            due = row.ask_at or (row.handed_over_at or row.created_at) + reconciliation.GRACE
             return (
                 f". The gateway may have it, and is asked from {self._time(due)} on: it is never sent again without proof"
                 " that it was not. A receipt still settles it; bulk texts to this phone wait meanwhile, replies do not"
@@ -381,7 +382,7 @@ class _Life:
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"
-        if messages.is_held(row):
+        if outbox.is_held(row):
             return f". Broadcast {row.broadcast_id} is paused: it leaves when somebody resumes that, if its time has not run out"
         if row.reason == "doubt":
             return ". It is looked at again every five minutes, until the phone answers or its time runs out"
@@ -400,12 +401,12 @@ class _Life:
         if row.told:
             answered = ", and had answered it itself" if row.answered else ""
             yield _step(row.created_at, "received", f"the gateway itself said that it means {row.told}{answered}")
-        for event in lives.consent_in(self.tx, row.id):
+        for event in history.consent_in(self.tx, row.id):
             yield _step(event.at, "consent", f"the number {_CONSENT[event.kind]} by it")
-        for operation in lives.operations_of(self.tx, row.id):
+        for operation in history.operations_of(self.tx, row.id):
             what, state = _OPERATIONS.get(operation.kind, operation.kind), _STATES.get(operation.state, operation.state)
             yield _step(operation.asked_at, "effect", f"it became {operation.id}, {what}, which is {state} now")
-        for line in lives.effects(self.tx, row.id):
+        for line in history.effects(self.tx, row.id):
             if not line.verb.startswith(("consent.", "operations.ask")):
                 yield _step(line.at, "effect", f"it {self._did(line)} (line {line.id} of the audit log)")
         yield from self._replies()
@@ -416,13 +417,13 @@ class _Life:
         """What a line of the audit log says was done, after `it`."""
         of = str(line.subject_id) if line.subject_id is not None else ""
         if line.subject == "group" and line.subject_id is not None:
-            of = lives.group_named(self.tx, line.subject_id)
+            of = history.group_named(self.tx, line.subject_id)
         count = next((value for name, value in line.facts.items() if name in ("added", "removed")), 0)
         told = _DEEDS.get(line.verb)
         return told.format(of=of, people=people_of(count)) if told else f"did {line.verb} {of}".rstrip()
 
     def _replies(self) -> Iterator[Step]:
-        for reply in lives.answers_to(self.tx, self.row.id):
+        for reply in history.answers_to(self.tx, self.row.id):
             if reply.phone == self.row.phone:
                 told = f"answered by message {reply.id} ({reply.state}): {self._quoted_of(reply)}"
             else:
@@ -452,14 +453,14 @@ class _Life:
         """Who a text is from: a person, a case, or a number that nobody knows."""
         if row.person_id is not None:
             return people.named(self.tx, row.person_id)
-        case = lives.case_of(self.tx, row) if row.case_id is not None else None
+        case = history.case_of(self.tx, row) if row.case_id is not None else None
         return self._named(case) if case is not None else str(row.phone)
 
     def _named(self, case: Row[Any]) -> str:
         return f"{case.name or case.external_id or case.case_id} ({case.case_id})"
 
     def _by_text(self, message_id: int | None) -> str:
-        text = messages.message(self.tx, message_id) if message_id is not None else None
+        text = outbox.message(self.tx, message_id) if message_id is not None else None
         if text is None:
             return ""
         return f" by texting {self._quoted_of(text)} at {self._time(text.created_at)} (message {text.id})"

@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, backups, evidence, fence, messages, private_files
+from storage import audit, backups, fence, private_files
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
+from storage.messages import outbox, reconciliation
 from storage.programme import procrastinate_schema, rate_limits, workers
 
 LOW_DISK = 256 * 1024 * 1024
@@ -76,13 +77,13 @@ def _metrics(tx: Transaction) -> Iterator[str]:
     """
     yield "# HELP jumbe_messages Messages in each state that is not over, now."
     yield "# TYPE jumbe_messages gauge"
-    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(messages.count_open(tx).items()))
+    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(outbox.count_open(tx).items()))
     since = tx.now - RECENT
-    yield from _recent("receipts", "Receipts", messages.count_receipts(tx, since))
+    yield from _recent("receipts", "Receipts", outbox.count_receipts(tx, since))
     yield from _recent(
-        "failed_calls", "Calls that the gateway did not simply accept", messages.count_failed_calls(tx, since)
+        "failed_calls", "Calls that the gateway did not simply accept", outbox.count_failed_calls(tx, since)
     )
-    for name, newest in (("messages", messages.newest_id(tx)), ("receipts", messages.newest_receipt(tx))):
+    for name, newest in (("messages", outbox.newest_id(tx)), ("receipts", outbox.newest_receipt(tx))):
         yield f"# HELP jumbe_{name}_total The number of the newest row; on PostgreSQL some numbers are left out."
         yield f"# TYPE jumbe_{name}_total counter"
         yield f"jumbe_{name}_total {newest}"
@@ -122,7 +123,7 @@ def warnings(db: Database) -> list[str]:
             gateways = {row.name for row in rate_limits.paused(tx)} | {
                 row.gateway for row in rate_limits.paused_senders(tx)
             }
-            unknown, ahead, rehearses = evidence.count_unknown(tx), _clock(tx), is_rehearsal(tx)
+            unknown, ahead, rehearses = reconciliation.count_unknown(tx), _clock(tx), is_rehearsal(tx)
             kept = _backup(backups.last_made(tx), born(tx), tx.now, db.rules.backup_h)
     except (DBAPIError, PoolTimeout):
         return []  # gone since it was asked whether it is ready, and the next question says so
@@ -175,14 +176,14 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         return
     yield "database", True, f"{db.shown} answers and has the schema of this release"
     with db.reading() as tx:
-        states = messages.count_open(tx)
+        states = outbox.count_open(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
         rehearses = is_rehearsal(tx)
         paused, numbers = rate_limits.paused(tx), rate_limits.paused_senders(tx)
         slowed = [row for row in rate_limits.list_gateways(tx) if rate_limits.speed(row, tx.now) < 1]
-        waiting = messages.not_leaving(tx)
-        doubt, gone, unheard = messages.in_doubt(tx), evidence.gone(tx), evidence.unheard(tx)
+        waiting = outbox.not_leaving(tx)
+        doubt, gone, unheard = outbox.in_doubt(tx), reconciliation.gone(tx), reconciliation.unheard(tx)
         clock = _clock(tx)
         restoration, held = restored(tx), fence.holding(tx)
         shared = None if db.is_sqlite else procrastinate_schema.state(tx)

@@ -24,12 +24,13 @@ from bot.commands.dispatch import Answer, answer, call_of, carries_code, challen
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, messages, questions
+from storage import callers, questions
 from storage.audit import Actor
 from storage.callers import Caller
 from storage.contacts import attempts, cases, consent, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost, Transaction, restored
+from storage.messages import outbox
 from storage.operations import codes, operations
 from storage.rules import doubts, optout
 from storage.rules.normalize import key
@@ -99,7 +100,7 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
 
     Returns its row, who sent it, what they said in it and what that is about consent; None if it is not new.
     """
-    row = messages.record_inbound(
+    row = outbox.record_inbound(
         tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
         told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
         set_aside="restored" if _is_of_the_lost_time(tx, text) else None,
@@ -125,11 +126,11 @@ def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
 def try_again(db: Database) -> int:
     """Handle once more what failed before and whose time has come; returns how many were tried."""
     with db.reading() as tx:
-        waiting = messages.unhandled(tx)
+        waiting = outbox.unhandled(tx)
     for row in waiting:
         try:
             with db.transaction() as tx:
-                current = messages.message(tx, row.id)
+                current = outbox.message(tx, row.id)
                 if current is not None and current.state == "received":
                     # As it was heard when it came: it must not be read by what happened since.
                     heard = consent.heard_in(tx, current.phone, current.id)
@@ -160,7 +161,7 @@ def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, said: Heard,
 
 def _put_off(tx: Transaction, message: int, reference: str) -> None:
     """A text at which our own code failed is tried again a little later; after three tries it is set aside, and the leads hear of it."""
-    if messages.postpone(tx, message, reference) == "set_aside":
+    if outbox.postpone(tx, message, reference) == "set_aside":
         _tell_leads(tx)
 
 
@@ -261,15 +262,15 @@ def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: 
         taken_for = _say_again(tx, row, question, told)
     else:
         taken_for = _inbox(tx, row, case, told, person, said)
-    messages.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
+    outbox.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
 def _came_back(tx: Transaction, row: Row[Any], said: Heard, told: Sentences, person: Row[Any] | None) -> str:
     """A text that is ours, or a mark on one, does nothing; staff are told so, a few times."""
     if said.mark == "echo" and person is not None and consent.may_text(tx, row.phone):
         text = told.say(("own-text", {}))
-        if messages.sent_since(tx, row.phone, "reply", tx.now - timedelta(minutes=10), body=text) < ECHOES_ANSWERED:
-            messages.queue(tx, row.phone, text, "reply", person_id=person.id, reply_to=row.id)
+        if outbox.sent_since(tx, row.phone, "reply", tx.now - timedelta(minutes=10), body=text) < ECHOES_ANSWERED:
+            outbox.queue(tx, row.phone, text, "reply", person_id=person.id, reply_to=row.id)
     return str(said.mark)
 
 
@@ -285,7 +286,7 @@ def _halts(tx: Transaction, row: Row[Any], person: Row[Any], words: str, heard: 
     if heard == "stop":
         return False
     given = done or call.say(("halt-none", {}))
-    messages.queue(tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id)
+    outbox.queue(tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id)
     return True
 
 
@@ -293,7 +294,7 @@ def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool
     """Whether plain words from this phone answer the programme: the last text that it got was one to its case."""
     if case is None or not case.two_way:
         return False
-    newest = messages.newest_to(tx, row.phone, row.created_at)
+    newest = outbox.newest_to(tx, row.phone, row.created_at)
     return newest is not None and newest.kind in ("text", "broadcast")
 
 
@@ -301,7 +302,7 @@ def _question_to(tx: Transaction, row: Row[Any], sender: Caller) -> Row[Any] | N
     """The question that a text can answer: its own text is the last one that the phone had got when this one came."""
     if sender.question is None:
         return None
-    newest = messages.newest_to(tx, row.phone, row.created_at)
+    newest = outbox.newest_to(tx, row.phone, row.created_at)
     return sender.question if newest is not None and newest.id == sender.question.message_id else None
 
 
@@ -323,7 +324,7 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
             values["number_warning"] = None
         by = Actor("sms", None, f"message {row.id}")
         cases.save(tx, [Wanted(question.case_id, values)], verb=f"cases.{question.kind}", by=by)
-    messages.queue(
+    outbox.queue(
         tx,
         row.phone,
         told.say((f"phone-{'yes' if meant == 'yes' else 'no'}", {})),
@@ -346,13 +347,13 @@ def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) 
     if meant == "yes":
         word = "invited-waits" if not case.two_way else "moved" if question.kind == "move" else "invited"
     text = sentences(asker.language_code or tx.rules.language).say((word, values))
-    messages.queue(tx, asker.phone, text, "notice", person_id=asker.id, reply_to=row.id)
+    outbox.queue(tx, asker.phone, text, "notice", person_id=asker.id, reply_to=row.id)
 
 
 def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences) -> str:
     """Neither yes nor no: the question is put once more, a few times a day; the text itself is kept in the inbox."""
-    if messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
-        again = messages.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
+    if outbox.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
+        again = outbox.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
         questions.ask_again(tx, question.id, again)
     return "inbox"
 
@@ -360,9 +361,9 @@ def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentenc
 def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, said: Heard) -> str:
     """What may mean STOP is asked back once; nothing else is sent meanwhile, and staff read the words themselves."""
     text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
-    asked = messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
+    asked = outbox.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
     if consent.newest(tx, row.phone) == "doubt" and _is_a_phone(row.phone) and asked < HELP_A_DAY:
-        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+        outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     if case is not None and case.two_way:
         _forward(tx, row, case, said)
     return "doubt"
@@ -381,7 +382,7 @@ def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str,
             kept = word == "start" and len(events) > 1 and events[-2].kind == "doubt"
             sentence = "kept-confirmed" if kept else f"{word}-confirmed"
             text = told.say((sentence, {"programme": Words(tx.rules.name)}))
-            messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+            outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
         if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
             _tell_others(tx, person)
     return word
@@ -391,7 +392,7 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> st
     """Answer a text of staff, unless it is one of too many: what came before its phone was last proved is not counted."""
     proved = codes.proved_at(tx, person.id)
     since = codes.since(tx, person.id, TEN_MINUTES)
-    sent = messages.sent_since(tx, row.phone, "reply", since)
+    sent = outbox.sent_since(tx, row.phone, "reply", since)
     muted = sent >= ANSWERS
     given = answer(tx, person, words, message_id=row.id, muted=muted, sent_at=row.sent_at)
     if given.challenge:
@@ -401,7 +402,7 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> st
         # A code that was right proves the phone, and opens an allowance of its own.
         heard = not muted or codes.proved_at(tx, person.id) != proved or carries_code(tx, person, words)
     if heard and not _is_enough(tx, row, person, given, since):
-        messages.queue(
+        outbox.queue(
             tx, row.phone, given.text, "reply", person_id=person.id, reply_to=row.id, code_id=given.code_id
         )  # fmt: skip
     return "unheard" if given.refused and muted else "command"
@@ -429,14 +430,14 @@ def _is_enough(tx: Transaction, row: Row[Any], person: Row[Any], given: Answer, 
             return True
     elif not given.refused and codes.since(tx, person.id, codes.FRESH) != tx.now - codes.FRESH:
         return False  # proved within twelve hours
-    return messages.sent_since(tx, row.phone, "reply", since, body=given.text) >= SAME_REFUSALS
+    return outbox.sent_since(tx, row.phone, "reply", since, body=given.text) >= SAME_REFUSALS
 
 
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
     text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
-    if messages.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
-        messages.queue(tx, row.phone, text, "consent", reply_to=row.id)
+    if outbox.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
+        outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
 
 
@@ -450,14 +451,14 @@ def _inbox(
     if case is not None and case.two_way:
         _forward(tx, row, case, said)
         if person is not None and consent.may_text(tx, row.phone):
-            messages.queue(tx, row.phone, told.say(("own-reply", {})), "reply", person_id=person.id, reply_to=row.id)
+            outbox.queue(tx, row.phone, told.say(("own-reply", {})), "reply", person_id=person.id, reply_to=row.id)
         return "inbox"
     if (
         consent.may_text(tx, row.phone)
         and _is_a_phone(row.phone)
-        and messages.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
+        and outbox.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
     ):
-        messages.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
+        outbox.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
     return "inbox" if case is not None else "stranger"
 
 
@@ -478,7 +479,7 @@ def _forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> Non
         told = sentences(person.language_code or tx.rules.language)
         values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
         text = told.say(("inbox", values), sms=2)
-        messages.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
+        outbox.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
 
 
 def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
@@ -487,15 +488,15 @@ def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
         if lead.id != stopped.id and consent.may_text(tx, lead.phone):
             told = sentences(lead.language_code or tx.rules.language)
             text = told.say(("supervisor-stopped", {"person": Words(stopped.name)}))
-            messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+            outbox.queue(tx, lead.phone, text, "notice", person_id=lead.id)
 
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
     """A gateway says that a recipient opted out there: the same as STOP, and of staff the other leads learn it."""
-    message = messages.message(tx, message_id)
+    message = outbox.message(tx, message_id)
     person = people.by_phone(tx, message.phone) if message is not None else None
     is_new = person is not None and consent.newest(tx, person.phone) != "stop"
-    messages.note_opt_out(tx, message_id, by=by)
+    outbox.note_opt_out(tx, message_id, by=by)
     if person is not None and is_new:
         _tell_others(tx, person)
 
@@ -503,4 +504,4 @@ def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
 def _tell_leads(tx: Transaction) -> None:
     for lead in people.leads(tx):
         told = sentences(lead.language_code or tx.rules.language)
-        messages.queue(tx, lead.phone, told.say(("unhandled-notice", {})), "notice", person_id=lead.id)
+        outbox.queue(tx, lead.phone, told.say(("unhandled-notice", {})), "notice", person_id=lead.id)

@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
 from bot.spool import OUTAGES, Kept, Spool
-from storage import messages, private_files
+from storage import private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction
+from storage.messages import outbox
 from storage.programme import rate_limits
 
 log = logging.getLogger(__name__)
@@ -102,10 +103,10 @@ def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
         "attempt_id": receipt.attempt_id,
     }
     with db.transaction(in_turn=receipt.opted_out) as tx:
-        moved = messages.receive_receipt(tx, **which, state=receipt.state, word=receipt.word, code=receipt.code)
+        moved = outbox.receive_receipt(tx, **which, state=receipt.state, word=receipt.word, code=receipt.code)
         if receipt.opted_out or receipt.trouble is not None:
             # Only of our own message: after a restore the same number may stand for a text to another person.
-            _act_on(tx, messages.of_receipt(tx, **which), receipt, moved=moved)
+            _act_on(tx, outbox.of_receipt(tx, **which), receipt, moved=moved)
     return moved
 
 

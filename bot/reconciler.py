@@ -19,10 +19,11 @@ from bot import inbox
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
 from bot.replies import sentences
 from bot.spool import OUTAGES
-from storage import evidence, fence, messages
+from storage import fence
 from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
-from storage.evidence import Question
+from storage.messages import outbox, reconciliation
+from storage.messages.reconciliation import Question
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +141,10 @@ class Reconciler:
 
     def _questions(self, name: str, at_most: int) -> list[Question]:
         with self.db.reading() as tx:
-            if not evidence.questions(tx, name, 1):
+            if not reconciliation.questions(tx, name, 1):
                 return []
         with self.db.transaction(in_turn=False) as tx:
-            return evidence.take_questions(tx, name, at_most)
+            return reconciliation.take_questions(tx, name, at_most)
 
     async def _ask(self, gateway: Gateway, question: Question) -> None:
         answer = await _find(gateway, question)
@@ -164,7 +165,7 @@ class Reconciler:
         """To a person what is in doubt at a gateway that the settings have no more; to the leads that there was a restore."""
         with self.db.transaction() as tx:
             told = tell_of_restore(tx)
-            left = evidence.leave_gone(tx, self.gateways)
+            left = reconciliation.leave_gone(tx, self.gateways)
             if left:
                 log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)
                 tell_leads(tx)
@@ -185,7 +186,7 @@ class Reconciler:
 
     def _swept_until(self, name: str) -> datetime:
         with self.db.reading() as tx:
-            return evidence.swept_until(tx, name)
+            return reconciliation.swept_until(tx, name)
 
     async def _sweep(self, name: str, gateway: Gateway, since: datetime, now: datetime) -> None:
         listed: list[Inbound] | CannotTell
@@ -206,7 +207,7 @@ class Reconciler:
         name, listed, until = self._swept[0]
         batch = listed[: 10 * BATCH]
         with self.db.reading() as tx:
-            known = messages.known_inbound(tx, name, [text.gateway_id for text in batch])
+            known = outbox.known_inbound(tx, name, [text.gateway_id for text in batch])
         missing = [text for text in batch if text.gateway_id not in known][:BATCH]
         for text in missing:
             _take(self.db, name, text)
@@ -220,7 +221,7 @@ class Reconciler:
             self._swept[0] = (name, rest, until)
         else:
             with self.db.transaction() as tx:
-                evidence.mark_swept(tx, name, until)
+                reconciliation.mark_swept(tx, name, until)
             self._swept.popleft()
         return len(missing)
 
@@ -232,7 +233,7 @@ async def _find(gateway: Gateway, question: Question) -> FindResult:
         return CannotTell("its code was made anew since, so its words cannot be told")
     doubtful = Doubtful(
         question.id, question.attempt_id, question.phone, question.text, question.handed_over_at, question.not_it,
-        any_attempt=question.attempt_id.startswith(messages.RESTORED),
+        any_attempt=question.attempt_id.startswith(outbox.RESTORED),
     )  # fmt: skip
     try:
         async with asyncio.timeout(FIND_S):
@@ -248,11 +249,11 @@ def _settle(tx: Transaction, question: Question, answer: FindResult) -> None:
     which = (question.id, question.attempt_id)
     match answer:
         case Found():
-            evidence.found(tx, *which, gateway_id=answer.gateway_id, state=answer.state, code=answer.code)
+            reconciliation.found(tx, *which, gateway_id=answer.gateway_id, state=answer.state, code=answer.code)
         case Absent():
-            evidence.absent(tx, *which)
+            reconciliation.absent(tx, *which)
         case CannotTell():
-            evidence.cannot_tell(tx, *which, answer.reason)
+            reconciliation.cannot_tell(tx, *which, answer.reason)
 
 
 def _take(db: Database, name: str, text: Inbound) -> None:
@@ -267,14 +268,14 @@ def _take(db: Database, name: str, text: Inbound) -> None:
 def tell_leads(tx: Transaction) -> int:
     """Tell the leads, once for each broadcast, that some may or may not have got it; returns of how many broadcasts."""
     told = 0
-    for row in evidence.untold(tx):
-        if evidence.told(tx, row.id):
+    for row in reconciliation.untold(tx):
+        if reconciliation.told(tx, row.id):
             told += 1
             for lead in people.leads(tx):
                 if consent.may_text(tx, lead.phone):
                     said = sentences(lead.language_code or tx.rules.language)
                     text = said.say(("unresolved-notice", {"number": row.id, "count": row.many}))
-                    messages.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+                    outbox.queue(tx, lead.phone, text, "notice", person_id=lead.id)
     return told
 
 
@@ -293,6 +294,6 @@ def tell_of_restore(tx: Transaction) -> int:
             said = sentences(lead.language_code or tx.rules.language)
             at = since.astimezone(ZoneInfo(tx.rules.time_zone))
             values = {"time": said.date(at), "count": doubtful}
-            messages.queue(tx, lead.phone, said.say(("restore-notice", values)), "notice", person_id=lead.id)
+            outbox.queue(tx, lead.phone, said.say(("restore-notice", values)), "notice", person_id=lead.id)
             told += 1
     return told

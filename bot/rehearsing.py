@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import messages
 from storage.database import Database, Transaction
+from storage.messages import outbox
 from storage.operations import codes
 from storage.rules import numbers
 
@@ -65,11 +65,11 @@ def _converse(tx: Transaction, phone: str, texts: Sequence[str], turns: list[Tur
     code = ""
     for typed in texts:
         words = CODE.sub(code or "CODE", typed)
-        last = messages.newest_id(tx)
+        last = outbox.newest_id(tx)
         taken = inbox.take_in(tx, gateway, Inbound(f"lab:{secrets.token_hex(12)}", number, "", words))
-        row = messages.message(tx, taken or 0)
+        row = outbox.message(tx, taken or 0)
         out = []
-        for queued in messages.list_queued_since(tx, last):
+        for queued in outbox.list_queued_since(tx, last):
             body = queued.body
             if shown and queued.code_id is not None:
                 digits = codes.shown(tx, queued.code_id)

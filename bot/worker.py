@@ -37,11 +37,12 @@ from bot.reconciler import Reconciler
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
-from storage import broadcasts, messages, private_files
+from storage import broadcasts, private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
-from storage.messages import HandOver, Settled
+from storage.messages import outbox
+from storage.messages.outbox import HandOver, Settled
 from storage.programme import rate_limits, trial_messages, workers
 from storage.programme.rate_limits import Hold
 
@@ -165,7 +166,7 @@ class Worker:
             for name in rate_limits.try_again(tx):
                 log.warning("gateway %s waits for a person: one message tries it, as the worker starts", name)
             others = self.owner if self.db.is_sqlite else None
-            back, doubtful = messages.end_leases(tx, of_others_than=others)
+            back, doubtful = outbox.end_leases(tx, of_others_than=others)
         if back or doubtful:
             log.warning("after a worker died: %d messages back in the queue, %d unknown", back, doubtful)
 
@@ -356,7 +357,7 @@ class Worker:
 
     def _is_due(self, name: str) -> bool:
         with self.db.reading() as tx:
-            due = messages.is_due(tx, name)
+            due = outbox.is_due(tx, name)
         if not due:
             self._no_token.pop(name, None)
         return due
@@ -377,9 +378,9 @@ class Worker:
         if name in self.db.rules.senders:
             # Of many the first may wait for the token of one number while another's is there.
             at_most = min(BATCH, 16 * at_most)
-        claimed = messages.claim(tx, name, self.owner, at_most)
-        leaving, waiting = messages.hand_over(tx, claimed, self.owner, rate_per_s=gateway.rate_per_s, at_most=allowed)
-        messages.release(tx, waiting, self.owner)
+        claimed = outbox.claim(tx, name, self.owner, at_most)
+        leaving, waiting = outbox.hand_over(tx, claimed, self.owner, rate_per_s=gateway.rate_per_s, at_most=allowed)
+        outbox.release(tx, waiting, self.owner)
         if on_trial and leaving:
             self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
             trial_messages.begin(tx, name, self._trials[name])
@@ -412,7 +413,7 @@ class Worker:
 
     def _settle(self, tx: Transaction, gateway: Gateway, answers: Sequence[Answer]) -> None:
         told = [_settled(handed, result, tx.now, self._instead_of(gateway, handed)) for handed, result in answers]
-        messages.settle(tx, told)
+        outbox.settle(tx, told)
 
     def _record(self, name: str, gateway: Gateway, answers: Sequence[Answer]) -> None:
         """Write down what calls came to, and what that means for all that is still to leave by the gateway.
@@ -586,10 +587,10 @@ def _back_off_s(attempts: int) -> float:
 
 
 def _tidy_up(tx: Transaction) -> None:
-    messages.end_leases(tx)
-    messages.expire(tx)
-    messages.adopt(tx)
-    messages.fail_over(tx)
+    outbox.end_leases(tx)
+    outbox.expire(tx)
+    outbox.adopt(tx)
+    outbox.fail_over(tx)
     broadcasts.put_away_unconfirmed(tx)
     ask_second_leads(tx)
     broadcasts.finish(tx)

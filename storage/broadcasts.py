@@ -1,7 +1,7 @@
 """A text to groups and single cases: preview, launch, expand, halt, progress.
 
 A broadcast holds its words per language and its recipients from the preview on: of a group it takes the memberships
-that stood then, so a later member is never added, and one who was taken out since is skipped (`audience.py`).  One that
+that stood then, so a later member is never added, and one who was taken out since is skipped (`messages/audience.py`).  One that
 has its hour is a rule, and takes those who are in when that hour comes.
 Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
 recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
@@ -41,13 +41,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audience, audit
+from storage import audit
 from storage.audit import Actor, Change
 from storage.contacts import consent
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
-from storage.messages import ARRIVED, KINDS, OPEN, unclear
+from storage.messages import audience
+from storage.messages.outbox import ARRIVED, KINDS, OPEN, unclear
 from storage.operations import operations
 from storage.programme import routing
 from storage.rules import optout, quiet_hours, segments, templates

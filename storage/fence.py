@@ -1,7 +1,7 @@
 """The fence that a restore puts up: nothing that may have been sent or done since the backup is sent or done again.
 
 The restored database does not know what happened after its backup, and the phones do.  Whatever was open in it is
-therefore in doubt: the gateway is asked, as about any message without an answer (`evidence.py`), and what it cannot prove
+therefore in doubt: the gateway is asked, as about any message without an answer (`messages/reconciliation.py`), and what it cannot prove
 is left to a person.  What is queued after the restore leaves as usual.
 """
 
@@ -13,15 +13,16 @@ from datetime import datetime
 
 from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
-from storage import audit, broadcasts, messages
+from storage import audit, broadcasts
 from storage.audit import Actor
 from storage.database import Transaction
+from storage.messages import outbox
 from storage.programme import workers
 from storage.schema import attempts, codes, operations, programme, questions
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import messages as messages_table
 
-IN_DOUBT = (*messages.OPEN, "unknown")
+IN_DOUBT = (*outbox.OPEN, "unknown")
 """What was unknown already is asked about anew: an answer from before the backup proves nothing about what came after."""
 
 
@@ -57,9 +58,9 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
 def holding(tx: Transaction) -> dict[str, int]:
     """How many messages the fence still holds, by state, and under `texts` how many texts it has set aside."""
     is_held = exists().where(attempts.c.message_id == messages_table.c.id, attempts.c.reason == "restored")
-    doubtful = and_(messages.unclear("unknown", "unresolved"), is_held)
+    doubtful = and_(outbox.unclear("unknown", "unresolved"), is_held)
     query = select(messages_table.c.state, func.count().label("n")).where(doubtful).group_by(messages_table.c.state)
-    aside = and_(messages.unclear("set_aside"), messages_table.c.reason == "restored")
+    aside = and_(outbox.unclear("set_aside"), messages_table.c.reason == "restored")
     texts = int(tx.scalar(select(func.count()).select_from(messages_table).where(aside)))
     return {row.state: row.n for row in tx.execute(query)} | {"texts": texts}
 
@@ -92,8 +93,8 @@ def _put_in_doubt(tx: Transaction, backed_up_at: datetime) -> int:
     So late receipts settle it, and no other gateway takes it over.  The made-up attempt is one of its own: what was
     answered about an earlier one does not count.  What no gateway can be asked about is for a person at once.
     """
-    messages.adopt(tx)
-    m, attempt = messages_table.c, f"{messages.RESTORED}{secrets.token_hex(8)}"
+    outbox.adopt(tx)
+    m, attempt = messages_table.c, f"{outbox.RESTORED}{secrets.token_hex(8)}"
     left = m.state.in_(("sending", "unknown"))
     doubt = (
         update(messages_table)

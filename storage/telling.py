@@ -20,11 +20,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, exists, select
 
-from storage import broadcasts, lives, messages
+from storage import broadcasts
 from storage.audit import Actor
 from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.messages import history, outbox
 from storage.operations import operations
 from storage.rules import sensitive_words
 from storage.schema import codes
@@ -123,7 +124,7 @@ def begin(tx: Transaction, number: int, *, by: Actor) -> bool:
     False where its group has grown beyond the one ok that it had: then it waits for a second lead.
     """
     row = broadcasts.begin(tx, number)
-    had_second = any(deed.verb == "operations.seconding" for deed in lives.deeds(tx, number))
+    had_second = any(deed.verb == "operations.seconding" for deed in history.deeds(tx, number))
     if had_second or not needs_second(tx, row):
         return True
     broadcasts.hold_back(tx, number)
@@ -233,7 +234,7 @@ def try_on(tx: Transaction, person: Row[Any], body: str, *, by: Actor) -> None:
     if operations.count(tx, person.id, "try", tx.now - timedelta(hours=1)) >= TRIES_AN_HOUR:
         raise Problem("try-too-many", count=TRIES_AN_HOUR)
     operations.note(tx, "try", words="", undoes=None, by=by)
-    messages.queue(tx, person.phone, body, "notice", person_id=person.id)
+    outbox.queue(tx, person.phone, body, "notice", person_id=person.id)
 
 
 def _refuse_unless_seen(tx: Transaction, row: Row[Any], count: int, *, looked: bool) -> None:

@@ -18,11 +18,11 @@ from PIL import Image
 from admin_notebooks import delivery, telling
 from admin_notebooks.desk import Desk
 from bot.demo import LEAD, make
-from storage import messages
 from storage.audit import Actor
 from storage.contacts import cases, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.rules.hours_and_limits import Rules
 from tests import desks
 from tests.pages import ROOT
@@ -78,7 +78,7 @@ class Stage:
     def text(self, phone: str, body: str) -> None:
         """A text to a phone, as a command would queue it."""
         with self.rehearsal.db.transaction() as tx:
-            messages.queue(tx, phone, body, "text")
+            outbox.queue(tx, phone, body, "text")
 
     def add(self, asked: str) -> None:
         """Take a phone out by the sheet."""

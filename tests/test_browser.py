@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from bot.gateways.simulator import Network
-from storage import messages
 from storage.audit import Actor
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.rules import segments
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_MS
@@ -118,7 +118,7 @@ def browser(rehearsal: Rehearsal, chromium: Any) -> Iterator[Browser]:
 
 def say(db: Database, phone: str, body: str) -> None:
     with db.transaction() as tx:
-        messages.queue(tx, phone, body, "text")
+        outbox.queue(tx, phone, body, "text")
 
 
 def test_a_command_is_answered_on_the_leads_phone_and_its_text_arrives_on_a_cases(

@@ -229,9 +229,9 @@ def test_numbers_choose_their_gateway_and_what_one_certainly_did_not_send_goes_b
         jumbe.until(lambda: jumbe.kannel.to(american), "who texts the short code is answered from it")
 
         with jumbe.database() as db, db.transaction() as tx:
-            from storage import messages
+            from storage.messages import outbox
 
-            row = messages.queue(tx, denied, "There is no way to this number", "notice", gateway="kannel")
+            row = outbox.queue(tx, denied, "There is no way to this number", "notice", gateway="kannel")
         jumbe.until(lambda: twilio.to(denied), "Twilio took it over")
         jumbe.until_idle()
         told = " ".join(step["what"] for step in jumbe.quickly("messages", "explain", str(row)))

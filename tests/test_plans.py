@@ -29,9 +29,10 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.contacts import groups
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests import history
@@ -184,7 +185,7 @@ def send(db: Database) -> None:
     """Texts leave: one that is taken, one that is refused, one without an answer, one that is asked to wait."""
     with db.transaction() as tx:
         for n in range(300, 306):
-            messages.queue(tx, phone_of(n), "Come tomorrow", "text", case_id=n)
+            outbox.queue(tx, phone_of(n), "Come tomorrow", "text", case_id=n)
     book = Listing(
         moods={
             phone_of(300): "message",

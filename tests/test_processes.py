@@ -24,8 +24,9 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from bot.cli import processes
-from storage import messages, migrate
+from storage import migrate
 from storage.database import Database
+from storage.messages import outbox
 from tests.patience import by_chance, ended, for_a_while, joined, until, work
 from tests.postgres import Postgres
 from tests.processes import (
@@ -707,9 +708,9 @@ def test_a_demo_at_a_port_that_is_none_is_said_in_a_sentence(make: MakeJumbe, tm
 def test_messages_are_found_by_a_number_as_it_is_dialled_at_home(make: MakeJumbe):
     jumbe = make(JUMBE_COUNTRY="GH")
     with jumbe.database() as db, db.transaction() as tx:
-        messages.queue(tx, "233244123456", "Hello", "notice")
-        messages.record_inbound(tx, gateway="twilio", gateway_id="SM1", sender="12345", text="You have won")
-        messages.record_inbound(tx, gateway="twilio", gateway_id="SM2", sender="MTN", text="You have won")
+        outbox.queue(tx, "233244123456", "Hello", "notice")
+        outbox.record_inbound(tx, gateway="twilio", gateway_id="SM1", sender="12345", text="You have won")
+        outbox.record_inbound(tx, gateway="twilio", gateway_id="SM2", sender="MTN", text="You have won")
     for typed in ("0244123456", "+233 24 412 3456", "233244123456"):
         assert [m["phone"] for m in jumbe.quickly("messages", "list", "--to", typed)] == ["233244123456"]
     assert [m["phone"] for m in jumbe.quickly("messages", "list", "--to", "12345")] == ["12345"]

@@ -11,12 +11,12 @@ from sqlalchemy import Row
 
 from storage import broadcasts as b
 from storage import exports, telling
-from storage import messages as m
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.contacts import groups as g
 from storage.contacts import people as p
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.messages import outbox as m
 from storage.operations import operations as o
 from storage.programme import rate_limits
 from storage.rules import numbers

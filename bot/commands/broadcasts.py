@@ -16,11 +16,12 @@ from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, 
 from bot.commands.dispatch import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
-from storage import broadcasts, messages, telling
+from storage import broadcasts, telling
 from storage.audit import Actor
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.operations import codes, operations
 from storage.rules import quiet_hours
 
@@ -449,7 +450,7 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "code": codes.mask(operations.code_length(tx, lead.id)),
         }
         code_id = operations.issue_code(tx, number, lead.id)
-        messages.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)
+        outbox.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)
     return [lead.name for lead in others]
 
 
@@ -473,4 +474,4 @@ def _notify(tx: Transaction, person_id: int | None, saying: Callable[[Sentences]
     asker = people.by_id(tx, person_id)
     if asker is not None and consent.may_text(tx, asker.phone):
         told = sentences(asker.language_code or tx.rules.language)
-        messages.queue(tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)
+        outbox.queue(tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)

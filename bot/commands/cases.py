@@ -11,9 +11,10 @@ from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage import messages, questions
+from storage import questions
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules import numbers
 
@@ -125,7 +126,7 @@ def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> A
     if asked is None or asked.case_id == case.id:
         told = sentences(case.language_code or call.tx.rules.language)
         text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
-        message_id = messages.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+        message_id = outbox.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
         questions.ask(
             call.tx,
             phone,

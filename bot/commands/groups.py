@@ -23,9 +23,10 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.operations import caps, codes, operations
 from storage.rules import numbers
 from storage.rules.identifiers import read as read_identifier
@@ -208,7 +209,7 @@ def _tell_leads(call: Call, found: caps.Over, amount: int) -> None:
         if lead.id != call.person.id and consent.may_text(call.tx, lead.phone):
             told = sentences(lead.language_code or call.tx.rules.language)
             values = {"person": Words(call.person.name), "verb": told.verb(found.kind), "count": found.used}
-            messages.queue(call.tx, lead.phone, told.say(("cap-reached", values)), "notice", person_id=lead.id)
+            outbox.queue(call.tx, lead.phone, told.say(("cap-reached", values)), "notice", person_id=lead.id)
 
 
 def carry_out(call: Call, operation: Row[Any]) -> Answer:

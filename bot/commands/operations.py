@@ -17,11 +17,12 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage import telling as rules
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
-from storage.messages import OPEN
+from storage.messages import outbox
+from storage.messages.outbox import OPEN
 from storage.operations import codes, operations
 from storage.operations import undo as undoing
 from storage.operations.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -269,7 +270,7 @@ def _tell_leads_of_guessing(call: Call) -> None:
         if consent.may_text(call.tx, lead.phone):
             told = sentences(lead.language_code or call.tx.rules.language)
             text = told.say(("codes-guessed", {"person": Words(call.person.name), "count": WRONG_A_DAY}))
-            messages.queue(call.tx, lead.phone, text, "notice", person_id=lead.id)
+            outbox.queue(call.tx, lead.phone, text, "notice", person_id=lead.id)
 
 
 def _again(call: Call, row: Row[Any]) -> Answer:
@@ -368,7 +369,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
         return call.say(("check-got", {"person": who, "number": number, "time": at}))
     if message.state in ("accepted", "sent"):
         return call.say(("check-sent", {"person": who, "number": number, "time": at}))
-    why = "paused" if messages.is_held(message) else message.reason or message.state
+    why = "paused" if outbox.is_held(message) else message.reason or message.state
     reason = call.sentences.reason(why, message.code)
     if message.state in ("unknown", "unresolved"):
         return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))

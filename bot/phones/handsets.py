@@ -13,9 +13,9 @@ from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator, Typed
 from bot.gateways.simulator import Text as Arrived
 from bot.phones import cards
 from bot.replies import sentences
-from storage import messages
 from storage.contacts import cases, people
 from storage.database import Database, Transaction
+from storage.messages import outbox
 from storage.rules import segments
 from storage.schema import cases as cases_table
 from storage.schema import groups, memberships
@@ -137,7 +137,7 @@ def shown(
     wanted = set(with_cards)
     with db.reading() as tx:
         phones = [phone for phone in handsets(tx, taken_out) if only in (None, phone.phone)]
-        threads = messages.threads(tx, [p.phone for p in phones], at_most=TEXTS_A_PHONE)
+        threads = outbox.threads(tx, [p.phone for p in phones], at_most=TEXTS_A_PHONE)
         # Asked inside the reading, which is one moment: a text that is in the book only now is shown next time.
         arrived = simulator.network.arrived(
             row.attempt_id for thread in threads.values() for row in thread if row.attempt_id
@@ -226,7 +226,7 @@ def _said(row: Row[Any], language: str) -> tuple[str, str]:
     if row.direction == "in":
         return TAKEN_FOR.get(row.handled_as, "handled") if row.state == "handled" else NOT_HANDLED[row.state], ""
     reason = why(row.reason, row.code, language) if row.reason else ""
-    return messages.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
+    return outbox.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
 
 
 def why(key: str, code: str | None, language: str) -> str:

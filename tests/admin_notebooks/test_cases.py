@@ -6,11 +6,11 @@ import pytest
 
 from admin_notebooks import cases
 from admin_notebooks.desk import Desk
-from storage import messages
 from storage.console import reason
 from storage.contacts import cases as contacts
 from storage.contacts import consent, groups
 from storage.errors import Problem
+from storage.messages import outbox
 from tests.pages import ROOT
 from tests.world import TEST
 
@@ -38,8 +38,8 @@ def desk(db, world, clock, ama):
     world.case("p-5", SHARED, name="Efua", verified=False)
     with db.transaction() as tx:
         consent.hear(tx, SHARED, "stop", words="Stop. Thank you", message_id=None, by=TEST)
-        got = messages.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
-        messages.handled(tx, got.id, "inbox", case_id=ama, person_id=None)
+        got = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
+        outbox.handled(tx, got.id, "inbox", case_id=ama, person_id=None)
     return Desk(db)
 
 
@@ -95,7 +95,7 @@ def test_a_closed_case_and_a_number_that_nobody_proved_say_so(desk, world, ama):
 def test_a_case_is_told_with_its_consent_its_groups_and_its_texts_both_ways(db, desk, ama, clock):
     clock.advance(hours=1)
     with db.transaction() as tx:
-        messages.queue(tx, AMA, "Come on Friday", "text", case_id=ama)
+        outbox.queue(tx, AMA, "Come on Friday", "text", case_id=ama)
     told = cases.describe(desk, AMA)
     assert [(m["short"], m["name"]) for m in told["memberships"]] == [("anc", "Antenatal care")]
     assert [(t["direction"], t["body"], t["says"]) for t in told["texts"]] == [
@@ -110,7 +110,7 @@ def test_a_case_is_told_with_its_consent_its_groups_and_its_texts_both_ways(db, 
 def test_texts_are_turned_over_by_the_page(db, desk, ama):
     with db.transaction() as tx:
         for n in range(40):
-            messages.queue(tx, AMA, f"Text {n}", "text", case_id=ama)
+            outbox.queue(tx, AMA, f"Text {n}", "text", case_id=ama)
     first = cases.describe(desk, "p-1")["texts"]
     older = cases.list_texts(desk, "p-1", first[-1]["id"])
     assert [t["body"] for t in (*first, *older)] == [*(f"Text {n}" for n in reversed(range(40))), "I come"]

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups
 from storage.contacts.cases import Wanted
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.schema import messages as messages_table
 from tests.parts import library
 from tests.world import TEST
@@ -54,7 +55,7 @@ def troubled(db, world, clock):
             (made["unreachable"], "undelivered"),
             (made["never"], "refused"),
         ):
-            one = messages.queue(tx, world_phone(tx, name), "Hello", "text", case_id=name)
+            one = outbox.queue(tx, world_phone(tx, name), "Hello", "text", case_id=name)
             ended = {
                 "state": state,
                 "handed_over_at": tx.now,

@@ -8,13 +8,14 @@ from sqlalchemy import func, select
 
 from admin_notebooks import cases, delivery
 from admin_notebooks.desk import Desk
-from storage import audit, broadcasts, messages, schema
+from storage import audit, broadcasts, schema
 from storage.audit import Actor
 from storage.contacts import consent, groups
 from storage.errors import Problem
+from storage.messages import outbox
 from tests.parts import library
+from tests.storage.messages.test_outbox import claim, hand_over, receipt, settle
 from tests.storage.test_broadcasts import expand
-from tests.storage.test_messages import claim, hand_over, receipt, settle
 from tests.world import TEST
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -130,9 +131,9 @@ def test_sent_and_delivered_over_time_are_counted_in_the_database(desk, sent):
 
 def test_those_who_did_not_answer_become_a_group_once(db, desk, sent):
     with db.transaction() as tx:
-        heard = messages.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233244123451", text="I come")
+        heard = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233244123451", text="I come")
         case = broadcasts.reached(tx, sent)[0]
-        messages.handled(tx, heard.id, "inbox", case_id=case, person_id=None)
+        outbox.handled(tx, heard.id, "inbox", case_id=case, person_id=None)
     proposal = delivery.gather(desk, sent, delivery.NO_REPLY, "quiet", "Did not answer")
     assert proposal.says == "Make a group of 1 case"
     done = proposal.confirm()

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.audit import Actor
 from storage.contacts import consent, groups
 from storage.errors import Problem
+from storage.messages import outbox
 from tests.parts import library
 from tests.storage.test_broadcasts import expand
 from tests.world import TEST
@@ -42,11 +43,11 @@ def busy(db, world, clock):
     with db.transaction() as tx:
         consent.hear(tx, KOFI, "stop", words="STOP", message_id=None, by=TEST)
         broadcasts.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], by=by)
-        late = messages.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
-        messages.handled(tx, late.id, "reply", case_id=ama, person_id=None)
-        typed = messages.record_inbound(tx, gateway="simulator", gateway_id="2", sender=lead.phone, text="ok 482193")
-        messages.handled(tx, typed.id, "command", case_id=None, person_id=lead.id)
-        messages.queue(tx, KOFI, "Hello", "text", case_id=kofi)
+        late = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
+        outbox.handled(tx, late.id, "reply", case_id=ama, person_id=None)
+        typed = outbox.record_inbound(tx, gateway="simulator", gateway_id="2", sender=lead.phone, text="ok 482193")
+        outbox.handled(tx, typed.id, "command", case_id=None, person_id=lead.id)
+        outbox.queue(tx, KOFI, "Hello", "text", case_id=kofi)
     return {"lead": lead, "anc": anc, "tb": tb, "number": 1}
 
 

@@ -11,8 +11,8 @@ import pytest
 from bot.breaker import LAST, LONGEST_PAUSE, Breaker
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult, Unknown
 from bot.worker import NO_ANSWERS, Worker
-from storage import messages
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits
 
 GOOD, LOST, AWAY = Accepted("S1"), Unknown("no answer"), NotSent("unreachable", "away")
@@ -88,7 +88,7 @@ def test_an_outage_costs_a_few_messages_and_not_the_queue(db: Database, clock: A
     gateway = Weak()
     with db.transaction() as tx:
         for phone in PHONES:
-            messages.queue(tx, phone, "Hello", "notice")
+            outbox.queue(tx, phone, "Hello", "notice")
 
     async def whole() -> None:
         worker = Worker(db, {"simulator": gateway}, "http://127.0.0.1")  # type: ignore[dict-item]
@@ -112,7 +112,7 @@ def test_an_outage_costs_a_few_messages_and_not_the_queue(db: Database, clock: A
 
     asyncio.run(whole())
     with db.reading() as tx:
-        states = messages.count_states(tx)
+        states = outbox.count_states(tx)
     assert sum(states.values()) == len(PHONES) == states["unknown"] + states["accepted"]
 
 
@@ -122,7 +122,7 @@ def test_what_a_person_must_mend_waits_for_a_person(db: Database, clock: Any, la
     gateway.answer = NotSent("gateway", "a wrong token", "20003", lasting=lasting)
     with db.transaction() as tx:
         for phone in PHONES[:5]:
-            messages.queue(tx, phone, "Hello", "notice")
+            outbox.queue(tx, phone, "Hello", "notice")
 
     async def whole() -> None:
         worker = Worker(db, {"simulator": gateway}, "http://127.0.0.1")  # type: ignore[dict-item]
@@ -141,4 +141,4 @@ def test_what_a_person_must_mend_waits_for_a_person(db: Database, clock: Any, la
 
     asyncio.run(whole())
     with db.reading() as tx:
-        assert messages.count_states(tx) == {"accepted": 5}
+        assert outbox.count_states(tx) == {"accepted": 5}

@@ -18,10 +18,11 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import broadcasts, exports, messages, schema
+from storage import broadcasts, exports, schema
 from storage.audit import Actor
 from storage.contacts import consent, groups
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import codes, operations
 from storage.rules.quiet_hours import Hours
 from tests.world import TEST, World
@@ -102,7 +103,7 @@ class Story:
 
     def receipt(self, number: int, word: str, state: str, code: str | None = None) -> None:
         with self.db.transaction() as tx:
-            messages.receive_receipt(
+            outbox.receive_receipt(
                 tx, gateway="simulator", message_id=number, gateway_id=f"S{number}", state=state, word=word, code=code
             )
 
@@ -371,7 +372,7 @@ def in_doubt_and_back(s: Story) -> int:
     s.clock.advance(minutes=1)
     with s.db.transaction() as tx:
         consent.hear(tx, AMA, "start", words=" 2.", message_id=None, by=Actor("sms"))
-        return messages.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
+        return outbox.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
 
 
 def written_down(s: Story) -> int:
@@ -379,7 +380,7 @@ def written_down(s: Story) -> int:
         consent.hear(tx, AMA, "start", words="she called", message_id=None, by=Actor("desk", s.esi.id))
         s.clock.advance(seconds=1)
     with s.db.transaction() as tx:
-        return messages.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
+        return outbox.queue(tx, AMA, "Hello", "notice", case_id=s.ama)
 
 
 def waits_for_the_answer(s: Story) -> int:
@@ -557,7 +558,7 @@ def test_no_life_shows_a_code(story: Story, lived: Callable[[Story], int]) -> No
 def test_a_number_that_may_have_said_stop_is_told_so(story: Story) -> None:
     with story.db.transaction() as tx:
         consent.hear(tx, AMA, "doubt", words="no more maybe", message_id=None, by=TEST)
-        number = messages.queue(tx, AMA, "Hello", "notice", case_id=story.ama)
+        number = outbox.queue(tx, AMA, "Hello", "notice", case_id=story.ama)
     assert 'may have said STOP, and is held until it answers: "no more maybe"' in str(story.life(number))
 
 
@@ -658,22 +659,22 @@ def test_the_command_line_tells_whole_sentences_and_lists_no_code(
 
 def test_it_tells_what_the_gateway_said_when_it_was_asked(db: Database, clock: Any) -> None:
     from bot.gateways.base import Unknown
-    from storage import evidence
+    from storage.messages import reconciliation
 
     story = Story(db, clock)
     story.gateway.answers = [Unknown("no answer")]
     with db.transaction() as tx:
-        number = messages.queue(tx, AMA, "Clinic on Monday", "text")
+        number = outbox.queue(tx, AMA, "Clinic on Monday", "text")
     story.work()
     attempt = story.last(id=number).attempt_id
     assert "is asked from 10:02:00" in story.life(number)[-1]["what"]
     clock.advance(minutes=2)
     with db.transaction() as tx:
-        evidence.cannot_tell(tx, number, attempt, "the gateway could not be asked")
+        reconciliation.cannot_tell(tx, number, attempt, "the gateway could not be asked")
     for _ in range(2):
         clock.advance(minutes=11)
         with db.transaction() as tx:
-            evidence.absent(tx, number, attempt)
+            reconciliation.absent(tx, number, attempt)
     asked = [step["what"] for step in story.life(number) if step["kind"] == "ask"]
     assert asked == [
         "the gateway was asked what became of it, and could not say: the gateway could not be asked",

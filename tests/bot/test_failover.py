@@ -12,9 +12,10 @@ from sqlalchemy import update
 from bot.explaining import life
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, SendResult, Unknown
 from bot.worker import Worker
-from storage import messages, schema
+from storage import schema
 from storage.database import Database
-from storage.messages import Settled
+from storage.messages import outbox
+from storage.messages.outbox import Settled
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.world import World
@@ -52,7 +53,7 @@ def sent_by(
 ) -> tuple[str, str, list[int], list[int], list[str]]:
     if row is None:
         with db.transaction() as tx:
-            row = messages.queue(tx, ANN, "Hello", "notice")
+            row = outbox.queue(tx, ANN, "Hello", "notice")
     one, two = Says("one", answer), Says("two", Accepted("T1"))
 
     async def work() -> None:
@@ -63,7 +64,7 @@ def sent_by(
 
     asyncio.run(work())
     with db.reading() as tx:
-        kept = messages.message(tx, row)
+        kept = outbox.message(tx, row)
         told = [step["what"] for step in life(tx, row)]
     assert kept is not None
     return kept.state, kept.gateway, one.asked, two.asked, told
@@ -90,11 +91,11 @@ def test_what_may_have_been_sent_goes_nowhere_else(db: Database) -> None:
 
 def test_what_was_in_doubt_once_is_refused_rather_than_sent_by_the_other(db: Database) -> None:
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "Hello", "notice")
-        messages.claim(tx, "one", "w", 1)
-        (handed,), _ = messages.hand_over(tx, [row], "w", rate_per_s=100.0)
-        messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
-        messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
+        row = outbox.queue(tx, ANN, "Hello", "notice")
+        outbox.claim(tx, "one", "w", 1)
+        (handed,), _ = outbox.hand_over(tx, [row], "w", rate_per_s=100.0)
+        outbox.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
+        outbox.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
     state, gateway, one, two, _ = sent_by(db, NotSent("destination", "no", "403"), row)
     assert (state, gateway, len(one), two) == ("refused", "one", 1, []), "late evidence comes from its own gateway only"
 
@@ -102,15 +103,15 @@ def test_what_was_in_doubt_once_is_refused_rather_than_sent_by_the_other(db: Dat
 def test_a_case_that_is_set_to_its_gateway_is_texted_by_no_other(db: Database) -> None:
     case = World(db).case("p-1", ANN, contact_backend_id="one")
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "Hello", "notice", case_id=case)
+        row = outbox.queue(tx, ANN, "Hello", "notice", case_id=case)
     state, gateway, _, two, _ = sent_by(db, NotSent("destination", "no", "403"), row)
     assert (state, gateway, two) == ("refused", "one", [])
     with db.transaction() as tx:
-        other = messages.queue(tx, ANN, "Hello", "notice", case_id=case)
+        other = outbox.queue(tx, ANN, "Hello", "notice", case_id=case)
         rate_limits.pause(tx, "one", until=tx.now + timedelta(hours=9), because="?")
         tx.execute(update(schema.messages).values(due_at=tx.now - timedelta(hours=1)))
-        assert messages.fail_over(tx) == 0
-        assert messages.message(tx, other).gateway == "one"  # type: ignore[union-attr]
+        assert outbox.fail_over(tx) == 0
+        assert outbox.message(tx, other).gateway == "one"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("failover", [{}, {"one": "sold"}, {"two": "one"}])

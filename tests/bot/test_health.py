@@ -14,8 +14,9 @@ from sqlalchemy import insert, text, update
 from bot import health
 from bot.cli import main
 from bot.spool import Spool
-from storage import audit, messages, migrate, schema
+from storage import audit, migrate, schema
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits, workers
 from tests.postgres import Postgres
 
@@ -51,12 +52,12 @@ def test_the_doctor_says_what_is_queued_and_cannot_be_handed_to_its_gateway(db: 
     assert said(db)["queue"] == (True, "what is due leaves")
     with db.transaction() as tx:
         for phone in ("233244123456", "233244123457"):
-            messages.queue(tx, phone, "Hello", "notice")
-        ids = messages.claim(tx, "simulator", "w", 10)
-        going, _ = messages.hand_over(tx, ids, "w", rate_per_s=10)
+            outbox.queue(tx, phone, "Hello", "notice")
+        ids = outbox.claim(tx, "simulator", "w", 10)
+        going, _ = outbox.hand_over(tx, ids, "w", rate_per_s=10)
         due = clock() + timedelta(minutes=1)
-        messages.settle(
-            tx, [messages.Settled(h.id, h.attempt_id, "queued", reason="unreachable", due_at=due) for h in going]
+        outbox.settle(
+            tx, [outbox.Settled(h.id, h.attempt_id, "queued", reason="unreachable", due_at=due) for h in going]
         )
     well, sentence = said(db)["queue"]
     assert not well
@@ -65,7 +66,7 @@ def test_the_doctor_says_what_is_queued_and_cannot_be_handed_to_its_gateway(db: 
 
 def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
-        messages.queue(tx, "233244123456", "Hello", "notice", gateway="gone")
+        outbox.queue(tx, "233244123456", "Hello", "notice", gateway="gone")
     assert said(db)["queue"][0]
     clock.advance(minutes=3)
     well, sentence = said(db)["queue"]
@@ -76,7 +77,7 @@ def test_the_doctor_says_what_is_due_where_nothing_leaves(db: Database, clock: A
 
 def test_the_doctor_does_not_look_for_a_network_fault_where_the_gateway_is_paused(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
-        messages.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
+        outbox.queue(tx, "233244123456", "Hello", "notice", gateway="twilio")
         rate_limits.pause(tx, "twilio", until=clock() + timedelta(hours=1), because="a wrong token (20003)")
     clock.advance(minutes=3)
     assert said(db)["queue"] == (True, "what is due leaves")
@@ -89,8 +90,8 @@ def test_the_doctor_prints_every_remedy_to_its_end(
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{db.file}")
     with db.transaction() as tx:
         tx.execute(text("UPDATE programme SET rehearsal = false"))
-        messages.queue(tx, "233244123456", "Hello", "notice")
-        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        outbox.queue(tx, "233244123456", "Hello", "notice")
+        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
         tx.execute(text("UPDATE messages SET state = 'unknown'"))
     db.close()
     assert main(["doctor"]) == 1
@@ -104,21 +105,21 @@ def test_the_doctor_prints_every_remedy_to_its_end(
 def test_a_long_queue_that_moves_is_well(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
         for n in range(5):
-            messages.queue(tx, f"23324412345{n}", "Hello", "notice")
+            outbox.queue(tx, f"23324412345{n}", "Hello", "notice")
     clock.advance(minutes=10)
     with db.transaction() as tx:
-        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
     assert said(db)["queue"][0]
 
 
 def test_the_doctor_says_how_many_are_in_doubt_and_since_when(db: Database, clock: Any) -> None:
     assert said(db)["unknown"] == (True, "no message is in doubt")
     with db.transaction() as tx:
-        messages.queue(tx, "233244123456", "Hello", "notice")
-        messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        outbox.queue(tx, "233244123456", "Hello", "notice")
+        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
     clock.advance(minutes=5)
     with db.transaction() as tx:
-        messages.end_leases(tx)
+        outbox.end_leases(tx)
     well, sentence = said(db)["unknown"]
     assert not well
     assert sentence.startswith("1 message may or may not have been sent, the oldest since 2026-11-03 10:05 UTC")
@@ -159,7 +160,7 @@ def test_the_doctor_says_how_many_webhooks_wait_for_the_database(db: Database, c
 def test_the_doctor_tells_whom_the_gateway_is_asked_about_from_those_left_to_a_person(db: Database) -> None:
     with db.transaction() as tx:
         for n, state in enumerate(("unknown", "unresolved", "unresolved")):
-            number = messages.queue(tx, f"23324123456{n}", "Hello", "notice")
+            number = outbox.queue(tx, f"23324123456{n}", "Hello", "notice")
             change = schema.messages.update().where(schema.messages.c.id == number)
             tx.execute(change.values(state=state, attempts=1, settled_at=tx.now, handed_over_at=tx.now))
     sentence = said(db)["unknown"][1]
@@ -249,7 +250,7 @@ def test_readyz_says_that_a_gateway_is_paused_and_shows_neither_number_nor_answe
 def test_readyz_says_that_messages_are_in_doubt_and_that_the_backup_is_old(served: Database, clock: Any) -> None:
     with served.transaction() as tx:
         tx.execute(update(schema.programme).values(created_at=tx.now))
-        messages.queue(tx, "233244123456", "Hello", "notice")
+        outbox.queue(tx, "233244123456", "Hello", "notice")
         tx.execute(update(schema.messages).values(state="unknown"))
     assert ready(served)[2] == ["1 message may or may not have been sent: 'jumbe doctor' says since when"]
     clock.advance(hours=27)
@@ -296,7 +297,7 @@ def test_a_schema_that_is_behind_is_said_with_the_next_step(served: Database) ->
 
 def test_a_gateway_that_sends_no_receipts_is_said(served: Database, clock: Any) -> None:
     with served.transaction() as tx:
-        messages.queue(tx, "233244123456", "Hello", "notice")
+        outbox.queue(tx, "233244123456", "Hello", "notice")
         tx.execute(
             update(schema.messages).values(
                 state="accepted", gateway="simulator", gateway_id="S1", handed_over_at=tx.now
@@ -331,15 +332,15 @@ def test_a_scrape_counts_what_is_open_and_what_came_of_the_last_minutes(db: Data
     assert scraped(db)['jumbe_messages{state="unknown"}'] == 0
     with db.transaction() as tx:
         for n, state in enumerate(("queued", "claimed", "sending", "unknown", "unresolved", "delivered", "expired")):
-            number = messages.queue(tx, f"23324412345{n}", "Hello", "notice" if n else "text")
+            number = outbox.queue(tx, f"23324412345{n}", "Hello", "notice" if n else "text")
             change = update(schema.messages).where(schema.messages.c.id == number)
             tx.execute(change.values(state=state, lease_until=tx.now if state in ("claimed", "sending") else None))
-        messages.record_inbound(tx, gateway="g", gateway_id="1", sender="233244123456", text="?")
-        messages.record_inbound(
+        outbox.record_inbound(tx, gateway="g", gateway_id="1", sender="233244123456", text="?")
+        outbox.record_inbound(
             tx, gateway="g", gateway_id="2", sender="233244123456", text="?", set_aside="restored"
         )  # fmt: skip
         for word in ("sent", "delivered"):
-            messages.receive_receipt(
+            outbox.receive_receipt(
                 tx, gateway="g", message_id=1, gateway_id="S", state=word, word=word, code=None
             )  # fmt: skip
     found = scraped(db)

@@ -19,10 +19,11 @@ from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, messages, schema
+from storage import broadcasts, schema
 from storage.audit import Actor
 from storage.contacts import consent, groups, people
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.breaking import break_rows, mend
@@ -68,12 +69,12 @@ def say(app: Flask, phone: str, body: str, sid: str | None = None) -> int:
 def inbound(db: Database) -> list[Any]:
     """Every text that came in, oldest first."""
     with db.reading() as tx:
-        return messages.list_all(tx, direction="in")[::-1]
+        return outbox.list_all(tx, direction="in")[::-1]
 
 
 def answers(db: Database, phone: str) -> list[str]:
     with db.reading() as tx:
-        return [row.body for row in messages.list_all(tx, direction="out", phone=phone)][::-1]
+        return [row.body for row in outbox.list_all(tx, direction="out", phone=phone)][::-1]
 
 
 def work(db: Database) -> None:
@@ -169,7 +170,7 @@ def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
     assert len(answers(db, LENA)) == 1
     assert "set aside" in answers(db, LENA)[0]
     with db.reading() as tx:
-        assert messages.list_all(tx, state="set_aside") == [row]
+        assert outbox.list_all(tx, state="set_aside") == [row]
         assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 1
         assert broken_line(tx) is None
 
@@ -401,7 +402,7 @@ def test_a_halt_that_failed_is_tried_again_and_stops_no_phone(app: Flask, db: Da
 
 def test_the_leads_learn_that_the_network_stopped_a_phone_of_staff(app: Flask, db: Database) -> None:
     with db.transaction() as tx:
-        reply = messages.queue(tx, SAMUEL, "Hello", "reply")
+        reply = outbox.queue(tx, SAMUEL, "Hello", "reply")
         inbox.note_opt_out(tx, reply, by=TEST)
         inbox.note_opt_out(tx, reply, by=TEST)
     assert answers(db, LENA) == ["Samuel texted STOP and cannot be answered any more, until START from that phone"]
@@ -434,7 +435,7 @@ def test_a_person_who_was_removed_is_a_stranger(app: Flask, db: Database) -> Non
 def opted_out_receipt(app: Flask, db: Database, sid: str, of: str) -> None:
     """A text to Kofi that Twilio knows as `sid`, and a receipt at its address for the text `of`."""
     with db.transaction() as tx:
-        number = messages.queue(tx, KOFI, "Hello", "notice")
+        number = outbox.queue(tx, KOFI, "Hello", "notice")
         sent = schema.messages.update().where(schema.messages.c.id == number)
         tx.execute(sent.values(state="accepted", attempts=1, gateway_id=sid))
     form = STUB.receipt_form(of, KOFI, "undelivered", 21610)
@@ -495,7 +496,7 @@ def test_a_receipt_for_no_message_of_ours_is_kept_and_moves_nothing(app: Flask, 
     path = f"/status/twilio/{2**31 - 1}"
     assert post(app, STUB.receipt_form(new_sid(), AMA, "delivered"), path) == 200
     with db.reading() as tx:
-        assert [r.moved for r in messages.receipts_of(tx, 2**31 - 1)] == [False]
+        assert [r.moved for r in outbox.receipts_of(tx, 2**31 - 1)] == [False]
 
 
 @pytest.mark.parametrize("path", [IN, "/status/twilio/1"])
@@ -599,5 +600,5 @@ def test_what_a_phone_says_while_a_faulty_text_is_kept_once_more_came_later_and_
     db.clock.advance(seconds=60)  # type: ignore[attr-defined]
     assert inbox.take(db, "twilio", Inbound("SM1", AMA, "", "start"))
     with db.reading() as tx:
-        assert messages.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
+        assert outbox.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
         assert not consent.may_text(tx, AMA), "it said stop after that start"

@@ -13,8 +13,8 @@ import pytest
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker
-from storage import messages
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits, workers
 from storage.rules.hours_and_limits import Senders
 
@@ -52,7 +52,7 @@ def play(db: Database, clock: Any, line: Line, seconds: float, step_s: float = 0
     async def whole() -> None:
         worker = Worker(db, {"simulator": line}, "https://sms.example.org")  # type: ignore[dict-item]
         with db.transaction() as tx:
-            messages.end_leases(tx, of_others_than=worker.owner)
+            outbox.end_leases(tx, of_others_than=worker.owner)
         for _ in range(int(seconds / step_s)):
             await worker.drain()
             clock.advance(seconds=step_s)
@@ -63,7 +63,7 @@ def play(db: Database, clock: Any, line: Line, seconds: float, step_s: float = 0
 
 def queue(db: Database, phones: list[str], kind: str = "notice") -> list[int]:
     with db.transaction() as tx:
-        return [messages.queue(tx, phone, "Hello", kind) for phone in phones]
+        return [outbox.queue(tx, phone, "Hello", kind) for phone in phones]
 
 
 @pytest.fixture

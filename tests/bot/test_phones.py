@@ -19,11 +19,12 @@ from sqlalchemy import event
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
 from bot.worker import Worker
-from storage import messages, migrate
+from storage import migrate
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from tests.patience import until
@@ -192,7 +193,7 @@ def test_what_is_typed_on_a_handset_is_acted_on_like_every_text(
     send_all(db, simulator)
     answer = threads(client)[LEAD]["texts"][1]
     assert answer["state"] == "accepted"
-    assert answer["said"] == messages.MEANINGS["accepted"]
+    assert answer["said"] == outbox.MEANINGS["accepted"]
     assert answer["segments"] == 1
     assert "anc" in answer["body"]
 
@@ -224,14 +225,14 @@ def test_a_reply_of_a_case_reaches_the_phone_of_the_supervisor(
 
 def test_a_text_that_could_not_leave_says_why_in_words(client: FlaskClient, db: Database, simulator: Simulator) -> None:
     with db.transaction() as tx:
-        messages.queue(tx, REFUSED, "hello", "text")
-        messages.queue(tx, AMA, "hello", "text")
+        outbox.queue(tx, REFUSED, "hello", "text")
+        outbox.queue(tx, AMA, "hello", "text")
         consent.hear(tx, AMA, "stop", words="stop", message_id=None, by=OPERATOR)
     send_all(db, simulator)
     shown = threads(client)
     refused, withheld = shown[REFUSED]["texts"][0], shown[AMA]["texts"][0]
     assert refused["state"] == "refused"
-    assert refused["said"] == f"{messages.MEANINGS['refused']}: {refused['reason']}"
+    assert refused["said"] == f"{outbox.MEANINGS['refused']}: {refused['reason']}"
     assert "21211" in refused["reason"]
     assert (withheld["state"], withheld["reason"]) == ("withheld", "the number said STOP")
 
@@ -527,14 +528,14 @@ def test_a_typed_text_that_is_lost_stands_on_its_handset_and_never_comes(client:
     (text,) = threads(client)[AMA]["texts"]
     assert (text["state"], text["said"]) == ("lost", "lost on the way: it never came to us")
     with db.reading() as tx:
-        assert messages.list_all(tx) == []
+        assert outbox.list_all(tx) == []
 
 
 def test_a_typed_text_that_is_told_twice_is_acted_on_once(client: FlaskClient, db: Database) -> None:
     switch(client, twice=True)
     assert type_on(client, LEAD, "groups") == 200
     with db.reading() as tx:
-        assert len(messages.list_all(tx)) == 2  # the text and its answer
+        assert len(outbox.list_all(tx)) == 2  # the text and its answer
 
 
 def test_a_typed_text_that_is_late_is_seen_on_its_way_and_comes(client: FlaskClient, db: Database) -> None:
@@ -552,7 +553,7 @@ def test_a_gateway_that_refused_our_number_is_asked_again_at_once_when_all_is_no
 ) -> None:
     switch(client, gateway="foreign_sender")
     with db.transaction() as tx:
-        messages.queue(tx, AMA, "hello", "text")
+        outbox.queue(tx, AMA, "hello", "text")
     send_all(db, simulator)
     with db.reading() as tx:
         assert [row.name for row in rate_limits.paused(tx)] == ["simulator"]

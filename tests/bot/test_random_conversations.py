@@ -23,10 +23,11 @@ import pytest
 from sqlalchemy import Row, func, select
 
 from bot.replies import sentences
-from storage import broadcasts, messages, schema
+from storage import broadcasts, schema
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.rules import segments, templates
 from tests.conftest import Clock
 from tests.texting import (
@@ -568,8 +569,8 @@ class Conversation:
         taken = [entry for entry in self.town.book.left if entry.taken]
         if n < len(taken):
             with self.town.db.transaction() as tx:
-                row = messages.message(tx, taken[-1 - n].id)
-                messages.receive_receipt(tx, gateway=GATEWAY, message_id=row.id, gateway_id=row.gateway_id or "book-x",
+                row = outbox.message(tx, taken[-1 - n].id)
+                outbox.receive_receipt(tx, gateway=GATEWAY, message_id=row.id, gateway_id=row.gateway_id or "book-x",
                                          state=word, word=word, code=None)  # fmt: skip
             self.step(works=True)
 

@@ -13,10 +13,11 @@ from bot import inbox
 from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
 from bot.gateways.base import Inbound
-from storage import broadcasts, messages, questions, schema
+from storage import broadcasts, questions, schema
 from storage.audit import Actor
 from storage.contacts import groups, people
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import codes, operations
 from tests.world import TEST, World
 
@@ -41,13 +42,11 @@ class Ward:
     def text(self, words: str, phone: str = SAMUEL) -> str:
         """What a phone is answered to a text."""
         with self.db.reading() as tx:
-            last = messages.newest_id(tx)
+            last = outbox.newest_id(tx)
         inbox.take(self.db, "simulator", Inbound(secrets.token_hex(8), phone, "", words))
         with self.db.reading() as tx:
             told = [
-                row.body
-                for row in messages.list_queued_since(tx, last)
-                if row.phone == phone and row.direction == "out"
+                row.body for row in outbox.list_queued_since(tx, last) if row.phone == phone and row.direction == "out"
             ]
         return told[-1] if told else ""
 

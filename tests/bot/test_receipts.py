@@ -13,8 +13,8 @@ from bot import intake
 from bot.gateways.base import Request
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept, Spool
-from storage import messages
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from tests.stub_twilio import StubTwilio, new_sid
@@ -36,10 +36,10 @@ def rules() -> Rules:
 def sent(db: Database, phone: str = AMA) -> Any:
     """A message that left and was accepted, as its row is now."""
     with db.transaction() as tx:
-        number = messages.queue(tx, phone, "Clinic on Monday", "notice")
-        (handed,), _ = messages.hand_over(tx, messages.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
-        messages.settle(tx, [messages.Settled(number, handed.attempt_id, "accepted", gateway_id=new_sid())])
-        return messages.message(tx, number)
+        number = outbox.queue(tx, phone, "Clinic on Monday", "notice")
+        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        outbox.settle(tx, [outbox.Settled(number, handed.attempt_id, "accepted", gateway_id=new_sid())])
+        return outbox.message(tx, number)
 
 
 def told(
@@ -59,7 +59,7 @@ def told(
 
 def state(db: Database, row: Any) -> tuple[str, str | None]:
     with db.reading() as tx:
-        now = messages.message(tx, row.id)
+        now = outbox.message(tx, row.id)
     return now.state, now.code
 
 
@@ -153,9 +153,9 @@ def test_a_receipt_that_comes_twice_pauses_once_and_what_left_before_the_mending
 def sending(db: Database, phone: str = AMA) -> Any:
     """A message that was handed over and has no answer yet."""
     with db.transaction() as tx:
-        number = messages.queue(tx, phone, "Clinic on Monday", "notice")
-        messages.hand_over(tx, messages.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
-        return messages.message(tx, number)
+        number = outbox.queue(tx, phone, "Clinic on Monday", "notice")
+        outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        return outbox.message(tx, number)
 
 
 def test_a_receipt_of_another_attempt_under_the_same_number_moves_nothing(db: Database) -> None:
@@ -174,8 +174,8 @@ def test_a_receipt_of_another_attempt_under_the_same_number_moves_nothing(db: Da
 def test_a_receipt_of_an_earlier_attempt_of_ours_still_counts(db: Database) -> None:
     row = sending(db)
     with db.transaction() as tx:
-        messages.settle(tx, [messages.Settled(row.id, row.attempt_id, "queued", reason="throttled", due_at=tx.now)])
-        messages.hand_over(tx, messages.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        outbox.settle(tx, [outbox.Settled(row.id, row.attempt_id, "queued", reason="throttled", due_at=tx.now)])
+        outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
     told(db, row, "sent", sid=new_sid())
     assert state(db, row) == ("sent", None)
 

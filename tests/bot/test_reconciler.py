@@ -13,9 +13,10 @@ from sqlalchemy import select, update
 from bot import explaining, health, reconciler
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import evidence, messages, schema
+from storage import schema
 from storage.contacts import consent
 from storage.database import Database
+from storage.messages import outbox, reconciliation
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S, soon
 from tests.stub_twilio import StubTwilio
@@ -70,17 +71,17 @@ def work(db: Database, stub: StubTwilio) -> None:
 
 def queue(db: Database, phone: str = AMA, text: str = "Clinic on Monday", kind: str = "notice") -> int:
     with db.transaction() as tx:
-        return messages.queue(tx, phone, text, kind)
+        return outbox.queue(tx, phone, text, kind)
 
 
 def look(db: Database, number: int) -> Any:
     with db.reading() as tx:
-        return messages.message(tx, number)
+        return outbox.message(tx, number)
 
 
 def texts(db: Database, **where: Any) -> list[Any]:
     with db.reading() as tx:
-        return messages.list_all(tx, **where)[::-1]
+        return outbox.list_all(tx, **where)[::-1]
 
 
 # -- what became of it -------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def test_while_twilio_cannot_be_asked_nothing_is_concluded(db: Database, stub: S
     work(db, stub)
     assert look(db, number).state == "unresolved"
     with db.reading() as tx:
-        assert [ask.answer for ask in evidence.asks_of(tx, number)] == ["cannot_tell"] * 5
+        assert [ask.answer for ask in reconciliation.asks_of(tx, number)] == ["cannot_tell"] * 5
 
 
 def test_of_two_texts_with_the_same_words_to_one_phone_each_gets_its_own(
@@ -236,12 +237,14 @@ def test_the_list_is_read_every_five_minutes_and_from_where_the_last_one_ended(
     stub.arrive(AMA, "Hello")
     work(db, stub)
     with db.reading() as tx:
-        assert evidence.swept_until(tx, "twilio") == start - evidence.OVERLAP
+        assert reconciliation.swept_until(tx, "twilio") == start - reconciliation.OVERLAP
     stub.list_mode = "503"
     clock.advance(minutes=5)
     work(db, stub)
     with db.reading() as tx:
-        assert evidence.swept_until(tx, "twilio") == start - evidence.OVERLAP, "what was not read is read again"
+        assert reconciliation.swept_until(tx, "twilio") == start - reconciliation.OVERLAP, (
+            "what was not read is read again"
+        )
 
 
 def test_a_stop_counts_when_it_is_only_found_in_the_list(db: Database, stub: StubTwilio, clock: Any) -> None:
@@ -346,8 +349,8 @@ def test_what_is_in_doubt_at_a_gateway_that_is_set_no_more_goes_to_a_person_and_
     db: Database, stub: StubTwilio, clock: Any
 ) -> None:
     with db.transaction() as tx:
-        number = messages.queue(tx, AMA, "Clinic on Monday", "notice", gateway="kannel")
-        messages.hand_over(tx, messages.claim(tx, "kannel", "dead", 1), "dead", rate_per_s=1)
+        number = outbox.queue(tx, AMA, "Clinic on Monday", "notice", gateway="kannel")
+        outbox.hand_over(tx, outbox.claim(tx, "kannel", "dead", 1), "dead", rate_per_s=1)
     clock.advance(minutes=3)
     work(db, stub)
     assert look(db, number).state == "unknown"
@@ -367,7 +370,7 @@ def test_what_is_in_doubt_at_a_gateway_that_is_set_no_more_goes_to_a_person_and_
     said = {name: sentence for name, _, sentence in health.examine(db)}["unknown"]
     assert "1 message of them went by kannel, which is not in the settings any more" in said
     with db.transaction() as tx:
-        moved = messages.receive_receipt(
+        moved = outbox.receive_receipt(
             tx, gateway="kannel", message_id=number, gateway_id=row.attempt_id, state="delivered", word="1", code=None
         )
     assert moved

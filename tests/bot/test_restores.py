@@ -24,11 +24,12 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, broadcasts, messages, migrate, questions, schema
+from storage import audit, backups, broadcasts, migrate, questions, schema
 from storage.audit import Actor
 from storage.contacts import consent
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S
@@ -106,17 +107,17 @@ def keep_asking(db: Database, gateway: Any, clock: Any, *, turns: int) -> None:
 
 def queue(db: Database, phone: str, words: str = "Clinic on Monday", kind: str = "notice") -> int:
     with db.transaction() as tx:
-        return messages.queue(tx, phone, words, kind)
+        return outbox.queue(tx, phone, words, kind)
 
 
 def look(db: Database, number: int) -> Any:
     with db.reading() as tx:
-        return messages.message(tx, number)
+        return outbox.message(tx, number)
 
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return messages.count_states(tx)
+        return outbox.count_states(tx)
 
 
 def back_to(db: Database, file: Path, *, yes: bool = True) -> backups.Restored:
@@ -270,7 +271,7 @@ def test_a_command_from_the_lost_time_is_set_aside_and_a_stop_from_it_counts(
     assert answered == [f"+{LENA}"], "only what came after the restore is answered"
     with db.reading() as tx:
         assert not consent.may_text(tx, AMA)
-        aside = messages.list_all(tx, state="set_aside")
+        aside = outbox.list_all(tx, state="set_aside")
     assert {(row.body, row.reason) for row in aside} == {("menu", "restored"), ("STOP", "restored")}
 
 
@@ -281,7 +282,7 @@ def test_codes_and_questions_that_were_open_confirm_nothing_any_more(db: Databas
     with db.transaction() as tx:
         number = operations.ask(tx, "delete", words="delete anc", request={}, by=Actor("sms", lena.id))
         operations.issue_code(tx, number, lena.id)
-        asked = messages.queue(tx, AMA, "Is this your phone?", "text", case_id=ama)
+        asked = outbox.queue(tx, AMA, "Is this your phone?", "text", case_id=ama)
         questions.ask(tx, AMA, "invite", case_id=ama, operation_id=number, message_id=asked)
     backups.make(db, tmp_path / "b.db")
     back_to(db, tmp_path / "b.db")
@@ -419,7 +420,7 @@ def test_a_receipt_of_the_lost_time_touches_no_new_message_of_the_same_number(
     fresh = queue(db, KOFI, "Of the new time")
     assert fresh == lost, "our numbers begin again where the backup ended"
     with db.transaction() as tx:
-        (handed,), _ = messages.hand_over(tx, messages.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
     form = stub.receipt_form(old.gateway_id, AMA, "undelivered", 21610)
     request = Request("POST", address, {"x-twilio-signature": stub.sign(address, form)}, urlencode(form).encode())
     kept = Kept("twilio", request, fresh, clock())
@@ -428,7 +429,7 @@ def test_a_receipt_of_the_lost_time_touches_no_new_message_of_the_same_number(
     with db.transaction() as tx:
         assert consent.may_text(tx, KOFI)
         assert consent.may_text(tx, AMA)
-        messages.settle(tx, [messages.Settled(fresh, handed.attempt_id, "accepted", gateway_id="SM" + "c" * 32)])
+        outbox.settle(tx, [outbox.Settled(fresh, handed.attempt_id, "accepted", gateway_id="SM" + "c" * 32)])
     assert look(db, fresh).state == "accepted"
 
 

@@ -20,11 +20,12 @@ from sqlalchemy import insert, select
 
 from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
-from storage import broadcasts, messages, questions, schema
+from storage import broadcasts, questions, schema
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import operations
 from tests.conftest import Clock
 from tests.texting import Things, Town, a_command, code_in, examples, mangled, opened
@@ -121,7 +122,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     stopped, open_ = cases.save(tx, [case("stopped", STOPPED), case("asked", ASKED)], by=TEST)
     groups.add(tx, anc.id, [stopped, open_], by=TEST)
     consent.hear(tx, STOPPED, "stop", words="stop", message_id=None, by=TEST)
-    asking = messages.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)
+    asking = outbox.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)
     questions.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
     assert (numbers[0], asked) == (OWN_FILLER + 1, 27)
 
@@ -291,10 +292,10 @@ def played(file: Path, to: Path, script: list[str], runner: asyncio.Runner) -> l
         for left in town.work():
             if left.phone == SOFIA:
                 with db.reading() as tx:
-                    code = code_in(messages.message(tx, left.id).body, left.text) or code
+                    code = code_in(outbox.message(tx, left.id).body, left.text) or code
         clock.advance(seconds=35)
     with db.reading() as tx:
-        got = [(r.body, r.state, r.code_id is not None) for r in messages.list_all(tx, direction="out", phone=SOFIA)]
+        got = [(r.body, r.state, r.code_id is not None) for r in outbox.list_all(tx, direction="out", phone=SOFIA)]
         mine = select(schema.operations.c.id, schema.operations.c.state).where(
             schema.operations.c.person_id == people.person(tx, SOFIA).id
         )

@@ -18,8 +18,8 @@ from bot import health, twins
 from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
 from bot.twins import BECAUSE
 from bot.worker import Worker
-from storage import messages
 from storage.database import Database
+from storage.messages import outbox
 from storage.programme import rate_limits, workers
 from tests.patience import HANG_S, joined, soon
 from tests.rehearsal import Silent
@@ -99,7 +99,7 @@ def why(db: Database) -> list[str]:
 def clone(db: Database, tmp_path: Path) -> Iterator[Database]:
     """A copy of the database in which one text is queued, as another machine would have it."""
     with db.transaction() as tx:
-        messages.queue(tx, "233244000101", "Clinic on Monday", "notice")
+        outbox.queue(tx, "233244000101", "Clinic on Monday", "notice")
     db.close()
     shutil.copy(str(db.file), tmp_path / "clone.db")
     copy = Database(f"sqlite:///{tmp_path / 'clone.db'}", db.rules, db.clock)
@@ -109,7 +109,7 @@ def clone(db: Database, tmp_path: Path) -> Iterator[Database]:
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return messages.count_states(tx)
+        return outbox.count_states(tx)
 
 
 def second(db: Database) -> Database:

@@ -39,8 +39,9 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import broadcasts, messages, migrate, schema
+from storage import broadcasts, migrate, schema
 from storage.database import Database
+from storage.messages import outbox
 from storage.operations import operations
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
@@ -223,12 +224,12 @@ async def share_chores(team: list[Seen]) -> None:
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return messages.count_states(tx)
+        return outbox.count_states(tx)
 
 
 def queue(db: Database, *phones: str, kind: str = "notice") -> list[int]:
     with db.transaction() as tx:
-        return [messages.queue(tx, phone, "Hello", kind) for phone in phones]
+        return [outbox.queue(tx, phone, "Hello", kind) for phone in phones]
 
 
 def run(db: Database, *statements: str) -> list[Any]:
@@ -351,13 +352,13 @@ def test_a_call_that_is_rolled_back_is_no_call_and_one_within_a_savepoint_that_w
     with psycopg.connect(shared.address, autocommit=True) as ear:
         ear.execute("LISTEN jumbe")
         with contextlib.suppress(ZeroDivisionError), shared.transaction() as tx:
-            messages.queue(tx, PHONES[0], "Hello", "reply")
+            outbox.queue(tx, PHONES[0], "Hello", "reply")
             raise ZeroDivisionError
         with shared.transaction() as tx:
             with contextlib.suppress(ZeroDivisionError), tx.savepoint():
-                messages.queue(tx, PHONES[0], "Hello", "reply")
+                outbox.queue(tx, PHONES[0], "Hello", "reply")
                 raise ZeroDivisionError
-            messages.queue(tx, PHONES[1], "Hello", "reply")
+            outbox.queue(tx, PHONES[1], "Hello", "reply")
         ear.execute("NOTIFY jumbe, 'the last'")
         calls = [call.payload for call in ear.notifies(timeout=HANG_S, stop_after=2)]
         assert len(calls) == 2 and calls[1] == "the last", "one call, and before it none"
@@ -470,8 +471,8 @@ def test_three_workers_ask_once_what_became_of_a_text(shared: Database, often: N
     doubtful = queue(shared, *PHONES[:12])
     with shared.transaction() as tx:
         long_ago = tx.now - timedelta(minutes=3)
-        ids = messages.claim(tx, "simulator", "dead", 12)
-        messages.hand_over(tx, ids, "dead", rate_per_s=100)
+        ids = outbox.claim(tx, "simulator", "dead", 12)
+        outbox.hand_over(tx, ids, "dead", rate_per_s=100)
         tx.execute(update(schema.messages).values(state="unknown", handed_over_at=long_ago, settled_at=long_ago))
 
     async def whole() -> None:
@@ -516,9 +517,7 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
             )
         )
         tx.execute(update(schema.broadcasts).values(expanded_at=tx.now, state="sending"))
-        late = messages.record_inbound(
-            tx, gateway="simulator", gateway_id="SM-late", sender=PHONES[0], text="I am late"
-        )
+        late = outbox.record_inbound(tx, gateway="simulator", gateway_id="SM-late", sender=PHONES[0], text="I am late")
     assert late is not None
     spool = spool_of(shared, str(tmp_path / "spool"))
     for n in range(30):
@@ -535,8 +534,8 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
 
     asyncio.run(whole())
     with shared.reading() as tx:
-        to_lena = [row.body for row in messages.list_all(tx, phone=PHONES[300], direction="out")]
-        came_in = messages.list_all(tx, direction="in")
+        to_lena = [row.body for row in outbox.list_all(tx, phone=PHONES[300], direction="out")]
+        came_in = outbox.list_all(tx, direction="in")
     assert len(came_in) == 31
     assert sum("nobody can say whether" in body for body in to_lena) == 1
     assert sum("Since" in body or "told" in body for body in to_lena) == 1, to_lena

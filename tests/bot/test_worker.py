@@ -17,9 +17,10 @@ from sqlalchemy import event, text, update
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker, only_one
-from storage import broadcasts, messages, schema
+from storage import broadcasts, schema
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.messages import outbox
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Senders
 from storage.rules.quiet_hours import Hours
@@ -52,12 +53,12 @@ class Silent:
 
 def queue(db: Database, *phones: str, kind: str = "notice", gateway: str | None = None) -> list[int]:
     with db.transaction() as tx:
-        return [messages.queue(tx, phone, "Hello", kind, gateway=gateway) for phone in phones]
+        return [outbox.queue(tx, phone, "Hello", kind, gateway=gateway) for phone in phones]
 
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return messages.count_states(tx)
+        return outbox.count_states(tx)
 
 
 def play(db: Database, gateways: list[Any], act: Any) -> None:
@@ -101,14 +102,14 @@ def test_a_fault_in_the_expansion_keeps_no_reply_from_leaving_and_no_answer_from
 def test_a_fault_of_one_gateway_costs_another_nothing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     queue(db, PHONES[0])
     queue(db, PHONES[1], gateway="other")
-    real = messages.claim
+    real = outbox.claim
 
     def claim(tx: Any, gateway: str, *more: Any) -> list[int]:
         if gateway == "simulator":
             raise KeyError(gateway)
         return real(tx, gateway, *more)
 
-    monkeypatch.setattr(messages, "claim", claim)
+    monkeypatch.setattr(outbox, "claim", claim)
 
     async def act(worker: Worker) -> None:
         for _ in range(2):
@@ -137,7 +138,7 @@ def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_o
 
     play(db, [gateway], act)
     with db.reading() as tx:
-        assert [(row.id == stuck, row.state) for row in messages.list_all(tx)] == [
+        assert [(row.id == stuck, row.state) for row in outbox.list_all(tx)] == [
             (False, "accepted"),
             (True, "unknown"),
         ]
@@ -165,7 +166,7 @@ def test_a_case_with_a_time_zone_that_nobody_knows_stops_no_worker(db: Database,
     case = world.case("ama", PHONES[0], time_zone="Africa/Accra")
     with db.transaction() as tx:
         tx.execute(update(schema.cases).values(time_zone="Mars/Olympus"))
-        messages.queue(tx, PHONES[0], "Hello", "text", case_id=case)
+        outbox.queue(tx, PHONES[0], "Hello", "text", case_id=case)
     queue(db, PHONES[1], kind="reply")
 
     play(db, [Silent(rate_per_s=50)], lambda worker: worker.drain())
@@ -181,13 +182,13 @@ def test_an_answer_is_written_down_though_nothing_more_can_be_handed_over(
     async def act(worker: Worker) -> None:
         await worker.turn()
         await answered(worker)
-        monkeypatch.setattr(messages, "claim", lambda *_: 1 / 0)
+        monkeypatch.setattr(outbox, "claim", lambda *_: 1 / 0)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 await worker.turn()
         monkeypatch.undo()
         with db.reading() as tx:
-            assert [messages.message(tx, number).state for number in (first, later)] == ["accepted", "queued"]  # type: ignore[union-attr]
+            assert [outbox.message(tx, number).state for number in (first, later)] == ["accepted", "queued"]  # type: ignore[union-attr]
         await worker.drain()
 
     play(db, [Silent(rate_per_s=50)], act)
@@ -237,7 +238,7 @@ def test_what_the_gate_turns_away_costs_no_token_and_no_time(db: Database, clock
 
     play(db, [gateway], act)
     with db.reading() as tx:
-        left = messages.list_all(tx, state="queued")
+        left = outbox.list_all(tx, state="queued")
     assert gateway.sent == [reply]
     assert {row.reason for row in left} == {"quiet-hours"}, "not one waits for a token that it does not need"
     assert turns < 40
@@ -346,7 +347,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
     def receipt(beside: Database, number: int) -> None:
         told = {"gateway": "simulator", "message_id": number, "gateway_id": "S9", "state": "undelivered"}
         with beside.transaction(in_turn=False) as tx:
-            assert messages.receive_receipt(tx, **told, word="undelivered", code="30002")
+            assert outbox.receive_receipt(tx, **told, word="undelivered", code="30002")
             held.set()
             assert paused.wait(HANG_S)
             rate_limits.hold_up(tx, "simulator", None, "person", "suspended (30002)")
@@ -354,8 +355,8 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
     with postgres.database() as address, closing(Database(address, rules, clock)) as db:
         (again,) = queue(db, PHONES[1])
         with db.transaction() as tx:
-            (before,), _ = messages.hand_over(tx, messages.claim(tx, "simulator", "w", 1), "w", rate_per_s=1.6)
-            messages.settle(tx, [messages.Settled(again, before.attempt_id, "queued", "throttled", due_at=tx.now)])
+            (before,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1.6)
+            outbox.settle(tx, [outbox.Settled(again, before.attempt_id, "queued", "throttled", due_at=tx.now)])
         clock.advance(seconds=2)
         (refused,) = queue(db, PHONES[0], kind="reply")
 
@@ -370,7 +371,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
 
         play(db, [Refusing(rate_per_s=1.6)], act)
         with db.reading() as tx:
-            found = {number: messages.message(tx, number).state for number in (again, refused)}  # type: ignore[union-attr]
+            found = {number: outbox.message(tx, number).state for number in (again, refused)}  # type: ignore[union-attr]
     assert found == {again: "undelivered", refused: "queued"}
 
 

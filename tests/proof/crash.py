@@ -22,26 +22,26 @@ POINTS: Final = {
     "expand:before": ("storage.broadcasts", "expand_next", "before"),
     "expand:written": ("storage.broadcasts", "expand_next", "after"),
     "expand:committed": ("bot.worker", "Worker._expand", "after"),
-    "claim:before": ("storage.messages", "claim", "before"),
-    "claim:written": ("storage.messages", "claim", "after"),
-    "gate:before": ("storage.messages", "hand_over", "before"),
-    "handover:written": ("storage.messages", "hand_over", "after"),
+    "claim:before": ("storage.messages.outbox", "claim", "before"),
+    "claim:written": ("storage.messages.outbox", "claim", "after"),
+    "gate:before": ("storage.messages.outbox", "hand_over", "before"),
+    "handover:written": ("storage.messages.outbox", "hand_over", "after"),
     "handover:committed": ("bot.worker", "Worker._take", "after"),
     "call:before": ("bot.gateways.twilio", "Twilio.send", "before"),
     "call:after": ("bot.gateways.twilio", "Twilio.send", "after"),
-    "settle:before": ("storage.messages", "settle", "before"),
-    "settle:written": ("storage.messages", "settle", "after"),
+    "settle:before": ("storage.messages.outbox", "settle", "before"),
+    "settle:written": ("storage.messages.outbox", "settle", "after"),
     "settle:committed": ("bot.worker", "Worker._trade", "after"),
-    "leases:written": ("storage.messages", "end_leases", "after"),
+    "leases:written": ("storage.messages.outbox", "end_leases", "after"),
     "leases:committed": ("bot.worker", "Worker.start", "after"),
     "reconcile:asked": ("bot.gateways.twilio", "Twilio.find", "after"),
     "reconcile:before": ("bot.reconciler", "Reconciler._record", "before"),
     "reconcile:written": ("bot.reconciler", "_settle", "after"),
     "reconcile:committed": ("bot.reconciler", "Reconciler._record", "after"),
-    "inbound:recorded": ("storage.messages", "record_inbound", "after"),
-    "inbound:written": ("storage.messages", "handled", "after"),
+    "inbound:recorded": ("storage.messages.outbox", "record_inbound", "after"),
+    "inbound:written": ("storage.messages.outbox", "handled", "after"),
     "inbound:committed": ("bot.inbox", "take", "after"),
-    "receipt:written": ("storage.messages", "receive_receipt", "after"),
+    "receipt:written": ("storage.messages.outbox", "receive_receipt", "after"),
     "receipt:committed": ("bot.intake", "_keep", "after"),
     "spool:before": ("bot.spool", "Spool.keep", "before"),
     "spool:kept": ("bot.spool", "Spool.keep", "after"),
@@ -157,15 +157,15 @@ def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]
 def _hurry() -> None:
     """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
     from bot import reconciler, wakeups, worker
-    from storage import evidence, messages
+    from storage.messages import outbox, reconciliation
 
     wakeups.HEARTBEAT_S, wakeups.STALLED_S = 1.0, 3.0
     wakeups.EVERY = {**wakeups.EVERY, "tidy": "* * * * * *", "reconcile": "* * * * * *", "rescue": "* * * * * */2"}
     worker.CALL_S = 2.0
-    messages.LEASE = timedelta(seconds=5)
-    evidence.GRACE = timedelta(seconds=3)
-    evidence.AGAIN = (timedelta(seconds=2),) * 4
-    evidence.APART = timedelta(seconds=1)
+    outbox.LEASE = timedelta(seconds=5)
+    reconciliation.GRACE = timedelta(seconds=3)
+    reconciliation.AGAIN = (timedelta(seconds=2),) * 4
+    reconciliation.APART = timedelta(seconds=1)
     reconciler.LOOK = timedelta(seconds=0.2)
 
 
@@ -173,17 +173,17 @@ def _resend_what_is_unknown() -> None:
     """What an ordinary queue does: what a dead worker was sending is sent again."""
     from sqlalchemy import update
 
-    from storage import messages
+    from storage.messages import outbox
     from storage.schema import messages as table
 
-    ends = messages.end_leases
+    ends = outbox.end_leases
 
     def wrong(tx: Any, **named: Any) -> tuple[int, int]:
         ended = ends(tx, **named)
         tx.execute(update(table).where(table.c.state == "unknown").values(state="queued"))
         return ended
 
-    messages.end_leases = wrong
+    outbox.end_leases = wrong
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ import storage  # noqa: F401  chooses the SQLite library
 from bot.gateways.simulator import Simulator
 from bot.intake import play_spool, spool_of, take
 from bot.spool import Kept, Spool
-from storage import audit, broadcasts, messages, migrate, schema
+from storage import audit, broadcasts, migrate, schema
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database
+from storage.messages import outbox
 from storage.rules.hours_and_limits import Rules
 from tests.world import TEST, World
 
@@ -234,14 +235,14 @@ def _steps(
     def sent(_n: int) -> Step:
         with db.transaction() as tx:
             tx.execute(update(schema.messages).where(schema.messages.c.state == "queued").values(state="cancelled"))
-            ids = [messages.queue(tx, f"2332055{next(fresh):05}", "Hello", "notice") for _ in range(8)]
+            ids = [outbox.queue(tx, f"2332055{next(fresh):05}", "Hello", "notice") for _ in range(8)]
 
         def act() -> Callable[[], bool]:
             with db.transaction() as tx:
-                taken = messages.claim(tx, "simulator", "me", 1000)
-                going, _ = messages.hand_over(tx, taken, "me", rate_per_s=1e6)
-                answers = [messages.Settled(h.id, h.attempt_id, "accepted", gateway_id=h.attempt_id) for h in going]
-                messages.settle(tx, answers)
+                taken = outbox.claim(tx, "simulator", "me", 1000)
+                going, _ = outbox.hand_over(tx, taken, "me", rate_per_s=1e6)
+                answers = [outbox.Settled(h.id, h.attempt_id, "accepted", gateway_id=h.attempt_id) for h in going]
+                outbox.settle(tx, answers)
             count = f"SELECT count(*) FROM messages WHERE state = 'accepted' AND id IN ({','.join(map(str, ids))})"
             return lambda: list(_look(db.file, count)) == [(8,)]
 

@@ -18,8 +18,9 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, evidence, fence, imports, messages, schema
+from storage import broadcasts, fence, imports, schema
 from storage.contacts import cases, consent
+from storage.messages import outbox, reconciliation
 from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
@@ -38,7 +39,7 @@ def wrong(name: str) -> Callable[[Callable[[], AbstractContextManager[Any]]], Wr
 
 @wrong("a dead worker's texts are sent again")
 def _() -> AbstractContextManager[Any]:
-    ends = messages.end_leases
+    ends = outbox.end_leases
 
     def again(tx: Any, **named: Any) -> tuple[int, int]:
         ended = ends(tx, **named)
@@ -46,7 +47,7 @@ def _() -> AbstractContextManager[Any]:
         tx.execute(update(table).where(*doubtful).values(state="queued"))
         return ended
 
-    return mock.patch.object(messages, "end_leases", again)
+    return mock.patch.object(outbox, "end_leases", again)
 
 
 @wrong("no answer counts as not sent")
@@ -81,7 +82,7 @@ def _() -> AbstractContextManager[Any]:
             tx.execute(update(table).where(*doubtful).values(state="queued", gateway=next(iter(there)))).rowcount
         )
 
-    return mock.patch.object(evidence, "leave_gone", again)
+    return mock.patch.object(reconciliation, "leave_gone", again)
 
 
 @wrong("a case's own gateway is not asked")
@@ -100,23 +101,23 @@ def _() -> Iterator[None]:
 @contextlib.contextmanager
 def _() -> Iterator[None]:
     with (
-        mock.patch.object(evidence, "GRACE", timedelta(0)),
-        mock.patch.object(evidence, "APART", timedelta(0)),
-        mock.patch.object(evidence, "AGAIN", (timedelta(seconds=1),) * 4),
+        mock.patch.object(reconciliation, "GRACE", timedelta(0)),
+        mock.patch.object(reconciliation, "APART", timedelta(0)),
+        mock.patch.object(reconciliation, "AGAIN", (timedelta(seconds=1),) * 4),
     ):
         yield
 
 
 @wrong("stop is not asked at the gate")
 def _() -> AbstractContextManager[Any]:
-    kinds = {name: replace(kind, needs_consent=False) for name, kind in messages.KINDS.items()}
-    return mock.patch.dict(messages.KINDS, kinds)
+    kinds = {name: replace(kind, needs_consent=False) for name, kind in outbox.KINDS.items()}
+    return mock.patch.dict(outbox.KINDS, kinds)
 
 
 @wrong("quiet hours are not asked at the gate")
 def _() -> AbstractContextManager[Any]:
-    kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in messages.KINDS.items()}
-    return mock.patch.dict(messages.KINDS, kinds)
+    kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in outbox.KINDS.items()}
+    return mock.patch.dict(outbox.KINDS, kinds)
 
 
 @wrong("quiet hours by the programme's clock")
@@ -146,8 +147,8 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("the last receipt wins")
 def _() -> AbstractContextManager[Any]:
-    anything = {state: moves | {"sent", "undelivered"} for state, moves in messages.MOVES.items()}
-    return mock.patch.dict(messages.MOVES, anything)
+    anything = {state: moves | {"sent", "undelivered"} for state, moves in outbox.MOVES.items()}
+    return mock.patch.dict(outbox.MOVES, anything)
 
 
 @wrong("two at once to one phone")
@@ -161,18 +162,18 @@ def _() -> AbstractContextManager[Any]:
         .values(state="claimed", lease_owner=bindparam("owner"), lease_until=bindparam("until", type_=schema.Moment))
         .returning(table.c.id, table.c.priority, table.c.due_at)
     )
-    return mock.patch.multiple(messages, _IS_DUE=turn.limit(1), _CLAIM=claim)
+    return mock.patch.multiple(outbox, _IS_DUE=turn.limit(1), _CLAIM=claim)
 
 
 @wrong("what a dead worker was sending stays so")
 def _() -> AbstractContextManager[Any]:
-    return mock.patch.object(messages, "end_leases", lambda _tx, **_named: (0, 0))
+    return mock.patch.object(outbox, "end_leases", lambda _tx, **_named: (0, 0))
 
 
 @wrong("a halt is forgotten at the gate")
 @contextlib.contextmanager
 def _() -> Iterator[None]:
-    verdict = messages._verdict
+    verdict = outbox._verdict
 
     def forgetful(tx: Any, row: Any) -> Any:
         said = verdict(tx, row)
@@ -184,19 +185,19 @@ def _() -> Iterator[None]:
         tx.execute(update(schema.broadcasts).where(schema.broadcasts.c.id == number).values(state="halted"))
         return broadcasts.progress(tx, number)
 
-    with mock.patch.object(messages, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
+    with mock.patch.object(outbox, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
         yield
 
 
 @wrong("a text counts each time it comes")
 def _() -> AbstractContextManager[Any]:
-    record, n = messages.record_inbound, [0]
+    record, n = outbox.record_inbound, [0]
 
     def each(tx: Any, *, gateway_id: str, **named: Any) -> Any:
         n[0] += 1
         return record(tx, gateway_id=f"{gateway_id}/{n[0]}", **named)
 
-    return mock.patch.object(messages, "record_inbound", each)
+    return mock.patch.object(outbox, "record_inbound", each)
 
 
 @wrong("200 before the text is kept")

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, fence, messages
+from storage import broadcasts, fence
 from storage.audit import Actor
 from storage.contacts import consent, groups
 from storage.errors import Problem
-from storage.messages import Settled
+from storage.messages import outbox
+from storage.messages.outbox import Settled
 from storage.rules.quiet_hours import Hours
 from storage.schema import audit, cases
 from storage.schema import messages as table
@@ -123,7 +124,7 @@ def test_one_who_is_taken_out_during_the_hold_is_not_texted(world, anc):
     with world.db.transaction() as tx:
         groups.remove(tx, anc, [ama], by=TEST)
     with world.db.transaction() as tx:
-        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
+        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
     assert progress(world, number).skipped == {"left": 1}
 
@@ -217,9 +218,9 @@ def test_recipients_are_the_sum_of_all_states_and_each_phone_gets_it_once(new_db
         assert progress(world, number).waiting == told.recipients
         expand(world)
         with db.transaction() as tx:
-            going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", taken), "me", rate_per_s=100)
+            going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", taken), "me", rate_per_s=100)
             ends = ["accepted", "refused", "unknown"]
-            messages.settle(
+            outbox.settle(
                 tx, [Settled(h.id, h.attempt_id, ends[n % 3], gateway_id=str(n)) for n, h in enumerate(going)]
             )
         now = progress(world, number)
@@ -376,7 +377,7 @@ def test_nothing_leaves_before_the_hold_is_over(world, anc, clock):
     for seconds, due in ((0, False), (59, False), (1, True)):
         clock.advance(seconds=seconds)
         with world.db.reading() as tx:
-            assert messages.is_due(tx, "simulator") is due
+            assert outbox.is_due(tx, "simulator") is due
 
 
 def test_launching_twice_changes_nothing_and_tells_the_same_moment(world, anc, clock):
@@ -422,8 +423,8 @@ def resume(world, number):
 def leave(world, at_most=10):
     """What the worker would do now: claim, pass the gate, be accepted; the phones that it left for."""
     with world.db.transaction() as tx:
-        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
-        messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
+        outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
     return [handed.phone for handed in going]
 
 
@@ -449,10 +450,10 @@ def test_what_is_paused_hands_nothing_over_and_goes_on_where_it_was(world, anc, 
 def test_what_was_claimed_when_it_was_paused_is_given_back_at_the_gate(world, anc, clock):
     number = go(world, anc)
     with world.db.transaction() as tx:
-        claimed = messages.claim(tx, "simulator", "me", 1)
+        claimed = outbox.claim(tx, "simulator", "me", 1)
     pause(world, number)
     with world.db.transaction() as tx:
-        assert messages.hand_over(tx, claimed, "me", rate_per_s=100) == ([], [])
+        assert outbox.hand_over(tx, claimed, "me", rate_per_s=100) == ([], [])
     assert {(row.state, row.reason) for row in sent(world, number).values()} == {("queued", "paused"), ("queued", None)}
     clock.advance(minutes=30)
     assert leave(world) == [], "looked at again, it is given back again"
@@ -464,10 +465,10 @@ def test_what_comes_back_to_the_queue_while_it_is_paused_stays_there(world, anc,
     """A gateway that certainly did not take it, or a worker that died: the row is not marked, and the gate knows."""
     number = go(world, anc)
     with world.db.transaction() as tx:
-        (handed,), _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 1), "me", rate_per_s=100)
+        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=100)
     pause(world, number)
     with world.db.transaction() as tx:
-        messages.settle(tx, [Settled(handed.id, handed.attempt_id, "queued", reason="throttled", due_at=tx.now)])
+        outbox.settle(tx, [Settled(handed.id, handed.attempt_id, "queued", reason="throttled", due_at=tx.now)])
     clock.advance(minutes=1)
     assert leave(world) == []
 
@@ -488,7 +489,7 @@ def test_a_pause_lets_texts_grow_old(world, anc, clock):
     pause(world, number)
     clock.advance(hours=world.db.rules.expiry_h)
     with world.db.transaction() as tx:
-        assert messages.expire(tx) == 2
+        assert outbox.expire(tx) == 2
         broadcasts.finish(tx)
     assert state(world, number) == "done"
     assert refused(resume, world, number) == "resume-not-paused"
@@ -556,13 +557,13 @@ def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, an
     """Else it would wait for a resume that nobody can say any more."""
     number = go(world, anc)
     with world.db.transaction() as tx:
-        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 2), "me", rate_per_s=100)
-        messages.settle(tx, [Settled(h.id, h.attempt_id, "unknown", reason="no-answer") for h in going])
+        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 2), "me", rate_per_s=100)
+        outbox.settle(tx, [Settled(h.id, h.attempt_id, "unknown", reason="no-answer") for h in going])
     pause(world, number)
     with world.db.transaction() as tx:
         assert broadcasts.finish(tx) == 0
         first, second = (Settled(h.id, h.attempt_id, "queued", reason="absent", due_at=tx.now) for h in going)
-        messages.settle(tx, [first, replace(second, state="unresolved", due_at=None)])
+        outbox.settle(tx, [first, replace(second, state="unresolved", due_at=None)])
     assert leave(world) == []
     resume(world, number)
     assert len(leave(world)) == 1
@@ -574,13 +575,13 @@ def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, an
 def test_what_ended_while_it_was_paused_is_not_called_paused(world, anc, clock, end, reason):
     number = go(world, anc)
     pause(world, number)
-    assert all(map(messages.is_held, sent(world, number).values()))
+    assert all(map(outbox.is_held, sent(world, number).values()))
     if end == "halt":
         halt(world, number)
     clock.advance(hours=world.db.rules.expiry_h)
     with world.db.transaction() as tx:
-        messages.expire(tx)
-    assert {(messages.is_held(row), row.reason) for row in sent(world, number).values()} == {(False, reason)}
+        outbox.expire(tx)
+    assert {(outbox.is_held(row), row.reason) for row in sent(world, number).values()} == {(False, reason)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -595,10 +596,10 @@ def test_whatever_is_paused_and_resumed_nothing_leaves_meanwhile_and_nobody_gets
             paused = not paused
         elif dice.random() < 0.2:
             with world.db.transaction() as tx:  # a worker that takes some and dies
-                messages.claim(tx, "simulator", "dead", dice.randint(1, 5))
+                outbox.claim(tx, "simulator", "dead", dice.randint(1, 5))
         else:
             with world.db.transaction() as tx:
-                messages.end_leases(tx)
+                outbox.end_leases(tx)
             going = leave(world, dice.randint(1, 5))
             assert not (paused and going)
             left += going
@@ -606,7 +607,7 @@ def test_whatever_is_paused_and_resumed_nothing_leaves_meanwhile_and_nobody_gets
         resume(world, number)
     clock.advance(minutes=5)
     with world.db.transaction() as tx:
-        messages.end_leases(tx)
+        outbox.end_leases(tx)
     left += leave(world, 100)
     assert len(left) == len(set(left)) == 30
 
@@ -621,7 +622,7 @@ def test_a_halt_in_the_hold_withholds_everything(world, anc, clock):
     assert halt(world, number).states == {"cancelled": 2}
     clock.advance(hours=1)
     with world.db.transaction() as tx:
-        assert messages.claim(tx, "simulator", "me", 10) == []
+        assert outbox.claim(tx, "simulator", "me", 10) == []
     assert {row.reason for row in sent(world, number).values()} == {"halted"}
 
 
@@ -638,8 +639,8 @@ def test_a_halt_before_the_expansion_sends_to_nobody_and_still_counts_everybody(
 def test_a_halt_stops_what_has_not_left_and_leaves_what_has(world, anc):
     number = go(world, anc)
     with world.db.transaction() as tx:
-        (going,), _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 1), "me", rate_per_s=1)
-        messages.settle(tx, [Settled(going.id, going.attempt_id, "accepted", gateway_id="SM1")])
+        (going,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=1)
+        outbox.settle(tx, [Settled(going.id, going.attempt_id, "accepted", gateway_id="SM1")])
     told = halt(world, number)
     assert (told.row.state, told.arrived, told.states) == ("halted", 1, {"accepted": 1, "cancelled": 1})
 
@@ -714,7 +715,7 @@ def test_a_number_that_changed_during_the_hold_is_not_texted(world, anc):
         ama = groups.members(tx, anc)[0].id
     world.change(ama, contact_phone_number="233209999999")
     with world.db.transaction() as tx:
-        going, _ = messages.hand_over(tx, messages.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
+        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
     assert progress(world, number).skipped == {"changed": 1}
 

@@ -1,7 +1,8 @@
 """Who a text is from: one question finds what four would."""
 
-from storage import callers, messages, questions
+from storage import callers, questions
 from storage.contacts import cases, consent, people
+from storage.messages import outbox
 from storage.operations import operations
 from tests.world import TEST
 
@@ -11,7 +12,7 @@ AMA, KOFI, LENA, NOBODY = "233241234567", "233209876543", "233244000101", "15551
 def asked(world, case, phone):
     with world.db.transaction() as tx:
         operation = operations.note(tx, "invite", words="", undoes=None, by=TEST)
-        text = messages.queue(tx, phone, "Is this your phone?", "reply")
+        text = outbox.queue(tx, phone, "Is this your phone?", "reply")
         questions.ask(tx, phone, "invite", case_id=case, operation_id=operation, message_id=text)
 
 

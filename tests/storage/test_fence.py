@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from storage import audit, backups, fence, messages, schema
+from storage import audit, backups, fence, schema
 from storage.audit import Actor
 from storage.database import Database, restored, server
 from storage.errors import Misconfigured
+from storage.messages import outbox
 from storage.programme import workers
 from tests.postgres import Postgres
 from tests.world import World, broken_line
@@ -27,21 +28,21 @@ OPERATOR = Actor("cli", None, "a test")
 
 def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
-        queued, claimed, sending = (messages.queue(tx, f"23324400010{n}", "Hello", "notice") for n in range(3))
+        queued, claimed, sending = (outbox.queue(tx, f"23324400010{n}", "Hello", "notice") for n in range(3))
         workers.beat(tx, "w")
-        ids = messages.claim(tx, "simulator", "w", 3)
-        messages.hand_over(tx, [sending], "w", rate_per_s=10)
-        messages.release(tx, [queued], "w")
+        ids = outbox.claim(tx, "simulator", "w", 3)
+        outbox.hand_over(tx, [sending], "w", rate_per_s=10)
+        outbox.release(tx, [queued], "w")
     handed_over_at, made_at = clock.now, clock.advance(minutes=1)
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert fence.put_up(tx, made_at, by=OPERATOR)["messages"] == len(ids)
     with db.reading() as tx:
-        rows = {n: messages.message(tx, n) for n in (queued, claimed, sending)}
+        rows = {n: outbox.message(tx, n) for n in (queued, claimed, sending)}
         assert {(row.state, row.reason, row.lease_owner) for row in rows.values()} == {("unknown", "restored", None)}
         assert [rows[n].handed_over_at for n in rows] == [made_at, made_at, handed_over_at]
-        assert [messages.attempts_of(tx, n)[-1].reason for n in rows] == ["restored"] * 3
-        assert not messages.is_due(tx, "simulator")
+        assert [outbox.attempts_of(tx, n)[-1].reason for n in rows] == ["restored"] * 3
+        assert not outbox.is_due(tx, "simulator")
         assert restored(tx) == (made_at, clock.now)
         assert fence.holding(tx) == {"unknown": 3, "texts": 0}
         assert workers.last_seen(tx) is None
@@ -50,10 +51,10 @@ def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed
 
 def test_a_late_receipt_settles_what_the_fence_holds(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
-        number = messages.queue(tx, "233244000101", "Hello", "notice")
+        number = outbox.queue(tx, "233244000101", "Hello", "notice")
         fence.put_up(tx, tx.now, by=OPERATOR)
     with db.transaction() as tx:
-        assert messages.receive_receipt(
+        assert outbox.receive_receipt(
             tx, gateway="simulator", message_id=number, gateway_id="S1", state="delivered", word="delivered", code=None
         )
     with db.reading() as tx:
@@ -62,26 +63,26 @@ def test_a_late_receipt_settles_what_the_fence_holds(db: Database, clock: Any) -
 
 def test_what_no_gateway_can_be_asked_about_is_for_a_person_at_once(db: Database) -> None:
     with db.transaction() as tx:
-        number = messages.queue(tx, "233244000101", "Hello", "notice")
+        number = outbox.queue(tx, "233244000101", "Hello", "notice")
         tx.execute(schema.messages.update().values(gateway=None))
         tx.rules = tx.rules.__class__(name="x")
         fence.put_up(tx, tx.now, by=OPERATOR)
     with db.reading() as tx:
-        assert messages.message(tx, number).state == "unresolved"
+        assert outbox.message(tx, number).state == "unresolved"
 
 
 def test_a_text_whose_handling_waited_is_set_aside(db: Database) -> None:
     with db.transaction() as tx:
-        messages.record_inbound(tx, gateway="simulator", gateway_id="I1", sender="233244000101", text="tell anc hello")
+        outbox.record_inbound(tx, gateway="simulator", gateway_id="I1", sender="233244000101", text="tell anc hello")
         assert fence.put_up(tx, tx.now, by=OPERATOR)["texts"] == 1
     with db.reading() as tx:
-        assert messages.unhandled(tx) == []
+        assert outbox.unhandled(tx) == []
         assert tx.execute(select(schema.messages.c.state, schema.messages.c.reason)).one() == ("set_aside", "restored")
 
 
 def test_the_fence_alone_stands_from_when_something_last_happened(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
-        messages.queue(tx, "233244000101", "Hello", "notice")
+        outbox.queue(tx, "233244000101", "Hello", "notice")
     last = clock.now
     clock.advance(days=1)
     done = backups.put_fence_up(db, by=OPERATOR)
@@ -129,7 +130,7 @@ def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_f
     world = World(db)
     world.group("anc", world.case("ama", "233244000101"))
     with db.transaction() as tx:
-        number = messages.queue(tx, "233244000101", "Hello", "notice")
+        number = outbox.queue(tx, "233244000101", "Hello", "notice")
         before = audit.head(tx)
     made = backups.make(db, tmp_path / "b.dump")
     assert (made.head, stat.S_IMODE(made.file.stat().st_mode)) == (before.hash, 0o600)
@@ -144,7 +145,7 @@ def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_f
             done = backups.put_fence_up(back, by=OPERATOR)
             assert done.held["messages"] == 1
             with back.reading() as tx:
-                assert messages.message(tx, number).state == "unknown"
+                assert outbox.message(tx, number).state == "unknown"
                 assert audit.list_since(tx, 0, ["programme.restore"])
                 assert broken_line(tx) is None
     (tmp_path / "b.dump").write_bytes(b"PGDMP, but nothing more")

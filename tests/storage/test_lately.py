@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, insert
 
-from storage import messages
 from storage.lately import first_since
+from storage.messages import outbox
 from storage.schema import receipts
 
 
@@ -31,10 +31,10 @@ def test_from_the_first_row_of_a_moment_on_is_what_came_since(db, clock, came, m
         first = first_since(tx, receipts.c.at, since)
         later = tx.execute(receipts.select().where(receipts.c.id >= first)).all()
         assert [row.message_id for row in later] == [n for n in came if n >= minute]
-        assert sum(messages.count_receipts(tx, since).values()) == len(later)
+        assert sum(outbox.count_receipts(tx, since).values()) == len(later)
 
 
 def test_of_a_table_without_rows_nothing_came(db, clock):
     with db.reading() as tx:
         assert first_since(tx, receipts.c.at, clock()) == 1
-        assert messages.count_receipts(tx, clock()) == {}
+        assert outbox.count_receipts(tx, clock()) == {}

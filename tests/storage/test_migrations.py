@@ -6,11 +6,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import broadcasts, messages, migrate, schema
+from storage import broadcasts, migrate, schema
 from storage.audit import Actor
 from storage.contacts import cases
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
+from storage.messages import outbox
 from storage.operations import operations
 from tests.world import broken_line
 
@@ -110,7 +111,7 @@ def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):
         while broadcasts.expand_next(tx):
             pass
         broadcasts.pause(tx, number, by=by)
-        assert messages.claim(tx, "simulator", "me", 10) == []
+        assert outbox.claim(tx, "simulator", "me", 10) == []
     before = written(lived)
     assert migrate.downgrade(lived, "0006") == "0006"
     with lived.reading() as tx:

@@ -5,10 +5,11 @@ from datetime import datetime, time
 
 import pytest
 
-from storage import broadcasts, messages, telling
+from storage import broadcasts, telling
 from storage.audit import Actor
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.quiet_hours import Hours
 from tests.storage.test_broadcasts import expand
@@ -65,7 +66,7 @@ def test_what_is_confirmed_goes_once_however_often_it_is_asked(db, world, ask, o
     clock.advance(minutes=2)
     expand(world)
     with db.reading() as tx:
-        assert len(messages.list_all(tx)) == 3
+        assert len(outbox.list_all(tx)) == 3
     assert state(db, number) == ("done", "sending")
 
 
@@ -207,7 +208,7 @@ def test_single_people_are_texted_so_often_and_no_more(db, world, ask, ok):
 def test_one_tries_it_on_the_own_phone_first_unless_that_said_stop(db, esi, by):
     with db.transaction() as tx:
         telling.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
-        (row,) = messages.list_all(tx)
+        (row,) = outbox.list_all(tx)
         assert (row.phone, row.body, row.kind, row.person_id) == (esi.phone, "Clinic closed", "notice", esi.id)
         consent.hear(tx, esi.phone, "stop", words="STOP", message_id=None, by=TEST)
         with pytest.raises(Problem, match="try-stopped"):

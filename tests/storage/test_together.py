@@ -15,13 +15,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, database, messages
+from storage import audit, broadcasts, database
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
-from storage.messages import Settled
+from storage.messages import outbox
+from storage.messages.outbox import Settled
 from storage.operations import codes
 from storage.programme import rate_limits
 from storage.schema import gateways
@@ -64,7 +65,7 @@ def at_once(*acts):
 
 def queue_some(db, phones, times=1):
     with db.transaction() as tx:
-        return [messages.queue(tx, p, f"text {n}", "text") for n in range(times) for p in phones]
+        return [outbox.queue(tx, p, f"text {n}", "text") for n in range(times) for p in phones]
 
 
 # -- the turn ----------------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def test_one_text_that_comes_twice_at_once_is_taken_once(db, others):
     came = [lambda w=w: inbox.take(w, "simulator", Inbound("SM1", PHONES[0], "", "hello")) for w in others]
     assert sorted(at_once(*came)) == [False, False, False, True]
     with db.reading() as tx:
-        assert messages.count_states(tx)["handled"] == 1
+        assert outbox.count_states(tx)["handled"] == 1
 
 
 def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, others):
@@ -154,10 +155,10 @@ def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, other
         ]
         assert at_once(*came) == [True] * 4
     with db.reading() as tx:
-        kept = [row.body for row in reversed(messages.list_all(tx, direction="in"))]
+        kept = [row.body for row in reversed(outbox.list_all(tx, direction="in"))]
         assert [event.kind for event in consent.history(tx, PHONES[0])] == kept
         assert consent.newest(tx, PHONES[0]) == kept[-1]
-        assert all(row.state == "handled" for row in messages.list_all(tx, direction="in"))
+        assert all(row.state == "handled" for row in outbox.list_all(tx, direction="in"))
 
 
 def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
@@ -179,9 +180,9 @@ def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
 
 def test_a_reader_sees_one_moment_whatever_is_written_beside_it(db, others):
     with others[0].reading() as look:
-        assert messages.count_states(look) == {}
+        assert outbox.count_states(look) == {}
         queue_some(db, PHONES)
-        assert messages.count_states(look) == {}
+        assert outbox.count_states(look) == {}
         assert consent.may_text(look, PHONES[0])
 
 
@@ -199,15 +200,15 @@ def test_workers_that_claim_at_once_never_hold_one_message_twice_nor_two_of_one_
         idle = 0
         while idle < 5 or not all_queued.is_set():
             with which.transaction(in_turn=False) as tx:
-                ids = messages.claim(tx, "simulator", owner, 7)
+                ids = outbox.claim(tx, "simulator", owner, 7)
             if not ids:
                 idle += 1
                 work(0.01)
                 continue
             idle = 0
             with which.transaction(in_turn=False) as tx:
-                going, waiting = messages.hand_over(tx, ids, owner, rate_per_s=1000)
-                messages.release(tx, waiting, owner)
+                going, waiting = outbox.hand_over(tx, ids, owner, rate_per_s=1000)
+                outbox.release(tx, waiting, owner)
             with watch:
                 for handed in going:
                     sent[handed.id] += 1
@@ -219,12 +220,12 @@ def test_workers_that_claim_at_once_never_hold_one_message_twice_nor_two_of_one_
                 for handed in going:
                     flying[handed.phone] -= 1
             with which.transaction(in_turn=False) as tx:
-                messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+                outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
 
     def reply():
         for n in range(40):
             with db.transaction() as tx:
-                messages.queue(tx, PHONES[n % 20], f"reply {n}", "reply")
+                outbox.queue(tx, PHONES[n % 20], f"reply {n}", "reply")
         all_queued.set()
 
     outcomes = at_once(*(lambda w=w, n=n: serve(w, f"worker {n}") for n, w in enumerate(others)), reply)
@@ -238,9 +239,9 @@ def test_a_bucket_grants_no_more_to_four_workers_than_to_one(db, others):
 
     def work(which, owner):
         with which.transaction(in_turn=False) as tx:
-            ids = messages.claim(tx, "simulator", owner, 5)
+            ids = outbox.claim(tx, "simulator", owner, 5)
         with which.transaction(in_turn=False) as tx:
-            return len(messages.hand_over(tx, ids, owner, rate_per_s=8)[0])
+            return len(outbox.hand_over(tx, ids, owner, rate_per_s=8)[0])
 
     granted = at_once(*(lambda w=w, n=n: work(w, f"worker {n}") for n, w in enumerate(others)))
     assert sum(granted) == 8, granted
@@ -253,8 +254,8 @@ def test_a_worker_whose_clock_is_behind_does_not_fill_the_bucket_twice(db, other
     def hand_over(at, owner):
         clock.now = at
         with db.transaction(in_turn=False) as tx:
-            ids = messages.claim(tx, "simulator", owner, 6)
-            return len(messages.hand_over(tx, ids, owner, rate_per_s=4)[0])
+            ids = outbox.claim(tx, "simulator", owner, 6)
+            return len(outbox.hand_over(tx, ids, owner, rate_per_s=4)[0])
 
     later = early + timedelta(seconds=1)
     assert [hand_over(at, str(at)) for at in (later, early, later)] == [4, 0, 0]
@@ -300,22 +301,22 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
     def worker(which, owner):
         while not over.is_set():
             with which.transaction() as tx:
-                messages.end_leases(tx)
-                messages.expire(tx)
-                messages.adopt(tx)
+                outbox.end_leases(tx)
+                outbox.expire(tx)
+                outbox.adopt(tx)
                 broadcasts.put_away_unconfirmed(tx)
                 broadcasts.finish(tx)
                 broadcasts.expand_next(tx)
             with which.transaction(in_turn=False) as tx:
-                ids = messages.claim(tx, "simulator", owner, 10)
+                ids = outbox.claim(tx, "simulator", owner, 10)
             with which.transaction(in_turn=False) as tx:
-                going, waiting = messages.hand_over(tx, ids, owner, rate_per_s=1000)
-                messages.release(tx, waiting, owner)
+                going, waiting = outbox.hand_over(tx, ids, owner, rate_per_s=1000)
+                outbox.release(tx, waiting, owner)
             for handed in going[::2]:
                 with which.transaction(in_turn=False) as tx:
-                    messages.receive_receipt(tx, gateway="simulator", message_id=handed.id, gateway_id=f"SM{handed.id}", state="sent", word="sent", code=None)  # fmt: skip
+                    outbox.receive_receipt(tx, gateway="simulator", message_id=handed.id, gateway_id=f"SM{handed.id}", state="sent", word="sent", code=None)  # fmt: skip
             with which.transaction(in_turn=False) as tx:
-                messages.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
+                outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
 
     def verbs(which):
         for _ in range(15):
@@ -365,12 +366,12 @@ def test_a_claim_waits_for_one_that_it_cannot_see_yet(db, others):
 
     def claim_reply():
         with others[0].transaction(in_turn=False) as tx:
-            done.append(messages.claim(tx, "simulator", "two", 10))
+            done.append(outbox.claim(tx, "simulator", "two", 10))
 
     with db.transaction(in_turn=False) as tx:
-        assert messages.claim(tx, "simulator", "one", 10) == [bulk]
+        assert outbox.claim(tx, "simulator", "one", 10) == [bulk]
         with others[1].transaction() as second:
-            messages.queue(second, PHONES[0], "a reply", "reply")
+            outbox.queue(second, PHONES[0], "a reply", "reply")
         late = threading.Thread(target=claim_reply)
         late.start()
         until(lambda: waits_for_a_lock(others[2]), "it waits")
@@ -383,14 +384,14 @@ def test_a_claim_waits_for_one_that_it_cannot_see_yet(db, others):
 def test_a_worker_that_was_thought_dead_hands_over_nothing_that_another_has_claimed(db, others, clock):
     (number,) = queue_some(db, PHONES[:1])
     with db.transaction(in_turn=False) as tx:
-        messages.claim(tx, "simulator", "slow", 1)
+        outbox.claim(tx, "simulator", "slow", 1)
     clock.advance(minutes=3)
     with db.transaction(in_turn=False) as slow:
-        going, _ = messages.hand_over(slow, [number], "slow", rate_per_s=10)
+        going, _ = outbox.hand_over(slow, [number], "slow", rate_per_s=10)
         with others[0].transaction() as tx:
-            assert messages.end_leases(tx) == (0, 0)
+            assert outbox.end_leases(tx) == (0, 0)
         with others[0].transaction(in_turn=False) as tx:
-            assert messages.claim(tx, "simulator", "quick", 1) == []
+            assert outbox.claim(tx, "simulator", "quick", 1) == []
     assert [h.id for h in going] == [number]
 
 

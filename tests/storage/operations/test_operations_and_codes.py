@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from storage import messages
 from storage.audit import Actor
 from storage.contacts import attempts
 from storage.errors import Problem
+from storage.messages import outbox
 from storage.operations import codes, operations
 from tests.world import TEST
 
@@ -56,11 +56,9 @@ def test_the_digits_of_a_code_are_stored_nowhere_even_after_it_was_sent(world, l
     db = world.db
     with db.transaction() as tx:
         code = operations.issue_code(tx, asked, lead.id)
-        messages.queue(
-            tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code
-        )
-        claimed = messages.claim(tx, "simulator", "me", 10)
-        (going,), _ = messages.hand_over(tx, claimed, "me", rate_per_s=1)
+        outbox.queue(tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code)
+        claimed = outbox.claim(tx, "simulator", "me", 10)
+        (going,), _ = outbox.hand_over(tx, claimed, "me", rate_per_s=1)
         digits = digits_of(tx, code)
     assert going.body == f"Reply ok {digits} to send"
     with db.reading() as tx:
@@ -87,9 +85,9 @@ def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorro
         assert operations.code_length(tx, lead.id) == codes.SHORT
         attempts.note(tx, lead.id, "code")
         code = operations.issue_code(tx, asked, lead.id)
-        messages.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
-        claimed = messages.claim(tx, "simulator", "me", 10)
-        (going,), _ = messages.hand_over(tx, claimed, "me", rate_per_s=1)
+        outbox.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
+        claimed = outbox.claim(tx, "simulator", "me", 10)
+        (going,), _ = outbox.hand_over(tx, claimed, "me", rate_per_s=1)
         assert len(digits_of(tx, code)) == codes.LONG
         assert going.body == f"ok {digits_of(tx, code)}"
     clock.advance(days=1)

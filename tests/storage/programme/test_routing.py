@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.database import Database
-from storage.messages import Settled
+from storage.messages import outbox
+from storage.messages.outbox import Settled
 from storage.programme import rate_limits, routing
 from storage.rules.hours_and_limits import Rules
 from storage.schema import cases
@@ -35,9 +36,9 @@ def states(db: Database, ids: list[int]) -> list[tuple[str, str, str | None]]:
         return [(row.state, row.gateway, row.reason) for row in rows]
 
 
-def sent(db: Database, gateway: str, *, settled: Settled | None = None) -> list[messages.HandOver]:
+def sent(db: Database, gateway: str, *, settled: Settled | None = None) -> list[outbox.HandOver]:
     with db.transaction() as tx:
-        going, _ = messages.hand_over(tx, messages.claim(tx, gateway, "me", 10), "me", rate_per_s=100)
+        going, _ = outbox.hand_over(tx, outbox.claim(tx, gateway, "me", 10), "me", rate_per_s=100)
     return going
 
 
@@ -74,16 +75,16 @@ def test_a_broadcast_chooses_in_the_set_as_one_chooses_alone(db: Database, world
 def test_an_answer_leaves_the_way_its_text_came_and_everything_else_by_its_number(db: Database, world: World) -> None:
     case = world.case("ama", AMA, contact_backend_id="twilio")
     with db.transaction() as tx:
-        came = messages.record_inbound(tx, gateway="main", gateway_id="1", sender=AMA, text="menu")
-        gone = messages.record_inbound(tx, gateway="sold", gateway_id="1", sender=AMA, text="menu")
+        came = outbox.record_inbound(tx, gateway="main", gateway_id="1", sender=AMA, text="menu")
+        gone = outbox.record_inbound(tx, gateway="sold", gateway_id="1", sender=AMA, text="menu")
         assert came is not None and gone is not None
         ids = [
-            messages.queue(tx, AMA, "x", "reply", reply_to=came.id),
-            messages.queue(tx, KOFI, "x", "notice", reply_to=came.id),
-            messages.queue(tx, AMA, "x", "reply", reply_to=gone.id),
-            messages.queue(tx, AMA, "x", "reply", reply_to=gone.id, case_id=case),
-            messages.queue(tx, ANN, "x", "notice"),
-            messages.queue(tx, ANN, "x", "notice", gateway="mtn"),
+            outbox.queue(tx, AMA, "x", "reply", reply_to=came.id),
+            outbox.queue(tx, KOFI, "x", "notice", reply_to=came.id),
+            outbox.queue(tx, AMA, "x", "reply", reply_to=gone.id),
+            outbox.queue(tx, AMA, "x", "reply", reply_to=gone.id, case_id=case),
+            outbox.queue(tx, ANN, "x", "notice"),
+            outbox.queue(tx, ANN, "x", "notice", gateway="mtn"),
         ]
     assert [gateway for _, gateway, _ in states(db, ids)] == ["main", "vodafone", "mtn", "twilio", "twilio", "mtn"]
 
@@ -91,10 +92,10 @@ def test_an_answer_leaves_the_way_its_text_came_and_everything_else_by_its_numbe
 def test_what_was_queued_where_no_gateway_was_set_is_given_one_by_its_number(db: Database, clock: Clock) -> None:
     bare = Database(db.url.render_as_string(hide_password=False), Rules(hours=None), clock)
     with bare.transaction() as tx:
-        ids = [messages.queue(tx, phone, "x", "notice") for phone in (AMA, ANN, "4477")]
+        ids = [outbox.queue(tx, phone, "x", "notice") for phone in (AMA, ANN, "4477")]
     bare.close()
     with db.transaction() as tx:
-        messages.adopt(tx)
+        outbox.adopt(tx)
     assert [gateway for _, gateway, _ in states(db, ids)] == ["mtn", "twilio", "main"]
 
 
@@ -103,13 +104,13 @@ def test_what_was_queued_where_no_gateway_was_set_is_given_one_by_its_number(db:
 
 def test_what_was_certainly_not_sent_is_queued_for_the_other_and_says_so(db: Database) -> None:
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "x", "notice")
+        row = outbox.queue(tx, ANN, "x", "notice")
     (handed,) = sent(db, "twilio")
     with db.transaction() as tx:
-        messages.settle(
+        outbox.settle(
             tx, [Settled(row, handed.attempt_id, "queued", "destination", "21408", due_at=tx.now, gateway="main")]
         )
-        told = [(a.reason, a.code) for a in messages.attempts_of(tx, row)]
+        told = [(a.reason, a.code) for a in outbox.attempts_of(tx, row)]
     assert states(db, [row]) == [("queued", "main", "destination")]
     assert told == [("destination", "21408"), ("failover", "main")]
     assert [h.id for h in sent(db, "main")] == [row]
@@ -117,58 +118,58 @@ def test_what_was_certainly_not_sent_is_queued_for_the_other_and_says_so(db: Dat
 
 def test_an_unknown_one_never_goes_another_way(db: Database, clock: Clock) -> None:
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "x", "notice")
+        row = outbox.queue(tx, ANN, "x", "notice")
     (handed,) = sent(db, "twilio")
     with db.transaction() as tx:
-        messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
+        outbox.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
         rate_limits.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
-        assert messages.fail_over(tx) == 0
+        assert outbox.fail_over(tx) == 0
     assert states(db, [row]) == [("unknown", "twilio", "no-answer")]
 
 
 def test_what_waits_for_a_paused_gateway_is_passed_on_after_a_minute(db: Database, clock: Clock) -> None:
     with db.transaction() as tx:
-        ids = [messages.queue(tx, f"1555123{n:04}", "x", "notice") for n in range(3)]
-        other = messages.queue(tx, KOFI, "x", "notice")
+        ids = [outbox.queue(tx, f"1555123{n:04}", "x", "notice") for n in range(3)]
+        other = outbox.queue(tx, KOFI, "x", "notice")
         rate_limits.pause(tx, "twilio", until=tx.now + timedelta(minutes=5), because="?")
         rate_limits.pause(tx, "vodafone", until=tx.now + timedelta(minutes=5), because="?")
-        assert messages.fail_over(tx) == 0
+        assert outbox.fail_over(tx) == 0
     clock.advance(seconds=61)
     with db.transaction() as tx:
-        assert messages.fail_over(tx) == 3
-        assert messages.fail_over(tx) == 0
-        assert [(a.reason, a.code) for a in messages.attempts_of(tx, ids[0])] == [("failover", "main")]
+        assert outbox.fail_over(tx) == 3
+        assert outbox.fail_over(tx) == 0
+        assert [(a.reason, a.code) for a in outbox.attempts_of(tx, ids[0])] == [("failover", "main")]
     assert states(db, ids) == [("queued", "main", "failover")] * 3
     assert states(db, [other]) == [("queued", "vodafone", None)], "nobody takes over for vodafone"
 
 
 def test_what_was_in_doubt_once_waits_for_its_own_gateway(db: Database, clock: Clock) -> None:
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "x", "notice")
+        row = outbox.queue(tx, ANN, "x", "notice")
     (handed,) = sent(db, "twilio")
     with db.transaction() as tx:
-        messages.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
-        messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
+        outbox.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
+        outbox.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
         rate_limits.pause(tx, "twilio", until=tx.now + timedelta(hours=9), because="?")
     clock.advance(hours=1)
     with db.transaction() as tx:
-        assert messages.fail_over(tx) == 0
+        assert outbox.fail_over(tx) == 0
     assert states(db, [row]) == [("queued", "twilio", "absent")]
 
 
 def test_what_could_not_be_handed_over_for_a_minute_is_passed_on(db: Database, clock: Clock) -> None:
     with db.transaction() as tx:
-        row = messages.queue(tx, ANN, "x", "notice")
+        row = outbox.queue(tx, ANN, "x", "notice")
     for _ in range(2):
         (handed,) = sent(db, "twilio")
         with db.transaction() as tx:
             due = tx.now + timedelta(seconds=40)
-            messages.settle(tx, [Settled(row, handed.attempt_id, "queued", "unreachable", due_at=due)])
-            assert messages.fail_over(tx) == 0
+            outbox.settle(tx, [Settled(row, handed.attempt_id, "queued", "unreachable", due_at=due)])
+            assert outbox.fail_over(tx) == 0
         clock.advance(seconds=41)
     with db.transaction() as tx:
-        assert messages.fail_over(tx) == 1
+        assert outbox.fail_over(tx) == 1
     assert states(db, [row]) == [("queued", "main", "failover")]
     assert [h.id for h in sent(db, "main")] == [row], "and it leaves at once"

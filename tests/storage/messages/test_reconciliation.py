@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from storage import evidence, messages
-from storage.messages import MOVES, Settled
-from tests.storage.test_messages import (
+from storage.messages import outbox, reconciliation
+from storage.messages.outbox import MOVES, Settled
+from tests.storage.messages.test_outbox import (
     BACK,
     GATEWAY,
     RANK,
@@ -26,8 +26,8 @@ from tests.storage.test_messages import (
     receipt,
     send,
     settle,
-    state,
-)  # fmt: skip
+    state,  # fmt: skip
+)
 from tests.texting import examples
 
 
@@ -41,22 +41,22 @@ def lose(db, phone=A, body="hello", kind="notice", **more):
 
 def due(db):
     with db.reading() as tx:
-        return evidence.questions(tx, GATEWAY, 100)
+        return reconciliation.questions(tx, GATEWAY, 100)
 
 
 def absent(db, number, attempt):
     with db.transaction() as tx:
-        return evidence.absent(tx, number, attempt)
+        return reconciliation.absent(tx, number, attempt)
 
 
 def cannot_tell(db, number, attempt):
     with db.transaction() as tx:
-        return evidence.cannot_tell(tx, number, attempt, "it is away")
+        return reconciliation.cannot_tell(tx, number, attempt, "it is away")
 
 
 def found(db, number, attempt, gateway_id="SM1", to="sent", code=None):
     with db.transaction() as tx:
-        return evidence.found(tx, number, attempt, gateway_id=gateway_id, state=to, code=code)
+        return reconciliation.found(tx, number, attempt, gateway_id=gateway_id, state=to, code=code)
 
 
 # -- when it is asked --------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_a_receipt_that_came_before_the_hand_over_was_written_counts_when_the_me
     settle(db, number, attempt, "accepted", gateway_id="SM5")
     assert state(db, number) == "delivered"
     with db.reading() as tx:
-        assert [r.moved for r in messages.receipts_of(tx, number)] == [True]
+        assert [r.moved for r in outbox.receipts_of(tx, number)] == [True]
 
 
 def test_a_receipt_of_another_message_with_our_number_never_counts(db):
@@ -251,7 +251,7 @@ def test_a_receipt_for_what_never_left_by_our_own_book_is_kept_and_moves_nothing
     assert not receipt(db, number, "delivered")
     assert state(db, number) == now
     with db.reading() as tx:
-        assert len(messages.receipts_of(tx, number)) == 1
+        assert len(outbox.receipts_of(tx, number)) == 1
 
 
 # -- in any order ------------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Truth(RuleBasedStateMachine):
         if dies:
             self.db.clock.advance(minutes=3)
             with self.db.transaction() as tx:
-                messages.end_leases(tx)
+                outbox.end_leases(tx)
         else:
             settle(self.db, self.number, self.attempts[-1], "unknown", reason="no-answer")
         self.moved()
@@ -342,7 +342,7 @@ class Truth(RuleBasedStateMachine):
         with self.db.transaction() as tx:
             self.db.clock.advance(minutes=3)
         with self.db.transaction() as tx:
-            messages.end_leases(tx)
+            outbox.end_leases(tx)
         for _ in range(8):
             self.db.clock.advance(hours=7)
             for question in due(self.db):
@@ -381,5 +381,5 @@ def test_evidence_settles_a_doubt_in_whatever_order_it_comes_and_nothing_is_sent
 def test_settled_is_what_a_gateway_said_and_never_our_guess(db):
     number, attempt = lose(db)
     with db.transaction() as tx:
-        assert messages.settle(tx, [Settled(number, "another attempt", "accepted", gateway_id="SM9")]) == 0
+        assert outbox.settle(tx, [Settled(number, "another attempt", "accepted", gateway_id="SM9")]) == 0
     assert cannot_tell(db, number, attempt) == "unknown"

@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, messages
+from storage import broadcasts
 from storage.contacts import consent
 from storage.database import Lost, insert_new
-from storage.messages import MOVES, Settled
+from storage.messages import outbox
+from storage.messages.outbox import MOVES, Settled
 from storage.programme import rate_limits
 from storage.rules.quiet_hours import Hours
 from storage.schema import OUT_STATES, gateways, receipts
@@ -28,12 +29,12 @@ GATEWAY = "simulator"
 
 def queue(db, phone=A, body="hello", kind="notice", **more):
     with db.transaction() as tx:
-        return messages.queue(tx, phone, body, kind, **more)
+        return outbox.queue(tx, phone, body, kind, **more)
 
 
 def claim(db, at_most=100, gateway=GATEWAY, owner="me"):
     with db.transaction() as tx:
-        return messages.claim(tx, gateway, owner, at_most)
+        return outbox.claim(tx, gateway, owner, at_most)
 
 
 def hand_over(db, ids, owner="me", rate=None):
@@ -43,7 +44,7 @@ def hand_over(db, ids, owner="me", rate=None):
             full = {"name": GATEWAY, "tokens": 1000.0, "refilled_at": tx.now}
             tx.execute(insert_new(tx, gateways).values(full))
             tx.execute(update(gateways).values(full))
-        return messages.hand_over(tx, ids, owner, rate_per_s=rate or 1000)
+        return outbox.hand_over(tx, ids, owner, rate_per_s=rate or 1000)
 
 
 def send(db, number):
@@ -55,19 +56,19 @@ def send(db, number):
 
 def settle(db, number, attempt, state, **more):
     with db.transaction() as tx:
-        return messages.settle(tx, [Settled(number, attempt, state, **more)])
+        return outbox.settle(tx, [Settled(number, attempt, state, **more)])
 
 
 def receipt(db, number, state, gateway_id="SM1", word=None, code=None):
     with db.transaction() as tx:
-        return messages.receive_receipt(
+        return outbox.receive_receipt(
             tx, gateway=GATEWAY, message_id=number, gateway_id=gateway_id, state=state, word=word or state, code=code
         )
 
 
 def look(db, number):
     with db.reading() as tx:
-        return messages.message(tx, number)
+        return outbox.message(tx, number)
 
 
 def state(db, number):
@@ -76,7 +77,7 @@ def state(db, number):
 
 def is_due(db):
     with db.reading() as tx:
-        return messages.is_due(tx, GATEWAY)
+        return outbox.is_due(tx, GATEWAY)
 
 
 def force(db, number, **columns):
@@ -111,7 +112,7 @@ def _reachable(start):
 
 
 def test_every_state_has_its_moves_and_its_meaning():
-    assert set(MOVES) == set(OUT_STATES) == set(messages.MEANINGS)
+    assert set(MOVES) == set(OUT_STATES) == set(outbox.MEANINGS)
     assert set().union(*MOVES.values()) <= set(MOVES)
 
 
@@ -190,7 +191,7 @@ class Life(RuleBasedStateMachine):
     def time_passes_and_leases_end(self, minutes):
         self.db.clock.advance(minutes=minutes)
         with self.db.transaction() as tx:
-            messages.end_leases(tx)
+            outbox.end_leases(tx)
         self.moved()
 
     def moved(self):
@@ -226,7 +227,7 @@ def test_a_late_receipt_is_kept_and_moves_nothing(db):
     settle(db, number, send(db, number), "accepted", gateway_id="SM1")
     assert [receipt(db, number, s) for s in ("delivered", "sent", "undelivered", "delivered")] == [True, False, False, False]  # fmt: skip
     with db.reading() as tx:
-        kept = [(r.state, r.moved) for r in messages.receipts_of(tx, number)]
+        kept = [(r.state, r.moved) for r in outbox.receipts_of(tx, number)]
     assert kept == [("delivered", True), ("sent", False), ("undelivered", False)]
 
 
@@ -242,7 +243,7 @@ def test_a_receipt_is_ours_by_our_number_and_the_gateways_id_whether_or_not_it_m
 
     def ours(gateway_id="SM1", gateway=GATEWAY, row=number):
         with db.reading() as tx:
-            return messages.of_receipt(tx, gateway=gateway, message_id=row, gateway_id=gateway_id) is not None
+            return outbox.of_receipt(tx, gateway=gateway, message_id=row, gateway_id=gateway_id) is not None
 
     assert not ours()  # it never left
     settle(db, number, send(db, number), "accepted", gateway_id="SM1")
@@ -308,10 +309,10 @@ def test_many_answers_are_written_as_one_statement_for_each_state(db, statements
         Settled(h.id, h.attempt_id, ("accepted", "refused", "unknown")[h.id % 3], gateway_id=str(h.id)) for h in going
     ]
     with statements(db) as ran, db.transaction() as tx:
-        assert messages.settle(tx, results) == len(numbers)
+        assert outbox.settle(tx, results) == len(numbers)
     assert len(ran) <= 6, "one more looks for receipts that came too early"
     with db.reading() as tx:
-        kept = {result.id: messages.attempts_of(tx, result.id) for result in results}
+        kept = {result.id: outbox.attempts_of(tx, result.id) for result in results}
     for result in results:
         # One that the gateway took leaves its trace in the message; any other is kept as it came.
         assert [row.state for row in kept[result.id]] == ([] if result.state == "accepted" else [result.state])
@@ -378,7 +379,7 @@ def test_what_was_claimed_can_be_given_back_by_its_owner_only(db):
     claim(db)
     for owner, after in (("other", "claimed"), ("me", "queued")):
         with db.transaction() as tx:
-            messages.release(tx, [number], owner)
+            outbox.release(tx, [number], owner)
         assert state(db, number) == after
 
 
@@ -387,7 +388,7 @@ def test_what_was_claimed_can_be_given_back_by_its_owner_only(db):
 
 def end_leases(db, **more):
     with db.transaction() as tx:
-        return messages.end_leases(tx, **more)
+        return outbox.end_leases(tx, **more)
 
 
 def test_a_lease_that_ran_out_gives_the_claimed_back_and_leaves_the_handed_over_unknown(db, clock):
@@ -424,7 +425,7 @@ def test_a_hand_over_that_is_never_answered_becomes_unknown_and_gags_its_phone_n
 
 def expire(db):
     with db.transaction() as tx:
-        return messages.expire(tx)
+        return outbox.expire(tx)
 
 
 def test_what_waits_behind_another_until_its_time_is_over_expires(db, clock):
@@ -438,7 +439,7 @@ def test_what_waits_behind_another_until_its_time_is_over_expires(db, clock):
 
 
 def test_what_ran_out_of_time_is_ended_a_bounded_number_at_once(db, clock, monkeypatch):
-    monkeypatch.setattr(messages, "EXPIRE_AT_ONCE", 2)
+    monkeypatch.setattr(outbox, "EXPIRE_AT_ONCE", 2)
     for n in range(3):
         queue(db, f"23324{n:07}", kind="reply")
     clock.advance(hours=1)
@@ -546,14 +547,14 @@ def test_a_case_whose_time_zone_is_no_longer_known_holds_up_nobody(quiet, world,
 def test_a_row_at_which_our_code_fails_is_refused_and_costs_no_other_row_anything(quiet, clock, monkeypatch, caplog):
     clock.now = datetime(2026, 11, 3, 19, 0, tzinfo=UTC)
     bad, other = queue(quiet, kind="text"), queue(quiet, B, kind="text")
-    real = messages._zones
+    real = outbox._zones
 
     def zones(tx, row):
         if row.phone == A:
             raise KeyError(row.phone)
         return real(tx, row)
 
-    monkeypatch.setattr(messages, "_zones", zones)
+    monkeypatch.setattr(outbox, "_zones", zones)
     claim(quiet)
     going, waiting = hand_over(quiet, [bad, other])
     assert ([h.id for h in going], waiting) == ([other], [])
@@ -618,7 +619,7 @@ def test_a_slow_gateway_still_gets_one(db, clock):
 
 def record(db, gateway_id="SM1", gateway=GATEWAY):
     with db.transaction() as tx:
-        row = messages.record_inbound(tx, gateway=gateway, gateway_id=gateway_id, sender=A, text="hi")
+        row = outbox.record_inbound(tx, gateway=gateway, gateway_id=gateway_id, sender=A, text="hi")
         return row and row.id
 
 
@@ -632,11 +633,11 @@ def test_a_text_is_recorded_once_for_ever(db, clock):
 
 def test_what_the_gateway_said_of_a_text_is_kept_with_it(db):
     with db.transaction() as tx:
-        messages.record_inbound(
+        outbox.record_inbound(
             tx, gateway=GATEWAY, gateway_id="SM1", sender=A, text="no more", told="stop", answered=True
         )
     with db.reading() as tx:
-        (row,) = messages.unhandled(tx)
+        (row,) = outbox.unhandled(tx)
     assert (row.told, row.answered) == ("stop", True)
 
 
@@ -648,12 +649,12 @@ def test_an_outbound_message_with_the_same_gateway_id_stands_in_nobodys_way(db):
 
 def postpone(db, number):
     with db.transaction() as tx:
-        return messages.postpone(tx, number, "ab12")
+        return outbox.postpone(tx, number, "ab12")
 
 
 def waiting(db):
     with db.reading() as tx:
-        return [row.id for row in messages.unhandled(tx)]
+        return [row.id for row in outbox.unhandled(tx)]
 
 
 def test_a_text_that_cannot_be_handled_is_tried_again_and_set_aside_after_three_times(db, clock):
@@ -672,9 +673,9 @@ def test_a_text_that_cannot_be_handled_is_tried_again_and_set_aside_after_three_
 def test_a_text_that_was_handled_is_done_with(db):
     number = record(db)
     with db.transaction() as tx:
-        messages.handled(tx, number, "reply", case_id=None, person_id=None)
+        outbox.handled(tx, number, "reply", case_id=None, person_id=None)
         with pytest.raises(Lost):
-            messages.handled(tx, number + 1, "reply", case_id=None, person_id=None)
+            outbox.handled(tx, number + 1, "reply", case_id=None, person_id=None)
     assert (state(db, number), look(db, number).handled_as, waiting(db)) == ("handled", "reply", [])
 
 
@@ -682,7 +683,7 @@ def test_a_gateway_that_says_opted_out_is_heard_as_a_stop_once(db):
     number = queue(db)
     for _ in range(2):
         with db.transaction() as tx:
-            messages.note_opt_out(tx, number, by=TEST)
+            outbox.note_opt_out(tx, number, by=TEST)
     with db.reading() as tx:
         assert [(e.kind, e.message_id) for e in consent.history(tx, A)] == [("stop", number)]
 
@@ -693,12 +694,12 @@ def test_a_gateway_that_says_opted_out_is_heard_as_a_stop_once(db):
 def test_messages_are_listed_newest_first_by_state_phone_and_direction(db):
     first, second, inbound = queue(db), queue(db, B), record(db)
     with db.reading() as tx:
-        assert [m.id for m in messages.list_all(tx)] == [inbound, second, first]
-        assert [m.id for m in messages.list_all(tx, phone=A, direction="out")] == [first]
-        assert [m.id for m in messages.list_all(tx, state="received")] == [inbound]
-        assert len(messages.list_all(tx, at_most=1)) == 1
-        assert messages.count_states(tx) == {"queued": 2, "received": 1}
-        assert {p: [m.id for m in rows] for p, rows in messages.threads(tx, [A, B, C], at_most=1).items()} == {A: [inbound], B: [second], C: []}  # fmt: skip
+        assert [m.id for m in outbox.list_all(tx)] == [inbound, second, first]
+        assert [m.id for m in outbox.list_all(tx, phone=A, direction="out")] == [first]
+        assert [m.id for m in outbox.list_all(tx, state="received")] == [inbound]
+        assert len(outbox.list_all(tx, at_most=1)) == 1
+        assert outbox.count_states(tx) == {"queued": 2, "received": 1}
+        assert {p: [m.id for m in rows] for p, rows in outbox.threads(tx, [A, B, C], at_most=1).items()} == {A: [inbound], B: [second], C: []}  # fmt: skip
 
 
 def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
@@ -729,7 +730,7 @@ def test_what_a_worker_does_each_second_looks_through_no_table_of_messages(db):
             told = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(f"{row[3]}: {statement}" for row in told)
 
-    for step in (messages.end_leases, messages.expire, messages.adopt, messages.fail_over, broadcasts.finish):
+    for step in (outbox.end_leases, outbox.expire, outbox.adopt, outbox.fail_over, broadcasts.finish):
         with db.transaction() as tx:
             step(tx)
     assert plans
@@ -740,8 +741,8 @@ def test_a_gateway_by_which_something_left_just_now_does_not_stand_still(db, clo
     numbers = [queue(db, f"2332412{n:05}", gateway=GATEWAY if n % 2 else "other") for n in range(6)]
     clock.advance(minutes=3)
     with db.reading() as tx:
-        assert [(row.gateway, row.many) for row in messages.not_leaving(tx)] == [("other", 3), (GATEWAY, 3)]
+        assert [(row.gateway, row.many) for row in outbox.not_leaving(tx)] == [("other", 3), (GATEWAY, 3)]
     assert claim(db, at_most=1) == [numbers[1]]
     hand_over(db, [numbers[1]])
     with db.reading() as tx:
-        assert [(row.gateway, row.many) for row in messages.not_leaving(tx)] == [("other", 3)]
+        assert [(row.gateway, row.many) for row in outbox.not_leaving(tx)] == [("other", 3)]

@@ -45,11 +45,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
-from storage import audience
 from storage.audit import Actor
 from storage.contacts import consent
 from storage.database import Lost, Transaction, execute_many, insert_new
 from storage.lately import is_since
+from storage.messages import audience
 from storage.operations import codes
 from storage.programme import rate_limits, routing
 from storage.rules import quiet_hours, segments
