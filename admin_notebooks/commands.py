@@ -15,8 +15,9 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import desk, sheets
-from storage import broadcasts, imports
+from storage import imports
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.console import (
     CLI,
     as_json,

@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, typ
 from admin_notebooks import sheets
 from admin_notebooks.desk import Desk, Proposal
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
-from storage import broadcasts
 from storage import schema as s
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem

@@ -24,8 +24,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
-from storage import audit, broadcasts, imports
+from storage import audit, imports
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import PROPERTIES

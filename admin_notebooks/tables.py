@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts
 from storage import schema as s
+from storage.broadcasts import broadcasts
 from storage.contacts import groups
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import HOLDING, said_last

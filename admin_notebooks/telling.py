@@ -1,7 +1,7 @@
 """Writing to many from a page: whom it reaches, what it costs, what to look at, and letting it go once.
 
 Nothing here sends: a confirmed broadcast waits in the outbox and the worker sends it.  The rules are those of
-`storage/telling.py`; who may see and choose what is held here, so whoever is no lead writes to their own groups and to
+`storage/broadcasts/approvals.py`; who may see and choose what is held here, so whoever is no lead writes to their own groups and to
 the people in them.
 """
 
@@ -20,9 +20,9 @@ from sqlalchemy import func, select
 
 from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
-from storage import broadcasts, telling
 from storage import schema as s
 from storage.audit import Actor
+from storage.broadcasts import approvals, broadcasts
 from storage.console import count_of, people_of, sentence
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
@@ -132,9 +132,9 @@ def look(
         if not group_ids and not case_ids:
             raise Problem("nobody-chosen")
         at = _wall(send_at) if send_at else None
-        number = telling.ask(tx, kept, group_ids=group_ids, case_ids=case_ids, fixes=fixes, send_at=at, by=by)
+        number = approvals.ask(tx, kept, group_ids=group_ids, case_ids=case_ids, fixes=fixes, send_at=at, by=by)
         if instead_of is not None and instead_of != number:
-            telling.drop(tx, instead_of, by=by)
+            approvals.drop(tx, instead_of, by=by)
         return _shown(tx, number)
 
 
@@ -167,7 +167,7 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
         desk.allow(tx, "tell")
         tx.alone("tell")
         delivery.one(desk, tx, number)
-        went = telling.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
+        went = approvals.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
         row = broadcasts.broadcast(tx, number)
         if went == "seconding":
             others = ", ".join(lead.name for lead in people.leads(tx) if lead.id != desk.person_id)
@@ -181,7 +181,7 @@ def put_away(desk: Desk, number: int) -> bool:
     """Forget what was looked at and not confirmed."""
     with desk.db.transaction() as tx:
         desk.allow(tx, "tell")
-        telling.drop(tx, number, by=_by(desk))
+        approvals.drop(tx, number, by=_by(desk))
     return True
 
 
@@ -229,7 +229,7 @@ def try_on_me(desk: Desk, number: int, language: str) -> str:
         texts = broadcasts.texts_of(tx, number)
         if language not in texts:
             raise Problem("language-shape", typed=language)
-        telling.try_on(tx, person, _samples(tx, number, language)[0], by=_by(desk))
+        approvals.try_on(tx, person, _samples(tx, number, language)[0], by=_by(desk))
         return f"It is on its way to your own phone, {person.phone}."
 
 
@@ -288,7 +288,7 @@ def _shown(tx: Transaction, number: int) -> Record:
     """A preview as a page shows it."""
     row, told, rules = broadcasts.broadcast(tx, number), broadcasts.preview(tx, number), tx.rules
     texts = broadcasts.texts_of(tx, number)
-    other = telling.twin(tx, number)
+    other = approvals.twin(tx, number)
     asked = operations.operation(tx, number)
     assert asked is not None
     return {
@@ -304,8 +304,8 @@ def _shown(tx: Transaction, number: int) -> Record:
         ],
         "takes": _minutes(broadcasts.takes_s(tx, number)),
         "begins": _begins(tx, row),
-        "cautions": telling.to_look_at(tx, list(texts.values())),
-        "needs_second": telling.needs_second(tx, row),
+        "cautions": approvals.to_look_at(tx, list(texts.values())),
+        "needs_second": approvals.needs_second(tx, row),
         "second_above": rules.second_person_above,
         "twin": f"{people.named(tx, other.person_id)} asked for {other.id} to one of these groups within the hour." if other else None,
     }  # fmt: skip
@@ -343,7 +343,7 @@ def _begins(tx: Transaction, row: Any) -> str:
     """When the first text leaves, in words."""
     if row.send_at is not None:
         return f"It goes at {row.send_at.replace('T', ' ')} by each person's own clock."
-    held = telling.holds_s(tx, row)
+    held = approvals.holds_s(tx, row)
     waits = f"It is held for {held} seconds first, and can be halted." if held else "It goes at once."
     if tx.rules.hours is None:
         return waits

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
-from storage import audit, broadcasts
+from storage import audit
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database, Transaction
 from storage.messages import outbox

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import broadcasts, exports
+from storage import exports
+from storage.broadcasts import broadcasts
 from storage.console import people_of
 from storage.contacts import people
 from storage.database import Transaction

@@ -37,8 +37,9 @@ from bot.reconciler import Reconciler
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.wakeups import Chore, Wakeups
-from storage import broadcasts, private_files
+from storage import private_files
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
 from storage.messages import outbox

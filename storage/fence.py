@@ -13,8 +13,9 @@ from datetime import datetime
 
 from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
-from storage import audit, broadcasts
+from storage import audit
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.database import Transaction
 from storage.messages import outbox
 from storage.programme import workers

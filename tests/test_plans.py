@@ -29,7 +29,7 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.contacts import groups
 from storage.database import Database
 from storage.messages import outbox

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import Row
 
-from storage import broadcasts as b
-from storage import exports, telling
+from storage import exports
+from storage.broadcasts import approvals
+from storage.broadcasts import broadcasts as b
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.contacts import groups as g
 from storage.contacts import people as p
@@ -169,12 +170,12 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
 
 def _confirm(tx: Transaction, number: int) -> None:
     """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
-    if not telling.needs_second(tx, b.broadcast(tx, number)):
-        telling.go(tx, number, by=CLI)
+    if not approvals.needs_second(tx, b.broadcast(tx, number)):
+        approvals.go(tx, number, by=CLI)
         return
     from bot.commands.broadcasts import ask_leads
 
-    telling.wait_for_second(tx, number, by=CLI)
+    approvals.wait_for_second(tx, number, by=CLI)
     if not ask_leads(tx, number, by=CLI):
         raise Problem("broadcast-no-second", number=number, limit=tx.rules.second_person_above)
 

@@ -16,8 +16,8 @@ from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, 
 from bot.commands.dispatch import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
-from storage import broadcasts, telling
 from storage.audit import Actor
+from storage.broadcasts import approvals, broadcasts
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -145,7 +145,7 @@ def _time_meant(call: Call, words: Sequence[str]) -> datetime:
         meant += timedelta(days=1 if day == TOMORROW else 0)
         if meant <= today:
             raise Problem("time-shape", typed=" ".join(words))
-    telling.check_hour(call.tx, meant)
+    approvals.check_hour(call.tx, meant)
     return meant
 
 
@@ -154,7 +154,7 @@ def _look_twice(call: Call, text: str) -> Answer | None:
 
     The same words again within ten minutes mean that it was looked at.
     """
-    found = telling.to_look_at(call.tx, [text])
+    found = approvals.to_look_at(call.tx, [text])
     if not found or operations.with_same_words(call.tx, call.person.id, call.words, kind="caution") is not None:
         return None
     operations.note(call.tx, "caution", words=call.words, undoes=None, message_id=call.message_id, by=call.by)
@@ -168,7 +168,7 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if broadcasts.has_changed(call.tx, row.id):
         return _ask_again(call, operation)
-    if telling.needs_second(call.tx, row) and operation.state == "waiting":
+    if approvals.needs_second(call.tx, row) and operation.state == "waiting":
         return _ask_second(call, operation, row)
     answer = going(call, operation.id)
     if operation.state == "seconding":
@@ -178,7 +178,7 @@ def confirm(call: Call, operation: Row[Any]) -> Answer:
 
 def begin(tx: Transaction, number: int) -> None:
     """The hour of a broadcast has come: it begins, or waits for a second lead if its group has grown beyond one ok."""
-    if telling.begin(tx, number, by=Actor("worker")):
+    if approvals.begin(tx, number, by=Actor("worker")):
         return
     operation, row = operations.operation(tx, number), broadcasts.broadcast(tx, number)
     assert operation is not None
@@ -189,7 +189,7 @@ def begin(tx: Transaction, number: int) -> None:
 
 def ask_second_leads(tx: Transaction) -> None:
     """Text the other leads about what waits for one of them and was asked for where nothing is sent: on a page."""
-    for number in telling.unasked(tx):
+    for number in approvals.unasked(tx):
         operation = operations.operation(tx, number)
         assert operation is not None
         ask_leads(tx, number, by=Actor("worker", operation.person_id))
@@ -212,14 +212,14 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
 def going(call: Call, number: int) -> Answer:
     """Launch a confirmed broadcast and say so."""
     row = broadcasts.broadcast(call.tx, number)
-    telling.go(call.tx, number, by=call.by)
+    approvals.go(call.tx, number, by=call.by)
     values = {
         "number": number,
         "people": count_shown(call.sentences, row.sendable),
         "minutes": call.sentences.say(
             ("about-minutes", {"count": max(1, math.ceil(broadcasts.takes_s(call.tx, number) / 60))})
         ),
-        "starts": call.sentences.say(_starts(call, row, telling.holds_s(call.tx, row))),
+        "starts": call.sentences.say(_starts(call, row, approvals.holds_s(call.tx, row))),
     }
     return call.say(("going", values))
 
@@ -273,7 +273,7 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
         reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
-    careful = bool(telling.to_look_at(call.tx, [text]))
+    careful = bool(approvals.to_look_at(call.tx, [text]))
     if careful or call.guess or call.is_late or not goes_at_once(call):
         return _ask(call, number)
     going(call, number)
@@ -285,7 +285,7 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
 
 def goes_at_once(call: Call) -> bool:
     """Whether a text to one person needs no code: from a fresh phone, until there are too many of them in an hour."""
-    return codes.is_fresh(call.tx, call.person.id) and not telling.are_many_singles(call.tx, call.person.id)
+    return codes.is_fresh(call.tx, call.person.id) and not approvals.are_many_singles(call.tx, call.person.id)
 
 
 def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]]:
@@ -391,7 +391,7 @@ def _languages_shown(preview: broadcasts.Preview) -> str:
 
 def _twin_shown(call: Call, number: int) -> str:
     """Somebody else's broadcast to the same group within the hour: two people may have had the same idea."""
-    other = telling.twin(call.tx, number)
+    other = approvals.twin(call.tx, number)
     if other is None:
         return ""
     values = {"person": shorten(people.named(call.tx, other.person_id), 20), "number": other.id}
@@ -400,7 +400,7 @@ def _twin_shown(call: Call, number: int) -> str:
 
 def _same_words(call: Call) -> Answer | None:
     """The same words within ten minutes: the same preview and code while it waits, its progress once it runs."""
-    same = telling.same_wish(call.tx, call.person.id, call.words)
+    same = approvals.same_wish(call.tx, call.person.id, call.words)
     if same is None:
         return None
     operation, is_now = same
@@ -424,7 +424,7 @@ def skipped_shown(call: Call, skipped: Mapping[str, int]) -> str:
 
 
 def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
-    telling.wait_for_second(call.tx, operation.id, by=call.by)
+    approvals.wait_for_second(call.tx, operation.id, by=call.by)
     asked = ask_leads(call.tx, operation.id, by=call.by)
     values = {"number": operation.id, "count": row.sendable, "leads": names(asked)}
     return call.say(("needs-second" if asked else "needs-second-none", values))

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
-from storage import broadcasts
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.database import Transaction
 from storage.errors import Problem

@@ -23,7 +23,7 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.errors import Problem
 from storage.messages import outbox

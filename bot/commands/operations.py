@@ -17,8 +17,8 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
-from storage import broadcasts
-from storage import telling as rules
+from storage.broadcasts import approvals as rules
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
 from storage.messages import outbox

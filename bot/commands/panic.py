@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, is_exact
 from bot.replies import names
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.database import Transaction
 from storage.operations import operations
 from storage.rules import doubts, optout

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.dispatch import COMMANDS, Call
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
 from storage.operations import codes, operations
 

@@ -11,7 +11,7 @@ library("voila")
 
 from admin_notebooks.passwords import hashed
 from bot.demo import LEAD, make
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, groups, people
 from storage.contacts import passwords as store
 from storage.contacts.cases import Wanted

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups
 from storage.contacts.cases import Wanted
 from storage.errors import Problem

@@ -8,14 +8,15 @@ from sqlalchemy import func, select
 
 from admin_notebooks import cases, delivery
 from admin_notebooks.desk import Desk
-from storage import audit, broadcasts, schema
+from storage import audit, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import outbox
 from tests.parts import library
+from tests.storage.broadcasts.test_broadcasts import expand
 from tests.storage.messages.test_outbox import claim, hand_over, receipt, settle
-from tests.storage.test_broadcasts import expand
 from tests.world import TEST
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
-from storage import broadcasts
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.console import sentence
 from storage.contacts import groups, people
 from storage.database import Database

@@ -17,8 +17,9 @@ from sqlalchemy import event, insert, text
 
 from admin_notebooks import exports as writing
 from admin_notebooks import sheets
-from storage import broadcasts, exports, imports
+from storage import exports, imports
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from admin_notebooks.desk import Desk
-from storage import broadcasts
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import outbox
 from tests.parts import library
-from tests.storage.test_broadcasts import expand
+from tests.storage.broadcasts.test_broadcasts import expand
 from tests.world import TEST
 
 pd = library("pandas")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from storage import schema, telling
+from storage import schema
+from storage.broadcasts import approvals
 from storage.errors import Problem
 from tests.parts import library
 from tests.world import TEST
@@ -180,9 +181,9 @@ def programme(world, db):
     world.change(ids[1], language_code="sw", properties={"{{ 7*7 }}": "../../.."})
     with db.transaction() as tx:
         tx.alone("tell")
-        number = telling.ask(tx, {"en": "Come on Tuesday."}, group_ids=[anc], by=TEST)
-        telling.confirm(tx, number, count=4, by=TEST)
-        telling.ask(tx, {"en": "And on Friday."}, group_ids=[anc], by=TEST)
+        number = approvals.ask(tx, {"en": "Come on Tuesday."}, group_ids=[anc], by=TEST)
+        approvals.confirm(tx, number, count=4, by=TEST)
+        approvals.ask(tx, {"en": "And on Friday."}, group_ids=[anc], by=TEST)
     assert number == TRUE["number"]
     return {role: world.person(role.title(), f"23324111000{n}", role, "anc") for n, role in enumerate(ROLES)}
 

@@ -9,14 +9,15 @@ from admin_notebooks.desk import Desk
 from bot import inbox
 from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts
+from storage import audit
+from storage.broadcasts import broadcasts
 from storage.contacts import consent
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import codes
 from tests.parts import library
+from tests.storage.broadcasts.test_broadcasts import expand
 from tests.storage.messages.test_outbox import claim, hand_over, settle
-from tests.storage.test_broadcasts import expand
 from tests.world import TEST
 
 library("anywidget")

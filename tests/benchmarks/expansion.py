@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, registry
 
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import cases, consent_events, memberships, messages

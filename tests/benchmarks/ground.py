@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from sqlalchemy import insert, select
 
-from storage import audit, broadcasts, migrate
+from storage import audit, migrate
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
 from storage.database import Database, insert_many, stamp
 from storage.rules.hours_and_limits import Rules

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import func, select
 
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.schema import messages
 from tests.benchmarks import load, peers

@@ -18,8 +18,9 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import broadcasts, exports, schema
+from storage import exports, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.database import Database
 from storage.messages import outbox

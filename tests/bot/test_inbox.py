@@ -19,8 +19,9 @@ from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.worker import Worker
-from storage import broadcasts, schema
+from storage import schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.messages import outbox

@@ -23,7 +23,8 @@ import pytest
 from sqlalchemy import Row, func, select
 
 from bot.replies import sentences
-from storage import broadcasts, schema
+from storage import schema
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database

@@ -13,8 +13,9 @@ from bot import inbox
 from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
 from bot.gateways.base import Inbound
-from storage import broadcasts, questions, schema
+from storage import questions, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
 from storage.database import Database
 from storage.messages import outbox

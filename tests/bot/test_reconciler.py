@@ -192,7 +192,7 @@ def test_of_two_texts_with_the_same_words_to_one_phone_each_gets_its_own(
 def test_the_leads_are_told_once_of_a_broadcast_of_which_some_stay_in_doubt(
     db: Database, world: World, clock: Any
 ) -> None:
-    from storage import broadcasts
+    from storage.broadcasts import broadcasts
     from tests.world import TEST
 
     world.person("Lena", LENA)

@@ -9,7 +9,8 @@ from sqlalchemy import update
 from bot import inbox
 from bot.cli import main
 from bot.gateways.base import Inbound
-from storage import broadcasts, console, schema
+from storage import console, schema
+from storage.broadcasts import broadcasts
 from storage.contacts import groups
 from tests.patience import until, work
 from tests.world import TEST, World

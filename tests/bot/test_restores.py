@@ -24,8 +24,9 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, broadcasts, migrate, questions, schema
+from storage import audit, backups, migrate, questions, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured

@@ -20,8 +20,9 @@ from sqlalchemy import insert, select
 
 from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
-from storage import broadcasts, questions, schema
+from storage import questions, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database

@@ -39,7 +39,8 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import broadcasts, migrate, schema
+from storage import migrate, schema
+from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.messages import outbox
 from storage.operations import operations

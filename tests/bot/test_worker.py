@@ -17,7 +17,8 @@ from sqlalchemy import event, text, update
 from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
 from bot.worker import Worker, only_one
-from storage import broadcasts, schema
+from storage import schema
+from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.messages import outbox

@@ -19,8 +19,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 POINTS: Final = {
-    "expand:before": ("storage.broadcasts", "expand_next", "before"),
-    "expand:written": ("storage.broadcasts", "expand_next", "after"),
+    "expand:before": ("storage.broadcasts.broadcasts", "expand_next", "before"),
+    "expand:written": ("storage.broadcasts.broadcasts", "expand_next", "after"),
     "expand:committed": ("bot.worker", "Worker._expand", "after"),
     "claim:before": ("storage.messages.outbox", "claim", "before"),
     "claim:written": ("storage.messages.outbox", "claim", "after"),

@@ -27,7 +27,8 @@ import storage  # noqa: F401  chooses the SQLite library
 from bot.gateways.simulator import Simulator
 from bot.intake import play_spool, spool_of, take
 from bot.spool import Kept, Spool
-from storage import audit, broadcasts, migrate, schema
+from storage import audit, migrate, schema
+from storage.broadcasts import broadcasts
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database

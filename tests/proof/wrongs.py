@@ -18,7 +18,8 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import broadcasts, fence, imports, schema
+from storage import fence, imports, schema
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent
 from storage.messages import outbox, reconciliation
 from storage.programme import routing

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from storage import broadcasts, imports
+from storage import imports
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.operations import operations

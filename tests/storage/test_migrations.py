@@ -6,8 +6,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import broadcasts, migrate, schema
+from storage import migrate, schema
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import cases
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured

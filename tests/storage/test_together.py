@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from bot import inbox
 from bot.gateways.base import Inbound
-from storage import audit, broadcasts, database
+from storage import audit, database
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.contacts import consent
 from storage.database import Lost, insert_new
 from storage.messages import outbox

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage import broadcasts
+from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.messages import outbox
 from storage.messages.outbox import Settled

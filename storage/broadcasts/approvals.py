@@ -2,7 +2,7 @@
 
 Here stands what must hold everywhere: the same wish twice is one broadcast, what was shown is what goes, a word that
 others should not read is looked at, a large one has a second lead, one person texts single cases at most so often, and
-one with an hour of its own is asked about again when its group has grown by then.  `broadcasts.py` writes it down and
+one with an hour of its own is asked about again when its group has grown by then.  `broadcasts/broadcasts.py` writes it down and
 lets it go.
 
 `ask` and `confirm` are for a door where people have signed in; a phone has codes instead (`ok 482193`), which the bot
@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, exists, select
 
-from storage import broadcasts
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.errors import Problem

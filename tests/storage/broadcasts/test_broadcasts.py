@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import broadcasts, fence
+from storage import fence
 from storage.audit import Actor
+from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import outbox

@@ -5,14 +5,14 @@ from datetime import datetime, time
 
 import pytest
 
-from storage import broadcasts, telling
 from storage.audit import Actor
+from storage.broadcasts import approvals, broadcasts
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.quiet_hours import Hours
-from tests.storage.test_broadcasts import expand
+from tests.storage.broadcasts.test_broadcasts import expand
 from tests.world import TEST
 
 
@@ -35,7 +35,7 @@ def anc(world):
 def ask(db, by, anc):
     def asked(text="Clinic closed", *, by=by, **more):
         with db.transaction() as tx:
-            return telling.ask(tx, {"en": text}, **({"group_ids": [anc]} | more), by=by)
+            return approvals.ask(tx, {"en": text}, **({"group_ids": [anc]} | more), by=by)
 
     return asked
 
@@ -44,7 +44,7 @@ def ask(db, by, anc):
 def ok(db, by):
     def confirmed(number, count=3, *, by=by, **more):
         with db.transaction() as tx:
-            return telling.confirm(tx, number, count=count, by=by, **more)
+            return approvals.confirm(tx, number, count=count, by=by, **more)
 
     return confirmed
 
@@ -134,7 +134,7 @@ def test_what_waits_for_a_second_lead_is_unasked_until_one_was_texted(db, world,
 
     def unasked():
         with db.reading() as tx:
-            return telling.unasked(tx)
+            return approvals.unasked(tx)
 
     number = ask(send_at=datetime.fromisoformat("2026-11-03T12:00"))
     assert unasked() == []
@@ -149,7 +149,7 @@ def test_what_waits_for_a_second_lead_is_unasked_until_one_was_texted(db, world,
     ok(number, by=Actor("desk", ato.id, "03_broadcasts"))
     clock.advance(hours=3)
     with db.transaction() as tx:
-        assert telling.begin(tx, number, by=TEST), "two said ok to it, and nobody came in since"
+        assert approvals.begin(tx, number, by=TEST), "two said ok to it, and nobody came in since"
 
 
 def test_one_with_an_hour_waits_again_if_it_outgrew_its_one_ok(db, world, ask, ok, anc, clock):
@@ -163,8 +163,8 @@ def test_one_with_an_hour_waits_again_if_it_outgrew_its_one_ok(db, world, ask, o
         groups.add(tx, anc, [late], by=TEST)
     clock.advance(hours=2)
     with db.transaction() as tx:
-        assert not telling.begin(tx, number, by=TEST)
-        assert telling.unasked(tx) == [number]
+        assert not approvals.begin(tx, number, by=TEST)
+        assert approvals.unasked(tx) == [number]
     assert state(db, number) == ("seconding", "previewed")
 
 
@@ -183,8 +183,8 @@ def test_what_was_looked_at_and_not_wanted_is_put_away(db, ask, by, ok):
     number, other = ask(), ask("More")
     ok(other)
     with db.transaction() as tx:
-        telling.drop(tx, number, by=by)
-        telling.drop(tx, other, by=by)
+        approvals.drop(tx, number, by=by)
+        approvals.drop(tx, other, by=by)
     assert state(db, number) == ("dropped", "dropped")
     assert state(db, other) == ("done", "expanding"), "what goes is not put away"
     refused("broadcast-decided", ok, number)
@@ -200,27 +200,27 @@ def test_a_time_is_in_the_hours_of_texting_and_still_to_come(db, world, ask, ok,
 
 def test_single_people_are_texted_so_often_and_no_more(db, world, ask, ok):
     case = world.case("p-9", "233244123459")
-    for n in range(telling.SINGLE_TEXTS_AN_HOUR):
+    for n in range(approvals.SINGLE_TEXTS_AN_HOUR):
         ok(ask(f"Come {n}", group_ids=[], case_ids=[case]), 1)
     refused("tell-too-many", ok, ask("Once more", group_ids=[], case_ids=[case]), 1)
 
 
 def test_one_tries_it_on_the_own_phone_first_unless_that_said_stop(db, esi, by):
     with db.transaction() as tx:
-        telling.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
+        approvals.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
         (row,) = outbox.list_all(tx)
         assert (row.phone, row.body, row.kind, row.person_id) == (esi.phone, "Clinic closed", "notice", esi.id)
         consent.hear(tx, esi.phone, "stop", words="STOP", message_id=None, by=TEST)
         with pytest.raises(Problem, match="try-stopped"):
-            telling.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
+            approvals.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
 
 
 def test_tries_have_an_end(db, esi, by):
     with db.transaction() as tx:
-        for _ in range(telling.TRIES_AN_HOUR):
-            telling.try_on(tx, people.by_id(tx, esi.id), "x", by=by)
+        for _ in range(approvals.TRIES_AN_HOUR):
+            approvals.try_on(tx, people.by_id(tx, esi.id), "x", by=by)
         with pytest.raises(Problem, match="try-too-many"):
-            telling.try_on(tx, people.by_id(tx, esi.id), "x", by=by)
+            approvals.try_on(tx, people.by_id(tx, esi.id), "x", by=by)
 
 
 def test_the_dearest_rendering_of_a_language_and_those_left_out_are_told(db, world, by):
@@ -228,7 +228,7 @@ def test_the_dearest_rendering_of_a_language_and_those_left_out_are_told(db, wor
     nobody = world.case("p-6", language_code="sw")
     group = world.group("mix", long, nobody, world.case("p-7", "233244123457", language_code="sw"))
     with db.transaction() as tx:
-        number = telling.ask(tx, {"en": "Dear {name}", "sw": "Habari"}, group_ids=[group], by=by)
+        number = approvals.ask(tx, {"en": "Dear {name}", "sw": "Habari"}, group_ids=[group], by=by)
         english, swahili = broadcasts.dearest(tx, number, "en"), broadcasts.dearest(tx, number, "sw")
         assert (english.parts, english.forced_by, swahili.parts, swahili.forced_by) == (2, "Ọ", 1, None)
         assert [(row.case_id, row.reason) for row in broadcasts.list_skipped(tx, number, 9)] == [(nobody, "no-number")]
