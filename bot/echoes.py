@@ -17,7 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from bot.commands.dispatch import is_exact
-from storage.callers import Caller
+from storage.conversations.sender_lookup import Caller
 from storage.database import Transaction
 from storage.messages import outbox
 from storage.operations import codes

@@ -24,11 +24,11 @@ from bot.commands.dispatch import Answer, answer, call_of, carries_code, challen
 from bot.echoes import Heard
 from bot.gateways.base import Inbound
 from bot.replies import Quote, Sentences, Words, sentences
-from storage import callers, questions
 from storage.audit import Actor
-from storage.callers import Caller
 from storage.contacts import attempts, cases, consent, people
 from storage.contacts.cases import Wanted
+from storage.conversations import invitations, sender_lookup
+from storage.conversations.sender_lookup import Caller
 from storage.database import Database, Lost, Transaction, restored
 from storage.messages import outbox
 from storage.operations import codes, operations
@@ -107,7 +107,7 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
     )  # fmt: skip
     if row is None:
         return None
-    sender = callers.caller(tx, row.phone)
+    sender = sender_lookup.caller(tx, row.phone)
     said = echoes.listen(tx, row, sender)
     return row, sender, said, _hear_consent(tx, row, sender, said)
 
@@ -134,7 +134,7 @@ def try_again(db: Database) -> int:
                 if current is not None and current.state == "received":
                     # As it was heard when it came: it must not be read by what happened since.
                     heard = consent.heard_in(tx, current.phone, current.id)
-                    sender = callers.caller(tx, current.phone)
+                    sender = sender_lookup.caller(tx, current.phone)
                     _handle_or_fail(tx, current, sender, echoes.listen(tx, current, sender), heard)
         except _Failed as failed:
             with db.transaction() as tx:
@@ -316,7 +316,7 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
     stands = operation is not None and case.contact_phone_number == operation.request["instead_of"]
     if meant == "yes" and (case.status == "closed" or not stands):
         meant = "stale"
-    questions.close(tx, question.id, None if meant == "stale" else meant)
+    invitations.close(tx, question.id, None if meant == "stale" else meant)
     if meant == "yes":
         values: dict[str, Any] = {"contact_phone_number_is_verified": True}
         if question.kind == "move":
@@ -354,7 +354,7 @@ def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentenc
     """Neither yes nor no: the question is put once more, a few times a day; the text itself is kept in the inbox."""
     if outbox.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
         again = outbox.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
-        questions.ask_again(tx, question.id, again)
+        invitations.ask_again(tx, question.id, again)
     return "inbox"
 
 
@@ -371,8 +371,8 @@ def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sente
 
 def _confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
     """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
-    if word == "stop" and (question := questions.open_on(tx, row.phone)) is not None:
-        questions.close(tx, question.id, "no")
+    if word == "stop" and (question := invitations.open_on(tx, row.phone)) is not None:
+        invitations.close(tx, question.id, "no")
     events = consent.history(tx, row.phone)
     changed = [
         e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind

@@ -11,8 +11,8 @@ from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage import questions
 from storage.contacts import cases, consent, people
+from storage.conversations import invitations
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import operations
@@ -106,10 +106,10 @@ def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
         state = call.sentences.state(operation.state)
         return call.say(("decided-before", {"number": operation.id, "state": state}))
     case = cases.contact(call.tx, int(operation.request["case"]))
-    question = questions.asked_by(call.tx, operation.id)
+    question = invitations.asked_by(call.tx, operation.id)
     answer = question.answer if question is not None else None
     closed = question is not None and question.closed_at is not None
-    over = closed or operation.decided_at < call.tx.now - questions.LIFE
+    over = closed or operation.decided_at < call.tx.now - invitations.LIFE
     word = {"yes": "asked-yes", "no": "asked-no"}.get(answer or "", "asked-over" if over else "asked-open")
     return call.say((word, {"number": operation.id, "person": Words(person_shown(case))}))
 
@@ -122,12 +122,12 @@ def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> A
     """
     case = cases.contact(call.tx, int(request["case"]))
     phone = request["phone"]
-    asked = questions.open_on(call.tx, phone)
+    asked = invitations.open_on(call.tx, phone)
     if asked is None or asked.case_id == case.id:
         told = sentences(case.language_code or call.tx.rules.language)
         text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
         message_id = outbox.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
-        questions.ask(
+        invitations.ask(
             call.tx,
             phone,
             "move" if kind == "move" else "invite",
@@ -140,18 +140,18 @@ def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> A
 
 def withdraw(call: Call, operation: Row[Any]) -> bool:
     """Let whatever the phone answers change nothing any more; False if it was never asked or has answered."""
-    question = questions.asked_by(call.tx, operation.id)
+    question = invitations.asked_by(call.tx, operation.id)
     if operation.state != "done" or (question is not None and question.closed_at is not None):
         return False
     if question is not None:
-        questions.close(call.tx, question.id, None)
+        invitations.close(call.tx, question.id, None)
     operations.decide(call.tx, operation.id, "dropped", by=call.by)
     return True
 
 
 def _asked_already(call: Call, case: Row[Any], kind: str, phone: str | None) -> Answer | None:
     """A phone is asked the same once: also where two people have the idea, or a network brings one text twice."""
-    asked = questions.open_on(call.tx, phone) if phone is not None else None
+    asked = invitations.open_on(call.tx, phone) if phone is not None else None
     if asked is None or asked.kind != kind or asked.case_id != case.id:
         return None
     return call.say(("asked-open", {"number": asked.operation_id, "person": Words(person_shown(case))}))
@@ -165,7 +165,7 @@ def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
         return "no-number"
     if not consent.may_text(call.tx, phone):
         return "doubt" if consent.newest(call.tx, phone) == "doubt" else "stopped"
-    asked = questions.open_on(call.tx, phone)
+    asked = invitations.open_on(call.tx, phone)
     return "asked-already" if asked is not None and asked.case_id != case.id else None
 
 

@@ -13,10 +13,11 @@ from bot import inbox
 from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
 from bot.gateways.base import Inbound
-from storage import questions, schema
+from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
+from storage.conversations import invitations
 from storage.database import Database
 from storage.messages import outbox
 from storage.operations import codes, operations
@@ -107,7 +108,7 @@ class Ward:
                 .all()
             )
             made = tx.execute(select(schema.groups.c.name, schema.groups.c.deleted_at)).all()
-            asked = questions.open_on(tx, "233244000300"), questions.open_on(tx, NEW)
+            asked = invitations.open_on(tx, "233244000300"), invitations.open_on(tx, NEW)
             paused = tx.execute(select(schema.broadcasts.c.paused_at)).scalars().all()
             return tx.scalar(to_cases), tx.scalar(launched), members, made, asked, paused
 

@@ -24,10 +24,11 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, migrate, questions, schema
+from storage import audit, backups, migrate, schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent
+from storage.conversations import invitations
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.messages import outbox
@@ -284,12 +285,12 @@ def test_codes_and_questions_that_were_open_confirm_nothing_any_more(db: Databas
         number = operations.ask(tx, "delete", words="delete anc", request={}, by=Actor("sms", lena.id))
         operations.issue_code(tx, number, lena.id)
         asked = outbox.queue(tx, AMA, "Is this your phone?", "text", case_id=ama)
-        questions.ask(tx, AMA, "invite", case_id=ama, operation_id=number, message_id=asked)
+        invitations.ask(tx, AMA, "invite", case_id=ama, operation_id=number, message_id=asked)
     backups.make(db, tmp_path / "b.db")
     back_to(db, tmp_path / "b.db")
     with db.reading() as tx:
         assert operations.operation(tx, number).state == "expired"
-        assert questions.open_on(tx, AMA) is None
+        assert invitations.open_on(tx, AMA) is None
         assert [row for row in tx.execute(select(schema.codes)) if row.expires_at > tx.now] == []
 
 

@@ -20,11 +20,12 @@ from sqlalchemy import insert, select
 
 from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
-from storage import questions, schema
+from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
+from storage.conversations import invitations
 from storage.database import Database
 from storage.messages import outbox
 from storage.operations import operations
@@ -124,7 +125,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     groups.add(tx, anc.id, [stopped, open_], by=TEST)
     consent.hear(tx, STOPPED, "stop", words="stop", message_id=None, by=TEST)
     asking = outbox.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)
-    questions.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
+    invitations.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
     assert (numbers[0], asked) == (OWN_FILLER + 1, 27)
 
 

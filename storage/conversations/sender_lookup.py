@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Integer, Row, literal, select
 
-from storage import questions
 from storage.contacts import cases, consent, people
+from storage.conversations import invitations
 from storage.database import Transaction
 from storage.schema import cases as cases_table
 
@@ -21,7 +21,7 @@ _CALLER = (
         cases_table,
         consent.NEWEST.scalar_subquery().label("said_last"),
         people.BY_PHONE.with_only_columns(people.BY_PHONE.selected_columns.id).scalar_subquery().label("staff"),
-        questions.OPEN_ON.with_only_columns(questions.OPEN_ON.selected_columns.id).scalar_subquery().label("asked"),
+        invitations.OPEN_ON.with_only_columns(invitations.OPEN_ON.selected_columns.id).scalar_subquery().label("asked"),
     )
     .select_from(select(literal(1, Integer()).label("number")).subquery("one"))
     .outerjoin(
@@ -51,5 +51,5 @@ def caller(tx: Transaction, phone: str) -> Caller:
         person=people.by_phone(tx, phone) if row.staff is not None else None,
         case=row if row.id is not None else None,
         said_last=row.said_last,
-        question=questions.open_on(tx, phone) if row.asked is not None else None,
+        question=invitations.open_on(tx, phone) if row.asked is not None else None,
     )

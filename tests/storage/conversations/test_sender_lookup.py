@@ -1,7 +1,7 @@
 """Who a text is from: one question finds what four would."""
 
-from storage import callers, questions
 from storage.contacts import cases, consent, people
+from storage.conversations import invitations, sender_lookup
 from storage.messages import outbox
 from storage.operations import operations
 from tests.world import TEST
@@ -13,7 +13,7 @@ def asked(world, case, phone):
     with world.db.transaction() as tx:
         operation = operations.note(tx, "invite", words="", undoes=None, by=TEST)
         text = outbox.queue(tx, phone, "Is this your phone?", "reply")
-        questions.ask(tx, phone, "invite", case_id=case, operation_id=operation, message_id=text)
+        invitations.ask(tx, phone, "invite", case_id=case, operation_id=operation, message_id=text)
 
 
 def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
@@ -30,15 +30,15 @@ def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
     for _ in range(2):
         with world.db.reading() as tx:
             for phone in (AMA, KOFI, LENA, NOBODY):
-                found, case = callers.caller(tx, phone), cases.by_phone(tx, phone)
+                found, case = sender_lookup.caller(tx, phone), cases.by_phone(tx, phone)
                 assert found.person == people.by_phone(tx, phone)
                 assert (found.case.id if found.case else None) == (case.id if case else None)
                 assert found.said_last == consent.newest(tx, phone)
-                assert found.question == questions.open_on(tx, phone)
-            owner = callers.caller(tx, AMA).case
+                assert found.question == invitations.open_on(tx, phone)
+            owner = sender_lookup.caller(tx, AMA).case
             assert owner.id == second and owner.two_way and owner.properties == {}
-            assert callers.caller(tx, NOBODY).case is None
+            assert sender_lookup.caller(tx, NOBODY).case is None
         clock.advance(days=8)  # the questions ran out
     with statements(world.db) as ran, world.db.reading() as tx:
-        callers.caller(tx, KOFI)
+        sender_lookup.caller(tx, KOFI)
     assert len([one for one in ran if one.startswith("SELECT")]) == 1
