@@ -17,7 +17,6 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 from admin_notebooks import sheets
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
-from storage import exports
 from storage import schema as s
 from storage.console import reason
 from storage.contacts import consent, groups
@@ -25,6 +24,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.messages import outbox
 from storage.rules import numbers as phone_numbers
+from storage.sheets import exports
 
 TEXTS = 30
 """Texts and changes that a page fetches at once."""

@@ -15,7 +15,6 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import desk, sheets
-from storage import imports
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.console import (
@@ -35,8 +34,9 @@ from storage.contacts import groups as g
 from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
-from storage.imports import Mode, Plan
 from storage.operations import operations
+from storage.sheets import imports
+from storage.sheets.imports import Mode, Plan
 
 KNOWN_COLUMNS = (*PROPERTIES, "case_id", "caseid", "closed")
 """The columns of a sheet of cases that mean something; any other is kept as a property."""

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, and_, exists, func, or_, select
 
 from admin_notebooks import sheets
-from storage import audit, imports
+from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.console import count_of, named_database, sentence, sentences_of
@@ -32,7 +32,6 @@ from storage.contacts import cases, groups, people
 from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
-from storage.imports import IDENTIFIER, Mode, Plan, Verdict
 from storage.operations import operations, undo
 from storage.programme import settings
 from storage.rules.identifiers import key
@@ -42,6 +41,8 @@ from storage.schema import audit as audit_table
 from storage.schema import audit_changes
 from storage.schema import cases as cases_table
 from storage.schema import people as people_table
+from storage.sheets import imports
+from storage.sheets.imports import IDENTIFIER, Mode, Plan, Verdict
 
 PERSON = "DESK_PERSON"
 """The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""

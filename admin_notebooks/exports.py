@@ -19,9 +19,10 @@ from pathlib import Path
 import click
 
 from admin_notebooks import sheets
-from storage import audit, exports
+from storage import audit
 from storage.console import as_json, count_of, open_database, show_one, working
 from storage.errors import Problem
+from storage.sheets import exports
 
 ENDINGS = (".csv", ".xlsx")
 Step = Callable[[int], None]

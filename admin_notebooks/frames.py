@@ -23,12 +23,12 @@ from sqlalchemy.exc import DBAPIError
 from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
 from admin_notebooks.tables import told_of
-from storage import exports
 from storage import schema as s
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import said_last
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.sheets import exports
 
 Frame: TypeAlias = pd.DataFrame
 

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage import exports
 from storage.broadcasts import broadcasts
 from storage.console import people_of
 from storage.contacts import people
@@ -27,6 +26,7 @@ from storage.operations import operations
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
 from storage.rules import quiet_hours
+from storage.sheets import exports
 
 Step = dict[str, Any]
 

@@ -9,7 +9,7 @@ from admin_notebooks.desk import Desk
 from admin_notebooks.ui.panel import asset
 from admin_notebooks.ui.uploads import SheetPanel, bytes_of
 from admin_notebooks.ui.verbs import Day, Line, Number, Pasted, Sheet, Short, choice, many, text, verb
-from storage.imports import Mode
+from storage.sheets.imports import Mode
 
 
 class CaseGroups(SheetPanel):

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import Row
 
-from storage import exports
 from storage.broadcasts import approvals
 from storage.broadcasts import broadcasts as b
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
@@ -22,6 +21,7 @@ from storage.operations import operations as o
 from storage.programme import rate_limits
 from storage.rules import numbers
 from storage.rules.sensitive_words import found_in
+from storage.sheets import exports
 
 NUMBER = click.IntRange(0, 2**31 - 1)
 """What a row's number may be: PostgreSQL's integer."""

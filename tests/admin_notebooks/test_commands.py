@@ -9,10 +9,11 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from admin_notebooks import sheets
-from storage import console, imports
+from storage import console
 from storage.console import CLI
 from storage.contacts import cases, groups
 from storage.database import Database
+from storage.sheets import imports
 from tests.patience import HANG_S, until, work
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import event, insert, text
 
 from admin_notebooks import exports as writing
 from admin_notebooks import sheets
-from storage import exports, imports
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
@@ -26,6 +25,7 @@ from storage.database import Database
 from storage.messages import outbox
 from storage.operations import codes, operations
 from storage.rules.hours_and_limits import Rules
+from storage.sheets import exports, imports
 from tests.world import TEST, World
 
 LIVE = [

@@ -23,11 +23,11 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
 from admin_notebooks import desk, sheets, workbooks
-from storage import imports
 from storage.contacts import groups
 from storage.database import Database
 from storage.rules import identifiers, numbers
 from storage.schema import cases, memberships
+from storage.sheets import imports
 from tests.benchmarks.bulk import resolved_by_hand
 from tests.benchmarks.ground import BY, RULES, Programme, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending

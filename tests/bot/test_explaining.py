@@ -18,7 +18,7 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
-from storage import exports, schema
+from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
@@ -26,6 +26,7 @@ from storage.database import Database
 from storage.messages import outbox
 from storage.operations import codes, operations
 from storage.rules.quiet_hours import Hours
+from storage.sheets import exports
 from tests.world import TEST, World
 
 AMA, KOFI, ESI, SAM = "233241234567", "233209876543", "233241110001", "233241110002"

@@ -46,8 +46,8 @@ POINTS: Final = {
     "spool:before": ("bot.spool", "Spool.keep", "before"),
     "spool:kept": ("bot.spool", "Spool.keep", "after"),
     "spool:played": ("bot.spool", "Spool._play_one", "after"),
-    "import:before": ("storage.imports", "apply_cases", "before"),
-    "import:written": ("storage.imports", "apply_cases", "after"),
+    "import:before": ("storage.sheets.imports", "apply_cases", "before"),
+    "import:written": ("storage.sheets.imports", "apply_cases", "after"),
     "copy:verified": ("storage.backups", "_verify", "after"),
     "copy:read back": ("storage.backups", "_read_back", "after"),
     "copy:fenced": ("storage.fence", "put_up", "after"),
@@ -138,7 +138,7 @@ def _did_something(result: object) -> bool:
 
 def _die_amid_an_upload(after_s: float) -> None:
     """The kernel ends the process so long after an upload began to write, at whatever instruction it is."""
-    from storage import imports
+    from storage.sheets import imports
 
     for name in ("apply_cases", "apply_members"):
         if (apply := getattr(imports, name, None)) is not None:

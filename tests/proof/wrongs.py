@@ -18,13 +18,14 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import fence, imports, schema
+from storage import fence, schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent
 from storage.messages import outbox, reconciliation
 from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
+from storage.sheets import imports
 
 Wrong = Callable[[], AbstractContextManager[Any]]
 WRONGS: dict[str, Wrong] = {}

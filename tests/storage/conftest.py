@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from storage import imports
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
+from storage.sheets import imports
 from tests.conftest import Clock
 from tests.postgres import empty
 from tests.storage.rows import sheet

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import imports
 from storage.console import sentence
 from storage.contacts import cases, consent, groups
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, memberships
 from storage.schema import cases as cases_table
+from storage.sheets import imports
 from tests.breaking import break_rows
 from tests.storage.rows import Cell, sheet
 from tests.world import TEST, broken_line

@@ -31,13 +31,13 @@ from storage.contacts import cases, consent, groups
 from storage.contacts.cases import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.packed import Packed
 from storage.rules import numbers, quiet_hours
 from storage.rules.hours_and_limits import Rules, read_language
 from storage.rules.identifiers import Identifier, fold, key
 from storage.rules.identifiers import read as read_identifier
 from storage.schema import audit, memberships
 from storage.schema import cases as cases_table
+from storage.sheets.packed_rows import Packed
 
 Mode = Literal["add", "remove", "replace"]
 
