@@ -13,9 +13,9 @@ import click
 
 from admin_notebooks import sheets
 from admin_notebooks.desk import Desk
-from storage.commands import audit as log
 from storage.console import as_json, open_database, show, working
 from storage.errors import Misconfigured, Problem
+from storage.upkeep.commands import audit as log
 
 MISSING = "the audit needs the desk's libraries: pip install 'jumbe[desk]'"
 

@@ -5,13 +5,13 @@ Two cases share a phone, one said stop, one has no number.  Every number is made
 
 from __future__ import annotations
 
-from storage import migrate
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction, is_rehearsal
 from storage.errors import Misconfigured
 from storage.rules import numbers
+from storage.upkeep import migrate
 
 DEMO = Actor("demo", None, "jumbe demo")
 

@@ -17,12 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.spool import Spool
-from storage import audit, backups, fence, private_files
+from storage import audit, private_files
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.messages import outbox, reconciliation
 from storage.programme import procrastinate_schema, rate_limits, workers
+from storage.upkeep import backups, restore
 
 LOW_DISK = 256 * 1024 * 1024
 NO_WORKER = "no worker was heard of for 20 seconds: start 'jumbe worker'"
@@ -185,7 +186,7 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         waiting = outbox.not_leaving(tx)
         doubt, gone, unheard = outbox.in_doubt(tx), reconciliation.gone(tx), reconciliation.unheard(tx)
         clock = _clock(tx)
-        restoration, held = restored(tx), fence.holding(tx)
+        restoration, held = restored(tx), restore.holding(tx)
         shared = None if db.is_sqlite else procrastinate_schema.state(tx)
         last, made_at = backups.last_made(tx), born(tx)
     found = audit.verify_newest(db.reading) if at_once else audit.verify(db.reading)

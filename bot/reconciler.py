@@ -19,11 +19,11 @@ from bot import inbox
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
 from bot.replies import sentences
 from bot.spool import OUTAGES
-from storage import fence
 from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
 from storage.messages import outbox, reconciliation
 from storage.messages.reconciliation import Question
+from storage.upkeep import restore
 
 log = logging.getLogger(__name__)
 
@@ -284,10 +284,10 @@ def tell_of_restore(tx: Transaction) -> int:
 
     The text is queued after the restore, so the fence holds it not: it leaves with the first worker.
     """
-    since = fence.untold(tx)
-    if since is None or not fence.told(tx):
+    since = restore.untold(tx)
+    if since is None or not restore.told(tx):
         return 0
-    doubtful = fence.holding(tx).get("unknown", 0)
+    doubtful = restore.holding(tx).get("unknown", 0)
     told = 0
     for lead in people.leads(tx):
         if consent.may_text(tx, lead.phone):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import storage  # noqa: F401  chooses the SQLite library before any plugin can
-from storage import migrate
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests import ending
 from tests.postgres import Postgres
 from tests.postgres import running as postgres_running

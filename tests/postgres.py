@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, make_url, text, update
 
-from storage import migrate, schema
+from storage import schema
 from storage.database import Database
+from storage.upkeep import migrate
 from tests.ending import MARK, SHORT
 from tests.patience import ended, until
 

@@ -16,9 +16,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
 from bot.worker import Worker
-from storage import migrate
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests.patience import joined
 
 CHROMIUM = Path("/usr/bin/chromium")

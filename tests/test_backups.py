@@ -18,7 +18,7 @@ from storage.database import Database
 from tests.postgres import Postgres
 from tests.proof.backups import BACKUP, DUMP, RESTORE, kill_backups, kill_restores
 from tests.proof.scenes import Moody, Programme
-from tests.storage.test_fence import _fits, _tools
+from tests.storage.upkeep.test_restore import _fits, _tools
 
 pytestmark = pytest.mark.processes
 

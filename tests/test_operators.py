@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import migrate, schema
+from storage import schema
 from storage.database import Database
+from storage.upkeep import migrate
 from tests.patience import HANG_S
 from tests.processes import ACCOUNT, ROOT, TOKEN, Jumbe, SlowTwilio, until
 

@@ -27,10 +27,11 @@ from bot.gateways.simulator import Network
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import only_one
-from storage import backups, migrate, private_files
+from storage import private_files
 from storage.console import CLI
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.upkeep import backups, migrate
 from tests import writers
 from tests.patience import HANG_S, ended, until
 from tests.processes import ACCOUNT, ROOT, TOKEN, Jumbe, SlowTwilio, bare_environment, free_port
@@ -103,9 +104,9 @@ ELSEWHERE = {
     Writer("bot/gateways/simulator.py", "Network._open", "parent.mkdir"): "an adapter knows no storage: 0700 by itself",
     Writer("bot/gateways/simulator.py", "Network._open", "path.touch"): "an adapter knows no storage: 0600 by itself",
     Writer("bot/gateways/simulator.py", "Network._open", "sqlite3.connect"): "opens what it touched before",
-    Writer("storage/backups.py", "_copy", "sqlite3.connect"): "opens what the helper made",
-    Writer("storage/backups.py", "_verify", "sqlite3.connect"): "opens a copy that the helper made",
-    Writer("storage/backups.py", "_may_be_replaced", "sqlite3.connect"): "opens a database that is there",
+    Writer("storage/upkeep/backups.py", "_copy", "sqlite3.connect"): "opens what the helper made",
+    Writer("storage/upkeep/backups.py", "_verify", "sqlite3.connect"): "opens a copy that the helper made",
+    Writer("storage/upkeep/backups.py", "_may_be_replaced", "sqlite3.connect"): "opens a database that is there",
 }
 """What is not written by `private_files`, and why that leaves nothing open."""
 

@@ -24,9 +24,9 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from bot.cli import processes
-from storage import migrate
 from storage.database import Database
 from storage.messages import outbox
+from storage.upkeep import migrate
 from tests.patience import by_chance, ended, for_a_while, joined, until, work
 from tests.postgres import Postgres
 from tests.processes import (

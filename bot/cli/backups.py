@@ -18,7 +18,7 @@ FILE = click.Path(path_type=Path)
 @as_json
 def backup(to: Path, *, json_: bool) -> None:
     """Write a verified copy of the database to a file, while web and worker go on."""
-    from storage import backups
+    from storage.upkeep import backups
 
     db = open_database()
     with working(f"backing up to {to}", json_=json_):
@@ -40,7 +40,7 @@ def backup(to: Path, *, json_: bool) -> None:
 def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bool) -> None:
     """Put a backup in the place of the database; what was open in it is not sent before the gateway was asked."""
     from bot.worker import only_one
-    from storage import backups
+    from storage.upkeep import backups
 
     if (file is None) != fence:
         raise click.UsageError("say the FILE of a backup, or --fence after another tool restored the database")
@@ -65,7 +65,7 @@ def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bo
 
 
 def _check(db: Database, file: Path, *, json_: bool) -> None:
-    from storage import backups
+    from storage.upkeep import backups
 
     with working(f"trying {file}", json_=json_):
         found = backups.check(db, file, by=CLI)

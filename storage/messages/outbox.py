@@ -78,7 +78,7 @@ MOVES: dict[str, frozenset[str]] = {
 }
 """What a message may become.  `unknown -> queued` only when it is proved that the gateway never took it; `queued` or
 `claimed` to what the gateway has only for one that was handed over before, where late evidence says that it was taken after
-all: it must not leave again.  A restore alone moves what is open to `unknown` (`fence.py`).  `undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
+all: it must not leave again.  A restore alone moves what is open to `unknown` (`upkeep/restore.py`).  `undelivered -> delivered` because some networks report both for a long text, and then a person has it."""
 
 MEANINGS: dict[str, str] = {
     "queued": "waits for its time or its turn",

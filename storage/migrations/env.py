@@ -1,4 +1,4 @@
-"""Alembic's entry: run on the connection that `storage.commands` hands over, in its transaction."""
+"""Alembic's entry: run on the connection that `storage.upkeep.commands` hands over, in its transaction."""
 
 from alembic import context
 

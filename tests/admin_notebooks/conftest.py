@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import event
 
 from bot.cli import main
-from storage import migrate
 from storage.database import Database
+from storage.upkeep import migrate
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from admin_notebooks import saving
-from storage import audit, migrate
+from storage import audit
 from storage.database import Database
+from storage.upkeep import migrate
 from tests.pages import ROOT
 from tests.parts import library
 from tests.patience import HANG_S

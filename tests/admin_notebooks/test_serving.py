@@ -19,11 +19,12 @@ from jinja2.exceptions import SecurityError
 from admin_notebooks import serve
 from admin_notebooks.passwords import hashed
 from bot.demo import make
-from storage import audit, migrate
+from storage import audit
 from storage.contacts import groups, people
 from storage.contacts import passwords as store
 from storage.database import Database
 from storage.errors import Misconfigured
+from storage.upkeep import migrate
 from tests import desks
 from tests.desks import CLI, PASSWORD, Browser, Panel, desk
 

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from sqlalchemy import func, insert, or_, select
 
-from storage import migrate
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction, insert_many, insert_ready, ready_rows
 from storage.rules import identifiers
 from storage.rules.identifiers import Identifier
 from storage.schema import cases as cases_table
+from storage.upkeep import migrate
 from tests.benchmarks.ground import BY, RULES, Programme, case_row, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from sqlalchemy import insert, select
 
-from storage import audit, migrate
+from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
 from storage.database import Database, insert_many, stamp
 from storage.rules.hours_and_limits import Rules
 from storage.schema import cases, consent_events, memberships
+from storage.upkeep import migrate
 
 BY: Final = Actor("cli", None, "a benchmark")
 SUPERVISOR: Final = "254711000001"

@@ -15,9 +15,9 @@ from sqlalchemy import text
 
 from bot.gateways.base import CannotTell, Inbound
 from bot.worker import Worker
-from storage import migrate
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests import history
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 from tests.benchmarks.outgoing import PUBLIC

@@ -14,10 +14,11 @@ from sqlalchemy import insert, text, update
 from bot import health
 from bot.cli import main
 from bot.spool import Spool
-from storage import audit, migrate, schema
+from storage import audit, schema
 from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits, workers
+from storage.upkeep import migrate
 from tests.postgres import Postgres
 
 

@@ -19,7 +19,6 @@ from sqlalchemy import event
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
 from bot.worker import Worker
-from storage import migrate
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
@@ -27,6 +26,7 @@ from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests.patience import until
 
 OPERATOR = Actor("cli")

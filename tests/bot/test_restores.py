@@ -24,7 +24,7 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.spool import Kept
 from bot.worker import Worker, only_one
-from storage import audit, backups, migrate, schema
+from storage import audit, schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent
@@ -34,6 +34,7 @@ from storage.errors import Misconfigured
 from storage.messages import outbox
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import backups, migrate
 from tests.patience import HANG_S
 from tests.stub_twilio import StubTwilio
 from tests.world import TEST, World

@@ -18,9 +18,9 @@ from bot.app import create_app
 from bot.gateways.kannel import Kannel
 from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
-from storage import migrate
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests.conftest import Clock
 from tests.texting import any_text, examples
 from tests.world import World

@@ -9,8 +9,8 @@ import pytest
 
 from bot.cli import main, processes
 from bot.worker import only_one
-from storage import migrate
 from storage.database import Database
+from storage.upkeep import migrate
 from tests.processes import free_port
 
 

@@ -39,13 +39,14 @@ from bot.gateways.base import (
 from bot.intake import spool_of
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import migrate, schema
+from storage import schema
 from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.messages import outbox
 from storage.operations import operations
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests.parts import has
 from tests.patience import HANG_S, joined_tasks, pace_of, soon, work
 from tests.postgres import Postgres

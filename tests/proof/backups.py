@@ -14,8 +14,8 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
-from storage.backups import _ROOM as ROOM
 from storage.errors import Misconfigured
+from storage.upkeep.backups import _ROOM as ROOM
 from tests.patience import by_chance, ended, until
 from tests.processes import Process
 from tests.proof.counting import log_is_broken

@@ -48,12 +48,12 @@ POINTS: Final = {
     "spool:played": ("bot.spool", "Spool._play_one", "after"),
     "import:before": ("storage.sheets.imports", "apply_cases", "before"),
     "import:written": ("storage.sheets.imports", "apply_cases", "after"),
-    "copy:verified": ("storage.backups", "_verify", "after"),
-    "copy:read back": ("storage.backups", "_read_back", "after"),
-    "copy:fenced": ("storage.fence", "put_up", "after"),
-    "copy:set aside": ("storage.backups", "_set_aside", "after"),
-    "copy:put:before": ("storage.backups", "_put", "before"),
-    "copy:put:after": ("storage.backups", "_put", "after"),
+    "copy:verified": ("storage.upkeep.backups", "_verify", "after"),
+    "copy:read back": ("storage.upkeep.backups", "_read_back", "after"),
+    "copy:fenced": ("storage.upkeep.restore", "put_up", "after"),
+    "copy:set aside": ("storage.upkeep.backups", "_set_aside", "after"),
+    "copy:put:before": ("storage.upkeep.backups", "_put", "before"),
+    "copy:put:after": ("storage.upkeep.backups", "_put", "after"),
 }
 """Where a process can die: the function, and whether before it runs or after it did something.
 

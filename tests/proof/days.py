@@ -39,7 +39,7 @@ from bot import explaining, intake, spool
 from bot.gateways.base import Capabilities, Request
 from bot.spool import Kept
 from bot.worker import Worker
-from storage import audit, backups, migrate, schema
+from storage import audit, schema
 from storage.audit import Actor
 from storage.contacts import cases
 from storage.database import Database
@@ -49,6 +49,7 @@ from storage.operations import codes
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from storage.sheets import imports
+from storage.upkeep import backups, migrate
 from tests.proof.quick import quickly
 from tests.proof.virtual import (
     BEGAN,

@@ -27,13 +27,14 @@ import storage  # noqa: F401  chooses the SQLite library
 from bot.gateways.simulator import Simulator
 from bot.intake import play_spool, spool_of, take
 from bot.spool import Kept, Spool
-from storage import audit, migrate, schema
+from storage import audit, schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.messages import outbox
 from storage.rules.hours_and_limits import Rules
+from storage.upkeep import migrate
 from tests.world import TEST, World
 
 ROWS: Final = 60

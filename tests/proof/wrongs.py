@@ -18,7 +18,7 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot import inbox, intake, worker
 from bot.gateways.base import Unknown
-from storage import fence, schema
+from storage import schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent
 from storage.messages import outbox, reconciliation
@@ -26,6 +26,7 @@ from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
 from storage.sheets import imports
+from storage.upkeep import restore
 
 Wrong = Callable[[], AbstractContextManager[Any]]
 WRONGS: dict[str, Wrong] = {}
@@ -261,4 +262,4 @@ def _() -> AbstractContextManager[Any]:
         tx.execute(update(schema.programme).values(backed_up_at=backed_up_at, restored_at=tx.now))
         return {}
 
-    return mock.patch.object(fence, "put_up", nothing)
+    return mock.patch.object(restore, "put_up", nothing)

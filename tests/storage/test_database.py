@@ -196,7 +196,9 @@ def test_the_whole_process_has_one_sqlite_library(db):
     assert sqlite_is_safe(pysqlite3.sqlite_version_info)
 
 
-@pytest.mark.parametrize("doors", ["bot.app, bot.worker, admin_notebooks.commands", "storage.commands", "bot.cli"])
+@pytest.mark.parametrize(
+    "doors", ["bot.app, bot.worker, admin_notebooks.commands", "storage.upkeep.commands", "bot.cli"]
+)
 def test_no_door_of_a_fresh_process_loads_the_other_library(doors, tmp_path):
     code = f"""
 import {doors}

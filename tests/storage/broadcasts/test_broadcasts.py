@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from storage import fence
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
@@ -20,6 +19,7 @@ from storage.messages.outbox import Settled
 from storage.rules.quiet_hours import Hours
 from storage.schema import audit, cases
 from storage.schema import messages as table
+from storage.upkeep import restore
 from tests.world import TEST, World
 
 A, B = "233241234567", "233209876543"
@@ -545,7 +545,7 @@ def test_one_that_stood_paused_at_its_hour_in_a_backup_is_sent_to_nobody_after_t
     made_at = clock.advance(hours=2)
     clock.advance(hours=1)
     with world.db.transaction() as tx:
-        fence.put_up(tx, made_at, by=TEST)
+        restore.put_up(tx, made_at, by=TEST)
     assert progress(world, number).states == {"unknown": 2}
     resume(world, number)
     with world.db.transaction() as tx:

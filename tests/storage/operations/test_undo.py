@@ -6,7 +6,8 @@ from storage import audit
 from storage.audit import Actor
 from storage.contacts import groups
 from storage.errors import Problem
-from storage.operations import operations, undo
+from storage.operations import operations
+from storage.operations import undo as undoing
 from storage.sheets import imports
 from tests.storage.rows import sheet
 
@@ -34,7 +35,7 @@ def inside(db, anc):
 
 def undo(db, number, person, by):
     with db.transaction() as tx:
-        return undo.take_back(tx, undo.undoable(tx, number, person), by=by)
+        return undoing.take_back(tx, undoing.undoable(tx, number, person), by=by)
 
 
 def test_a_sheet_that_replaced_a_group_is_taken_back_whole(db, world, anc):
@@ -83,7 +84,7 @@ def test_one_s_own_for_a_day_and_a_lead_anybody_s(db, world, anc, clock):
     def may(person):
         with db.reading() as tx:
             try:
-                return undo.undoable(tx, number, person).id == number
+                return undoing.undoable(tx, number, person).id == number
             except Problem as problem:
                 assert problem.key == "undo-unknown"
                 return False

@@ -8,10 +8,11 @@ from sqlalchemy import text
 
 from bot.app import create_app
 from bot.health import examine
-from storage import migrate, schema
+from storage import schema
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.programme import procrastinate_schema
+from storage.upkeep import migrate
 from tests.parts import library
 
 library("procrastinate", "pip install 'jumbe[postgres]'")

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from storage import audit, backups, fence, schema
+from storage import audit, schema
 from storage.audit import Actor
 from storage.database import Database, restored, server
 from storage.errors import Misconfigured
 from storage.messages import outbox
 from storage.programme import workers
+from storage.upkeep import backups, restore
 from tests.postgres import Postgres
 from tests.world import World, broken_line
 
@@ -36,7 +37,7 @@ def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed
     handed_over_at, made_at = clock.now, clock.advance(minutes=1)
     clock.advance(hours=1)
     with db.transaction() as tx:
-        assert fence.put_up(tx, made_at, by=OPERATOR)["messages"] == len(ids)
+        assert restore.put_up(tx, made_at, by=OPERATOR)["messages"] == len(ids)
     with db.reading() as tx:
         rows = {n: outbox.message(tx, n) for n in (queued, claimed, sending)}
         assert {(row.state, row.reason, row.lease_owner) for row in rows.values()} == {("unknown", "restored", None)}
@@ -44,7 +45,7 @@ def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed
         assert [outbox.attempts_of(tx, n)[-1].reason for n in rows] == ["restored"] * 3
         assert not outbox.is_due(tx, "simulator")
         assert restored(tx) == (made_at, clock.now)
-        assert fence.holding(tx) == {"unknown": 3, "texts": 0}
+        assert restore.holding(tx) == {"unknown": 3, "texts": 0}
         assert workers.last_seen(tx) is None
         assert broken_line(tx) is None
 
@@ -52,13 +53,13 @@ def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed
 def test_a_late_receipt_settles_what_the_fence_holds(db: Database, clock: Any) -> None:
     with db.transaction() as tx:
         number = outbox.queue(tx, "233244000101", "Hello", "notice")
-        fence.put_up(tx, tx.now, by=OPERATOR)
+        restore.put_up(tx, tx.now, by=OPERATOR)
     with db.transaction() as tx:
         assert outbox.receive_receipt(
             tx, gateway="simulator", message_id=number, gateway_id="S1", state="delivered", word="delivered", code=None
         )
     with db.reading() as tx:
-        assert fence.holding(tx) == {"texts": 0}
+        assert restore.holding(tx) == {"texts": 0}
 
 
 def test_what_no_gateway_can_be_asked_about_is_for_a_person_at_once(db: Database) -> None:
@@ -66,7 +67,7 @@ def test_what_no_gateway_can_be_asked_about_is_for_a_person_at_once(db: Database
         number = outbox.queue(tx, "233244000101", "Hello", "notice")
         tx.execute(schema.messages.update().values(gateway=None))
         tx.rules = tx.rules.__class__(name="x")
-        fence.put_up(tx, tx.now, by=OPERATOR)
+        restore.put_up(tx, tx.now, by=OPERATOR)
     with db.reading() as tx:
         assert outbox.message(tx, number).state == "unresolved"
 
@@ -74,7 +75,7 @@ def test_what_no_gateway_can_be_asked_about_is_for_a_person_at_once(db: Database
 def test_a_text_whose_handling_waited_is_set_aside(db: Database) -> None:
     with db.transaction() as tx:
         outbox.record_inbound(tx, gateway="simulator", gateway_id="I1", sender="233244000101", text="tell anc hello")
-        assert fence.put_up(tx, tx.now, by=OPERATOR)["texts"] == 1
+        assert restore.put_up(tx, tx.now, by=OPERATOR)["texts"] == 1
     with db.reading() as tx:
         assert outbox.unhandled(tx) == []
         assert tx.execute(select(schema.messages.c.state, schema.messages.c.reason)).one() == ("set_aside", "restored")

@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from storage import migrate, schema
+from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import cases
@@ -14,6 +14,7 @@ from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
 from storage.messages import outbox
 from storage.operations import operations
+from storage.upkeep import migrate
 from tests.world import broken_line
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import click
 
 from storage import audit as log
-from storage import migrate
 from storage.console import as_json, named_database, open_database, show, show_one, verified, working
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.programme import settings
+from storage.upkeep import migrate
 
 
 @click.group()

@@ -24,9 +24,10 @@ from sqlalchemy import (
     update,
 )
 
-from storage import migrate, schema
+from storage import schema
 from storage.database import Database
 from storage.rules.normalize import searched
+from storage.upkeep import migrate
 from tests.world import broken_line
 
 STEPS = [

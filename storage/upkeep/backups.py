@@ -1,7 +1,7 @@
 """A backup made while everything works and verified before it counts, and its way back.
 
 A backup is one SQLite file, made in one step by the library that this process uses, read from end to end, and only then
-moved to its name.  A restore verifies it again, brings a copy of it to this release, puts up the fence (`fence.py`) and
+moved to its name.  A restore verifies it again, brings a copy of it to this release, puts up the fence (`upkeep/restore.py`) and
 only then puts the copy in the place of the database; the file that stood there stays beside it.
 """
 
@@ -24,11 +24,13 @@ from typing import IO, Any
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import DatabaseError
 
-from storage import audit, fence, migrate, private_files, schema
+from storage import audit, private_files, schema
 from storage.audit import Actor
 from storage.console import verified
 from storage.database import Database, Transaction
 from storage.errors import Misconfigured
+from storage.upkeep import migrate
+from storage.upkeep import restore as fence
 
 _BESIDE = ("-wal", "-shm", "-journal")
 _ROOM = ".jumbe-copy-"

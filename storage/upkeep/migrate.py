@@ -55,7 +55,7 @@ def _run(step: Callable[[Config, str], None], db: Database, tx: Transaction, to:
 
 def _config(connection: object) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
