@@ -12,12 +12,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from sqlalchemy import Row
+from sqlalchemy import Row, func, select
 
 from storage.console import sentence
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.schema import cases as cases_table
+from storage.schema import groups, memberships
 
 Line = dict[str, str]
 
@@ -35,8 +37,6 @@ def of_phones(tx: Transaction, numbers: Iterable[str], magic: Mapping[str, str])
 
 def of_phone(tx: Transaction, number: str, magic: Mapping[str, str]) -> list[dict[str, Any]]:
     """The card of one number: its person, its cases, and its consent."""
-    from bot.phones.handsets import cases_on
-
     sharing = cases_on(tx, [number]).get(number, [])
     person = people.by_phone(tx, number)
     sections = [_of_person(tx, person)] if person is not None else []
@@ -48,6 +48,32 @@ def of_phone(tx: Transaction, number: str, magic: Mapping[str, str]) -> list[dic
             _section(title, about, [_line("Number", f"+{number}"), _line("If it texts", "kept; a person sees it")])
         ]
     return [*sections, _of_consent(tx, number)]
+
+
+def cases_on(tx: Transaction, numbers: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """The cases on each of these numbers, owner first, each with the short names of its `groups`; in one question."""
+    inside = (
+        select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
+        .join(groups, groups.c.id == memberships.c.group_id)
+        .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
+        .where(
+            memberships.c.case_id.in_(select(cases_table.c.id).where(cases_table.c.contact_phone_number.in_(numbers)))
+        )
+        .group_by(memberships.c.case_id)
+        .subquery()
+    )
+    rows = tx.execute(
+        select(cases_table, func.coalesce(inside.c.shorts, "").label("groups"))
+        .outerjoin(inside, inside.c.case_id == cases_table.c.id)
+        .where(cases_table.c.contact_phone_number.in_(numbers))
+        .order_by(
+            cases_table.c.two_way.desc(), cases_table.c.claimed_at.is_(None), cases_table.c.claimed_at, cases_table.c.id
+        )
+    )
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.contact_phone_number, []).append(row)
+    return found
 
 
 def _of_person(tx: Transaction, person: Row[Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row
 
 from bot.gateways.faults import GATEWAY
 from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator, Typed
@@ -17,8 +17,6 @@ from storage.contacts import cases, people
 from storage.database import Database, Transaction
 from storage.messages import outbox
 from storage.rules import segments
-from storage.schema import cases as cases_table
-from storage.schema import groups, memberships
 
 MOST_PHONES = 40
 MOST_TAKEN_OUT = 24
@@ -37,7 +35,9 @@ TAKEN_FOR: Mapping[str | None, str] = {
     "echo": "our own text come back: nothing done",
     "reaction": "a reaction to a text: nothing done",
 }
+
 NOT_HANDLED = {"received": "kept, and tried again", "set_aside": "kept, and set aside for a person"}
+
 MAGIC: Mapping[str, str] = {
     number: f"{words} (gateway {code})" for number, (_, words, code) in MAGIC_RECIPIENTS.items()
 }
@@ -46,6 +46,7 @@ MAGIC: Mapping[str, str] = {
 _WORDS = {code: words for _, words, code in MAGIC_RECIPIENTS.values()} | {
     answer.code: answer.reason for _, answer in GATEWAY.values() if answer is not None and answer.code
 }
+
 _RIGHT_TO_LEFT = frozenset({"ar", "arc", "ckb", "dv", "fa", "he", "iw", "nqo", "ps", "sd", "syr", "ug", "ur", "yi"})
 
 
@@ -79,7 +80,7 @@ def handsets(tx: Transaction, taken_out: Sequence[str] = ()) -> list[Phone]:
     shown = list(found.values())[:MOST_PHONES]
     here = {phone.phone for phone in shown}
     others = [number for number in taken_out if number not in here]
-    later = cases_on(tx, others) if others else {}
+    later = cards.cases_on(tx, others) if others else {}
     for number in others:
         if number in found:  # a person beyond the first forty
             one = found[number]
@@ -95,32 +96,6 @@ def handsets(tx: Transaction, taken_out: Sequence[str] = ()) -> list[Phone]:
 def named(sharing: Iterable[Row[Any]]) -> str:
     """The names of the cases on one phone."""
     return " & ".join(case.name or case.external_id or case.case_id for case in sharing)
-
-
-def cases_on(tx: Transaction, numbers: Sequence[str]) -> dict[str, list[Row[Any]]]:
-    """The cases on each of these numbers, owner first, each with the short names of its `groups`; in one question."""
-    inside = (
-        select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
-        .join(groups, groups.c.id == memberships.c.group_id)
-        .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(
-            memberships.c.case_id.in_(select(cases_table.c.id).where(cases_table.c.contact_phone_number.in_(numbers)))
-        )
-        .group_by(memberships.c.case_id)
-        .subquery()
-    )
-    rows = tx.execute(
-        select(cases_table, func.coalesce(inside.c.shorts, "").label("groups"))
-        .outerjoin(inside, inside.c.case_id == cases_table.c.id)
-        .where(cases_table.c.contact_phone_number.in_(numbers))
-        .order_by(
-            cases_table.c.two_way.desc(), cases_table.c.claimed_at.is_(None), cases_table.c.claimed_at, cases_table.c.id
-        )
-    )
-    found: dict[str, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row.contact_phone_number, []).append(row)
-    return found
 
 
 def _of_cases(tx: Transaction, number: str, sharing: Sequence[Row[Any]], *, taken_out: bool = False) -> Phone:
