@@ -9,7 +9,7 @@ from flask import Flask, Response, redirect, request
 
 from bot import health, webhooks
 from bot.gateways.base import Gateway
-from bot.intake import spool_of
+from bot.inbound.intake import spool_of
 from storage.database import Database
 
 

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot import inbox
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
+from bot.inbound import listeners
+from bot.inbound.spool import OUTAGES
 from bot.replies import sentences
-from bot.spool import OUTAGES
 from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
 from storage.messages import outbox, reconciliation
@@ -258,7 +258,7 @@ def _settle(tx: Transaction, question: Question, answer: FindResult) -> None:
 
 def _take(db: Database, name: str, text: Inbound) -> None:
     try:
-        inbox.take(db, name, text)
+        listeners.take(db, name, text)
     except OUTAGES:
         raise
     except Exception as fault:  # noqa: BLE001  one text's fault must not keep the others out for ever

@@ -6,7 +6,7 @@ A gateway that signs nothing proves itself by a secret in its address, `/in/<gat
 A request is built from the configured PUBLIC_URL and the raw address it came with, never from the Host header, and
 nothing of it is logged.  A request that the gateway did not sign is 403 whatever is wrong with it; one that is taken is
 answered only after the commit.  While the database cannot keep it, a signed request is kept in a file beside it
-(`spool.py`), and so are those that come after it, so that all are acted on in order.  If nothing could be kept it is 503, so
+(`inbound/spool.py`), and so are those that come after it, so that all are acted on in order.  If nothing could be kept it is 503, so
 that the gateway tries again.
 """
 
@@ -19,8 +19,8 @@ from flask import request as flask_request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from bot.gateways.base import Gateway, Request
-from bot.intake import spool_of, take
-from bot.spool import Kept, Spool
+from bot.inbound.intake import spool_of, take
+from bot.inbound.spool import Kept, Spool
 from storage.database import Database
 
 LARGEST_BODY = 64 * 1024

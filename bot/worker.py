@@ -28,11 +28,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from bot import digest, inbox, intake
+from bot import digest
 from bot.breaker import Breaker
 from bot.commands.broadcasts import ask_second_leads, begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
-from bot.intake import spool_of
+from bot.inbound import intake, listeners
+from bot.inbound.intake import spool_of
 from bot.reconciler import Reconciler
 from bot.twins import Watch
 from bot.wakeups import STOP_S as WAKEUPS_STOP_S
@@ -286,14 +287,14 @@ class Worker:
                 _tidy_up(tx)
         if self._shares_chores:
             return played
-        tried = inbox.try_again(self.db) > 0 or played
+        tried = listeners.try_again(self.db) > 0 or played
         return digest.tell_leads(self.db) or tried
 
     def _tidy_all(self) -> bool:
         """What any worker may do for all: leases, what ran out of time, broadcasts that are over, inbound texts to try again."""
         with self.db.transaction() as tx:
             _tidy_up(tx)
-        return inbox.try_again(self.db) > 0
+        return listeners.try_again(self.db) > 0
 
     def _is_to_expand(self) -> bool:
         with self.db.reading() as tx:
@@ -450,7 +451,7 @@ class Worker:
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:
         """What a refusal means beyond its message; returns whether the gateway is paused by it."""
         if result.scope == "opted_out":
-            inbox.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
+            listeners.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
         number = handed.own_number
         because = f"{result.reason} ({result.code or 'no code'})"
         if result.scope == "throttled" or (result.scope == "sender" and number is not None):

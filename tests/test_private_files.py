@@ -24,8 +24,8 @@ from bot.cli import main
 from bot.demo import LEAD, make
 from bot.gateways.base import Request
 from bot.gateways.simulator import Network
-from bot.intake import spool_of
-from bot.spool import Kept
+from bot.inbound.intake import spool_of
+from bot.inbound.spool import Kept
 from bot.worker import only_one
 from storage import private_files
 from storage.console import CLI

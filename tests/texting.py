@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from sqlalchemy import event
 
-from bot import inbox
 from bot.commands.dispatch import COMMANDS, verbs_of
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
+from bot.inbound import listeners
 from bot.replies import sentences
 from bot.worker import Worker
 from storage.database import Database
@@ -99,7 +99,7 @@ class Town:
     def text(self, phone: str, body: str) -> None:
         """A text comes in and is acted on; nothing leaves yet."""
         self._said += 1
-        inbox.take(self.db, GATEWAY, Inbound(f"in-{self._said}", phone, OUR_NUMBER, body))
+        listeners.take(self.db, GATEWAY, Inbound(f"in-{self._said}", phone, OUR_NUMBER, body))
 
     def work(self) -> list[Left]:
         """The worker does what is due; what left just now."""
@@ -214,7 +214,7 @@ def hole(rng: Random, name: str, things: Things) -> str:
 @cache
 def spoken() -> tuple[tuple[str, str], ...]:
     """Every word that means a command, in every language there is, with the command."""
-    tongues = [path.stem for path in (Path(inbox.__file__).parent / "locales").glob("*.toml")]
+    tongues = [path.stem for path in (Path(listeners.__file__).parent / "locales").glob("*.toml")]
     return tuple(sorted({(word, verb) for tongue in tongues for word, verb in verbs_of(sentences(tongue)).items()}))
 
 

@@ -37,7 +37,7 @@ def doctor(ctx: click.Context, *, json_: bool) -> None:
     """Look at everything that can be wrong, and say how to mend it; exit 1 if anything is."""
     from bot import health
     from bot.gateways import NO_GATEWAY
-    from bot.intake import spool_of
+    from bot.inbound.intake import spool_of
 
     told = told_settings.read()
     db = named_database(told, tighten=False)

@@ -11,9 +11,9 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from bot import intake
 from bot.gateways.base import Request
 from bot.gateways.simulator import Simulator, Typed
+from bot.inbound import intake
 from storage.database import Database
 
 LOOK_S = 0.1

@@ -2,7 +2,7 @@
 
 Phones put `Sent from my iPhone` behind a text, mail programs repeat what is answered behind `>`, and a tap on a message
 arrives as `Liked “...”`.  None of it is said by the person, so it asks for nothing and commands nothing.  Here stands
-only what the text itself shows; whether it repeats a text of ours, the bot knows (`bot/echoes.py`).
+only what the text itself shows; whether it repeats a text of ours, the bot knows (`bot/inbound/echoes.py`).
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import pytest
 
 from admin_notebooks import telling
 from admin_notebooks.desk import Desk
-from bot import inbox
 from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage import audit
 from storage.broadcasts import broadcasts
 from storage.contacts import consent
@@ -243,7 +243,7 @@ def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world,
         code = codes.shown(tx, question.code_id)
     assert question.phone == ato.phone
     assert question.body.startswith(f'{number} de Esi: ENVIA anc, 4 personas: "Clinic closed" Responda ok ******')
-    inbox.take(db, "simulator", Inbound("in-1", ato.phone, "", f"ok {code}"))
+    listeners.take(db, "simulator", Inbound("in-1", ato.phone, "", f"ok {code}"))
     assert ask("broadcast", number=number)["state"] == "held, and can still be halted"
     with db.reading() as tx:
         told = {row.phone: row.body for row in outbox.list_all(tx) if row.id != question.id and row.direction == "out"}

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from bot import explaining, inbox
+from bot import explaining
 from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
+from bot.inbound import listeners
 from bot.replies import FOLDER, sentences
 from bot.worker import Worker
 from storage import schema
@@ -68,7 +69,7 @@ class Story:
     def texts(self, phone: str, body: str, told: Any = None) -> int:
         """A phone texts us; returns the message's number."""
         self._texts += 1
-        inbox.take(self.db, "simulator", Inbound(f"in{self._texts}", phone, "1", body, opt_out=told))
+        listeners.take(self.db, "simulator", Inbound(f"in{self._texts}", phone, "1", body, opt_out=told))
         return self.last(direction="in").id
 
     def code(self) -> str:
@@ -442,11 +443,11 @@ def a_stranger(s: Story) -> int:
 
 def a_fault(s: Story) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inbox, "_handle", lambda *_more, **_named: 1 / 0)
+        patch.setattr(listeners, "_handle", lambda *_more, **_named: 1 / 0)
         number = s.texts(AMA, "hello")
         for _ in range(2):
             s.clock.advance(seconds=31)
-            inbox.try_again(s.db)
+            listeners.try_again(s.db)
     return number
 
 

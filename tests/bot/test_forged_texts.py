@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from bot import inbox
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage import schema
 from storage.contacts import groups, people
 from storage.database import Database
@@ -49,7 +49,7 @@ class Phones:
         """What the phone got for a text, without digits of a code."""
         self.clock.advance(seconds=after_s)
         before = len(self.got(phone))
-        assert inbox.take(self.db, "twilio", Inbound(f"SM{next(NUMBER)}", phone, "+15550001111", words))
+        assert listeners.take(self.db, "twilio", Inbound(f"SM{next(NUMBER)}", phone, "+15550001111", words))
         return [row.body for row in self.got(phone)[before:]]
 
     def got(self, phone: str) -> list[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import insert, text, update
 
 from bot import health
 from bot.cli import main
-from bot.spool import Spool
+from bot.inbound.spool import Spool
 from storage import audit, schema
 from storage.database import Database
 from storage.messages import outbox
@@ -146,8 +146,8 @@ def test_the_doctor_says_which_postgresql_it_is_and_how_many_workers_serve_it(po
 def test_the_doctor_says_how_many_webhooks_wait_for_the_database(db: Database, clock: Any) -> None:
     from bot.gateways.base import Request
     from bot.health import spooled
-    from bot.intake import spool_of
-    from bot.spool import Kept
+    from bot.inbound.intake import spool_of
+    from bot.inbound.spool import Kept
 
     spool = spool_of(db)
     assert spooled(spool) == ("spool", True, "no webhook waits for the database")

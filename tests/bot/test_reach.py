@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from bot import inbox
 from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
@@ -45,7 +45,7 @@ class Ward:
         """What a phone is answered to a text."""
         with self.db.reading() as tx:
             last = outbox.newest_id(tx)
-        inbox.take(self.db, "simulator", Inbound(secrets.token_hex(8), phone, "", words))
+        listeners.take(self.db, "simulator", Inbound(secrets.token_hex(8), phone, "", words))
         with self.db.reading() as tx:
             told = [
                 row.body for row in outbox.list_queued_since(tx, last) if row.phone == phone and row.direction == "out"

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bot import intake
 from bot.gateways.base import Request
 from bot.gateways.twilio import Twilio
-from bot.spool import Kept, Spool
+from bot.inbound import intake
+from bot.inbound.spool import Kept, Spool
 from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits

@@ -259,15 +259,15 @@ def test_a_stop_counts_when_it_is_only_found_in_the_list(db: Database, stub: Stu
 def test_a_word_that_comes_late_does_not_undo_what_the_phone_said_since(
     db: Database, stub: StubTwilio, clock: Any, late: str, since: str, may: bool
 ) -> None:
-    from bot import inbox
     from bot.gateways.base import Inbound
+    from bot.inbound import listeners
 
     with db.transaction() as tx:
         consent.hear(tx, AMA, "stop", words="STOP", message_id=None, by=schema_actor())
     clock.advance(minutes=1)
     stub.arrive(AMA, late)
     clock.advance(minutes=5)
-    inbox.take(db, "twilio", Inbound("SM" + "1" * 32, AMA, stub.number, since))
+    listeners.take(db, "twilio", Inbound("SM" + "1" * 32, AMA, stub.number, since))
     clock.advance(minutes=5)
     work(db, stub)
     with db.reading() as tx:

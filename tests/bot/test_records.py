@@ -6,9 +6,9 @@ from datetime import datetime
 import pytest
 from sqlalchemy import update
 
-from bot import inbox
 from bot.cli import main
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage import console, schema
 from storage.broadcasts import broadcasts
 from storage.contacts import groups
@@ -69,7 +69,7 @@ def test_a_group_that_was_deleted_on_the_command_line_is_taken_back_by_a_text(ju
     world.person("Esi", "233241110001")
     status, out, _ = jumbe("groups", "delete", "anc", "--yes")
     assert (status, out) == (0, "anc is deleted. A lead who texts 'undo 1' within 24 hours has it back\n")
-    inbox.take(world.db, "simulator", Inbound("in1", "233241110001", "1", "undo 1"))
+    listeners.take(world.db, "simulator", Inbound("in1", "233241110001", "1", "undo 1"))
     with world.db.reading() as tx:
         assert [group.short for group in groups.list_all(tx)] == ["anc"]
 

@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import select, text, update
 
-from bot import explaining, health, intake
+from bot import explaining, health
 from bot.cli.backups import backup as backup_command
 from bot.cli.backups import restore as restore_command
 from bot.gateways.base import Request
 from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
-from bot.spool import Kept
+from bot.inbound import intake
+from bot.inbound.spool import Kept
 from bot.worker import Worker, only_one
 from storage import audit, schema
 from storage.audit import Actor

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from sqlalchemy import insert, literal, select, update
 
-from bot import inbox, reconciler, wakeups
+from bot import reconciler, wakeups
 from bot import worker as worker_module
 from bot.gateways.base import (
     Absent,
@@ -36,8 +36,9 @@ from bot.gateways.base import (
     SendResult,
     Unknown,
 )
-from bot.intake import spool_of
-from bot.spool import Kept
+from bot.inbound import listeners
+from bot.inbound.intake import spool_of
+from bot.inbound.spool import Kept
 from bot.worker import Worker
 from storage import schema
 from storage.broadcasts import broadcasts
@@ -655,7 +656,7 @@ def test_no_webhook_and_no_command_makes_a_job(shared: Database) -> None:
     World(shared).person("Lena", PHONES[0])
     World(shared).group("anc", World(shared).case("ama", PHONES[1]))
     for n, words in enumerate(("menu", "tell anc Clinic on Monday", "STOP")):
-        inbox.take(shared, "simulator", Inbound(f"SM{n}", PHONES[0], "1234", words))
+        listeners.take(shared, "simulator", Inbound(f"SM{n}", PHONES[0], "1234", words))
     assert jobs_made(shared) == 0
 
 

@@ -35,9 +35,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text as sql
 
 import storage  # noqa: F401  chooses the SQLite library
-from bot import explaining, intake, spool
+from bot import explaining
 from bot.gateways.base import Capabilities, Request
-from bot.spool import Kept
+from bot.inbound import intake, spool
+from bot.inbound.spool import Kept
 from bot.worker import Worker
 from storage import audit, schema
 from storage.audit import Actor

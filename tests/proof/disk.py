@@ -25,8 +25,8 @@ from sqlalchemy import update
 
 import storage  # noqa: F401  chooses the SQLite library
 from bot.gateways.simulator import Simulator
-from bot.intake import play_spool, spool_of, take
-from bot.spool import Kept, Spool
+from bot.inbound.intake import play_spool, spool_of, take
+from bot.inbound.spool import Kept, Spool
 from storage import audit, schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases

@@ -16,8 +16,9 @@ from unittest import mock
 
 from sqlalchemy import Integer, bindparam, select, update
 
-from bot import inbox, intake, worker
+from bot import worker
 from bot.gateways.base import Unknown
+from bot.inbound import intake, listeners
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent
@@ -239,16 +240,16 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("any text opts in again")
 def _() -> AbstractContextManager[Any]:
-    heard = inbox._hear_consent
+    heard = listeners._hear_consent
 
     def welcome(tx: Any, row: Any, sender: Any) -> Any:
         said = heard(tx, row, sender)
         if consent.newest(tx, row.phone) == "stop" and consent.heard_in(tx, row.phone, row.id) is None:
-            by = inbox.Actor("sms", None, f"message {row.id}")
+            by = listeners.Actor("sms", None, f"message {row.id}")
             consent.hear(tx, row.phone, "start", words=row.body, message_id=row.id, by=by)
         return said
 
-    return mock.patch.object(inbox, "_hear_consent", welcome)
+    return mock.patch.object(listeners, "_hear_consent", welcome)
 
 
 @wrong("a receipt pauses nothing")

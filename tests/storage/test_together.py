@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from bot import inbox
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage import audit, database
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
@@ -140,7 +140,7 @@ def test_what_two_make_at_once_is_made_once_and_the_second_is_told(others, verb,
 
 
 def test_one_text_that_comes_twice_at_once_is_taken_once(db, others):
-    came = [lambda w=w: inbox.take(w, "simulator", Inbound("SM1", PHONES[0], "", "hello")) for w in others]
+    came = [lambda w=w: listeners.take(w, "simulator", Inbound("SM1", PHONES[0], "", "hello")) for w in others]
     assert sorted(at_once(*came)) == [False, False, False, True]
     with db.reading() as tx:
         assert outbox.count_states(tx)["handled"] == 1
@@ -151,7 +151,7 @@ def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, other
     for n in range(5):
         words = ["stop", "start", "stop", "start"]
         came = [
-            lambda w=w, word=word, sid=f"SM{n}{k}": inbox.take(w, "simulator", Inbound(sid, PHONES[0], "", word))
+            lambda w=w, word=word, sid=f"SM{n}{k}": listeners.take(w, "simulator", Inbound(sid, PHONES[0], "", word))
             for k, (w, word) in enumerate(zip(others, words, strict=True))
         ]
         assert at_once(*came) == [True] * 4
@@ -166,11 +166,11 @@ def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
     world = World(db)
     world.group("anc", world.case("ama", PHONES[0]))
     esi = world.person("Esi Mensah", PHONES[1])
-    inbox.take(db, "simulator", Inbound("SM1", PHONES[1], "", "tell anc Clinic closed Friday"))
+    listeners.take(db, "simulator", Inbound("SM1", PHONES[1], "", "tell anc Clinic closed Friday"))
     with db.reading() as tx:
         typed = codes.sent(tx, esi.id).pop()
     came = [
-        lambda w=w, k=k: inbox.take(w, "simulator", Inbound(f"OK{k}", PHONES[1], "", f"ok {typed}"))
+        lambda w=w, k=k: listeners.take(w, "simulator", Inbound(f"OK{k}", PHONES[1], "", f"ok {typed}"))
         for k, w in enumerate(others)
     ]
     assert at_once(*came) == [True] * 4

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 
-from bot import inbox
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
-from bot.spool import OUTAGES, Kept, Spool
+from bot.inbound import listeners
+from bot.inbound.spool import OUTAGES, Kept, Spool
 from storage import private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction
@@ -87,7 +87,7 @@ def _parsed(gateway: Gateway, kept: Kept, *, late: bool = False) -> Callable[[Da
     texts = gateway.parse_inbound(kept.request)
     if late:
         texts = [replace(text, sent_at=text.sent_at or kept.at) for text in texts]
-    return lambda db: _each(texts, lambda text: inbox.take(db, gateway.name, text))
+    return lambda db: _each(texts, lambda text: listeners.take(db, gateway.name, text))
 
 
 def _each(what: list[T], act: Callable[[T], object]) -> None:
@@ -115,7 +115,7 @@ def _act_on(tx: Transaction, message: Row[Any] | None, receipt: Receipt, *, move
     if message is None:
         return
     if receipt.opted_out:
-        inbox.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
+        listeners.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
     if receipt.trouble is not None and moved:
         because = f"{receipt.trouble.reason} ({receipt.code})"
         whole = receipt.trouble.scope == "gateway"

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import func, select
 
-from bot import rehearsing
+from bot.inbound import rehearsal
 from storage import schema
 from storage.contacts import consent, groups
 from storage.errors import Problem
@@ -22,7 +22,7 @@ def rows(db):
 
 def test_a_rehearsal_shows_the_whole_conversation_and_leaves_nothing(db, programme):
     before = rows(db)
-    turns = rehearsing.rehearse(db, "+" + LEAD, ["tell anc Clinic closed Friday", "ok CODE", "halt"])
+    turns = rehearsal.rehearse(db, "+" + LEAD, ["tell anc Clinic closed Friday", "ok CODE", "halt"])
     assert [turn.taken_for for turn in turns] == ["command"] * 3
     assert turns[1].text != "ok CODE" and turns[1].text.removeprefix("ok ").isdigit()
     ((to, shown),) = turns[0].out
@@ -33,22 +33,22 @@ def test_a_rehearsal_shows_the_whole_conversation_and_leaves_nothing(db, program
 
 
 def test_a_stop_that_was_rehearsed_stops_nobody(db, programme):
-    (turn,) = rehearsing.rehearse(db, CASE, ["stop"])
+    (turn,) = rehearsal.rehearse(db, CASE, ["stop"])
     assert turn.out
     with db.reading() as tx:
         assert consent.may_text(tx, CASE)
 
 
 def test_for_good_it_counts_and_shows_no_code(db, programme):
-    rehearsing.text(db, LEAD, ["new lab Lab group"])
+    rehearsal.text(db, LEAD, ["new lab Lab group"])
     with db.reading() as tx:
         assert groups.find(tx, "lab") is not None
-    (told,) = rehearsing.text(db, LEAD, ["tell anc Clinic closed Friday"])
+    (told,) = rehearsal.text(db, LEAD, ["tell anc Clinic closed Friday"])
     assert "******" in told.out[0][1]
     before = rows(db)["operations"]
-    assert rehearsing.text(db, LEAD, ["ok CODE"])[0].text == "ok CODE" and rows(db)["operations"] == before
+    assert rehearsal.text(db, LEAD, ["ok CODE"])[0].text == "ok CODE" and rows(db)["operations"] == before
 
 
 def test_a_number_that_is_none_is_a_problem(db):
     with pytest.raises(Problem, match="number-"):
-        rehearsing.rehearse(db, "12", ["menu"])
+        rehearsal.rehearse(db, "12", ["menu"])

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from bot.gateways.base import Request
-from bot.spool import Kept, Spool
+from bot.inbound.spool import Kept, Spool
 from tests.patience import joined
 
 AT = datetime(2026, 11, 3, 10, tzinfo=UTC)
@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
         os.write(file, line[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bot.spool._write", full)
+    monkeypatch.setattr("bot.inbound.spool._write", full)
     with pytest.raises(OSError, match="No space"):
         spool.keep(kept(2))
     monkeypatch.undo()
@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
 
 def test_a_spool_does_not_grow_for_ever(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.keep(kept(1))
-    monkeypatch.setattr("bot.spool.LARGEST", 10)
+    monkeypatch.setattr("bot.inbound.spool.LARGEST", 10)
     with pytest.raises(OSError, match="full"):
         spool.keep(kept(2))
     assert played(spool) == ["n=1"]

@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot import inbox
 from bot.gateways.base import Inbound
+from bot.inbound import listeners
 from storage.database import Database, Transaction
 from storage.messages import outbox
 from storage.operations import codes
@@ -66,7 +66,7 @@ def _converse(tx: Transaction, phone: str, texts: Sequence[str], turns: list[Tur
     for typed in texts:
         words = CODE.sub(code or "CODE", typed)
         last = outbox.newest_id(tx)
-        taken = inbox.take_in(tx, gateway, Inbound(f"lab:{secrets.token_hex(12)}", number, "", words))
+        taken = listeners.take_in(tx, gateway, Inbound(f"lab:{secrets.token_hex(12)}", number, "", words))
         row = outbox.message(tx, taken or 0)
         out = []
         for queued in outbox.list_queued_since(tx, last):

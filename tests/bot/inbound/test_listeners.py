@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from bot import inbox
 from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
+from bot.inbound import listeners
 from bot.worker import Worker
 from storage import schema
 from storage.audit import Actor
@@ -116,11 +116,11 @@ def test_a_text_keeps_every_letter_but_the_one_no_database_can_hold(app: Flask, 
 
 def test_half_a_character_is_kept_as_a_question_mark(app: Flask, db: Database) -> None:
     """urlencoded bytes that are no UTF-8, as a gateway in trouble may sign them."""
-    from bot import inbox
     from bot.gateways.base import Inbound
+    from bot.inbound import listeners
 
-    assert inbox.take(db, "twilio", Inbound("SM1", AMA, STUB.number, "Hi \ud83d there"))
-    assert inbox.take(db, "twilio", Inbound("SM2", SAMUEL, STUB.number, "tell anc Hi \udcff there"))
+    assert listeners.take(db, "twilio", Inbound("SM1", AMA, STUB.number, "Hi \ud83d there"))
+    assert listeners.take(db, "twilio", Inbound("SM2", SAMUEL, STUB.number, "tell anc Hi \udcff there"))
     assert [row.body for row in inbound(db)] == ["Hi ? there", "tell anc Hi ? there"]
 
 
@@ -234,7 +234,7 @@ def test_what_neither_database_nor_spool_can_keep_is_not_acknowledged(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bot.spool._write", full)
+    monkeypatch.setattr("bot.inbound.spool._write", full)
     sid = new_sid()
     assert say(app, SAMUEL, "add anc kofi", sid) == 503
     monkeypatch.undo()
@@ -404,8 +404,8 @@ def test_a_halt_that_failed_is_tried_again_and_stops_no_phone(app: Flask, db: Da
 def test_the_leads_learn_that_the_network_stopped_a_phone_of_staff(app: Flask, db: Database) -> None:
     with db.transaction() as tx:
         reply = outbox.queue(tx, SAMUEL, "Hello", "reply")
-        inbox.note_opt_out(tx, reply, by=TEST)
-        inbox.note_opt_out(tx, reply, by=TEST)
+        listeners.note_opt_out(tx, reply, by=TEST)
+        listeners.note_opt_out(tx, reply, by=TEST)
     assert answers(db, LENA) == ["Samuel texted STOP and cannot be answered any more, until START from that phone"]
 
 
@@ -581,11 +581,11 @@ def test_what_a_phone_says_while_a_faulty_text_is_kept_once_more_came_later_and_
     db: Database, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.group("anc", world.case("Ama", AMA))
-    inbox.take(db, "twilio", Inbound("SM0", AMA, "", "stop"))
-    handle, open_one, opened = inbox._handle, db.transaction, []
+    listeners.take(db, "twilio", Inbound("SM0", AMA, "", "stop"))
+    handle, open_one, opened = listeners._handle, db.transaction, []
 
     def fails_once(*told: Any) -> None:
-        monkeypatch.setattr(inbox, "_handle", handle)
+        monkeypatch.setattr(listeners, "_handle", handle)
         raise RuntimeError("our own")
 
     def another_between(**how: Any) -> Any:
@@ -593,13 +593,13 @@ def test_what_a_phone_says_while_a_faulty_text_is_kept_once_more_came_later_and_
         if len(opened) == 2:
             monkeypatch.setattr(db, "transaction", open_one)
             db.clock.advance(seconds=1)  # type: ignore[attr-defined]
-            inbox.take(db, "twilio", Inbound("SM2", AMA, "", "stop"))
+            listeners.take(db, "twilio", Inbound("SM2", AMA, "", "stop"))
         return open_one(**how)
 
-    monkeypatch.setattr(inbox, "_handle", fails_once)
+    monkeypatch.setattr(listeners, "_handle", fails_once)
     monkeypatch.setattr(db, "transaction", another_between)
     db.clock.advance(seconds=60)  # type: ignore[attr-defined]
-    assert inbox.take(db, "twilio", Inbound("SM1", AMA, "", "start"))
+    assert listeners.take(db, "twilio", Inbound("SM1", AMA, "", "start"))
     with db.reading() as tx:
         assert outbox.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
         assert not consent.may_text(tx, AMA), "it said stop after that start"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from bot import echoes, inbox
 from bot.commands.dispatch import COMMANDS, verbs_of
 from bot.gateways.base import Inbound
+from bot.inbound import echoes, listeners
 from bot.replies import FOLDER, Sentences, read
 from storage import schema
 from storage.contacts import consent
@@ -45,7 +45,7 @@ def sent(db: Database, phone: str, body: str) -> None:
 
 def text(db: Database, phone: str, body: str) -> Any:
     """The row of a text that comes in from a phone, handled."""
-    inbox.take(db, "simulator", Inbound(secrets.token_hex(8), phone, "", body))
+    listeners.take(db, "simulator", Inbound(secrets.token_hex(8), phone, "", body))
     with db.reading() as tx:
         return outbox.list_all(tx, direction="in", phone=phone)[0]
 
@@ -107,7 +107,7 @@ def test_an_answer_that_comes_back_does_nothing_and_is_said_to_do_nothing(town: 
     with town.reading() as tx:
         assert tx.scalar(select(func.count()).select_from(schema.operations)) == 0
         assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 1
-    assert len(answers(town, LENA)) == inbox.ECHOES_ANSWERED
+    assert len(answers(town, LENA)) == listeners.ECHOES_ANSWERED
 
 
 def test_what_went_to_another_phone_or_long_ago_is_no_echo(town: Database, clock: Any) -> None:
@@ -168,4 +168,4 @@ def test_a_staff_phones_automatic_answer_drops_nothing_and_is_soon_left_alone(to
         text(town, LENA, "No puedo hablar ahora. ¿Qué sucede?")
     with town.reading() as tx:
         assert tx.scalar(select(schema.operations.c.state)) == "waiting"
-    assert len(answers(town, LENA)) == 1 + inbox.SAME_REFUSALS
+    assert len(answers(town, LENA)) == 1 + listeners.SAME_REFUSALS

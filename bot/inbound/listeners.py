@@ -3,7 +3,7 @@
 The order is fixed: what is ours and came back, which acts on nothing; a supervisor's stop word while something of theirs
 runs, which halts that; the answer to the question that is open on this phone; stop and start words; a code; a supervisor's
 command (exact words only while a question is open on that phone); help; else the inbox, and the supervisors who care for that case.
-Everything reads what the writer said (`echoes.py`): the text without a phone's signature and without what it quotes.
+Everything reads what the writer said (`inbound/echoes.py`): the text without a phone's signature and without what it quotes.
 A fault in the handling takes all back, and then the text is kept alone, with what it says about consent: the worker tries it
 again, and after three tries it is set aside and shown.
 """
@@ -18,11 +18,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot import echoes
 from bot.commands import panic
 from bot.commands.dispatch import Answer, answer, call_of, carries_code, challenge, is_exact, person_shown, storable
-from bot.echoes import Heard
 from bot.gateways.base import Inbound
+from bot.inbound import echoes
+from bot.inbound.echoes import Heard
 from bot.replies import Quote, Sentences, Words, sentences
 from storage.audit import Actor
 from storage.contacts import attempts, cases, consent, people
