@@ -15,7 +15,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from storage.upkeep import migrate

@@ -55,7 +55,7 @@ from bot.app import create_app
 from bot.commands.dispatch import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage import schema
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import Wanted

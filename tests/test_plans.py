@@ -28,7 +28,7 @@ from bot.app import create_app
 from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.broadcasts import broadcasts
 from storage.contacts import groups
 from storage.database import Database

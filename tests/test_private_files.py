@@ -26,7 +26,7 @@ from bot.gateways.base import Request
 from bot.gateways.simulator import Network
 from bot.inbound.intake import spool_of
 from bot.inbound.spool import Kept
-from bot.worker import only_one
+from bot.worker.worker import only_one
 from storage import private_files
 from storage.console import CLI
 from storage.database import Database

@@ -24,7 +24,7 @@ from bot.commands.dispatch import COMMANDS, verbs_of
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.inbound import listeners
 from bot.replies import sentences
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from storage.rules.normalize import fold

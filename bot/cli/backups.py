@@ -39,7 +39,7 @@ def backup(to: Path, *, json_: bool) -> None:
 @as_json
 def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bool) -> None:
     """Put a backup in the place of the database; what was open in it is not sent before the gateway was asked."""
-    from bot.worker import only_one
+    from bot.worker.worker import only_one
     from storage.upkeep import backups
 
     if (file is None) != fence:

@@ -127,7 +127,7 @@ def web(port: int | None) -> None:
 @click.command()
 def worker() -> None:
     """Send what is due; on SQLite there is exactly one."""
-    from bot.worker import Worker, only_one
+    from bot.worker.worker import Worker, only_one
 
     settings, db, gateways = _ready_to_serve()
     _log()
@@ -146,7 +146,7 @@ def worker() -> None:
 @click.command()
 def run() -> None:
     """Serve for real: web and worker together, each ended if the other ends."""
-    from bot.worker import only_one
+    from bot.worker.worker import only_one
 
     settings, db, _ = _ready_to_serve()
     with only_one(db.file):  # said now, rather than by a worker that ends a moment after its start
@@ -161,7 +161,7 @@ def run() -> None:
 def demo(database: str, port: int | None) -> None:
     """Rehearse: a small programme on virtual phones in the browser, with no account and no cost."""
     from bot.demo import make
-    from bot.worker import only_one
+    from bot.worker.worker import only_one
 
     file = Path(os.path.realpath(database))
     if file.exists() and not file.is_file():

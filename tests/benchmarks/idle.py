@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import text
 
 from bot.gateways.base import CannotTell, Inbound
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.rules.hours_and_limits import Rules
 from storage.upkeep import migrate

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 
 from bot.cli.processes import spare_the_collector
 from bot.gateways.twilio import Twilio
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.schema import messages
 from tests.benchmarks.ground import TEXTS, Programme, phone_of

@@ -18,7 +18,7 @@ from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.inbound import listeners
 from bot.replies import FOLDER, sentences
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts

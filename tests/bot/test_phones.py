@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from bot import phones, webhooks
 from bot.gateways.simulator import Simulator
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted

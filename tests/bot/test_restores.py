@@ -24,7 +24,7 @@ from bot.gateways.simulator import Simulator
 from bot.gateways.twilio import Twilio
 from bot.inbound import intake
 from bot.inbound.spool import Kept
-from bot.worker import Worker, only_one
+from bot.worker.worker import Worker, only_one
 from storage import audit, schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts

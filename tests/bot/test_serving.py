@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main, processes
-from bot.worker import only_one
+from bot.worker.worker import only_one
 from storage.database import Database
 from storage.upkeep import migrate
 from tests.processes import free_port

@@ -21,23 +21,23 @@ from typing import Any, Final
 POINTS: Final = {
     "expand:before": ("storage.broadcasts.broadcasts", "expand_next", "before"),
     "expand:written": ("storage.broadcasts.broadcasts", "expand_next", "after"),
-    "expand:committed": ("bot.worker", "Worker._expand", "after"),
+    "expand:committed": ("bot.worker.worker", "Worker._expand", "after"),
     "claim:before": ("storage.messages.outbox", "claim", "before"),
     "claim:written": ("storage.messages.outbox", "claim", "after"),
     "gate:before": ("storage.messages.outbox", "hand_over", "before"),
     "handover:written": ("storage.messages.outbox", "hand_over", "after"),
-    "handover:committed": ("bot.worker", "Worker._take", "after"),
+    "handover:committed": ("bot.worker.worker", "Worker._take", "after"),
     "call:before": ("bot.gateways.twilio", "Twilio.send", "before"),
     "call:after": ("bot.gateways.twilio", "Twilio.send", "after"),
     "settle:before": ("storage.messages.outbox", "settle", "before"),
     "settle:written": ("storage.messages.outbox", "settle", "after"),
-    "settle:committed": ("bot.worker", "Worker._trade", "after"),
+    "settle:committed": ("bot.worker.worker", "Worker._trade", "after"),
     "leases:written": ("storage.messages.outbox", "end_leases", "after"),
-    "leases:committed": ("bot.worker", "Worker.start", "after"),
+    "leases:committed": ("bot.worker.worker", "Worker.start", "after"),
     "reconcile:asked": ("bot.gateways.twilio", "Twilio.find", "after"),
-    "reconcile:before": ("bot.reconciler", "Reconciler._record", "before"),
-    "reconcile:written": ("bot.reconciler", "_settle", "after"),
-    "reconcile:committed": ("bot.reconciler", "Reconciler._record", "after"),
+    "reconcile:before": ("bot.worker.reconciler", "Reconciler._record", "before"),
+    "reconcile:written": ("bot.worker.reconciler", "_settle", "after"),
+    "reconcile:committed": ("bot.worker.reconciler", "Reconciler._record", "after"),
     "inbound:recorded": ("storage.messages.outbox", "record_inbound", "after"),
     "inbound:written": ("storage.messages.outbox", "handled", "after"),
     "inbound:committed": ("bot.inbound.listeners", "take", "after"),
@@ -156,7 +156,7 @@ def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]
 
 def _hurry() -> None:
     """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
-    from bot import reconciler, wakeups, worker
+    from bot.worker import reconciler, wakeups, worker
     from storage.messages import outbox, reconciliation
 
     wakeups.HEARTBEAT_S, wakeups.STALLED_S = 1.0, 3.0

@@ -39,7 +39,7 @@ from bot import explaining
 from bot.gateways.base import Capabilities, Request
 from bot.inbound import intake, spool
 from bot.inbound.spool import Kept
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage import audit, schema
 from storage.audit import Actor
 from storage.contacts import cases

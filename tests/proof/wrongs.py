@@ -16,9 +16,9 @@ from unittest import mock
 
 from sqlalchemy import Integer, bindparam, select, update
 
-from bot import worker
 from bot.gateways.base import Unknown
 from bot.inbound import intake, listeners
+from bot.worker import worker
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent

@@ -18,7 +18,7 @@ from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
 from bot.inbound import listeners
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts

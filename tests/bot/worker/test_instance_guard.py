@@ -14,10 +14,11 @@ import pytest
 from flask import Flask, Response
 from werkzeug.serving import make_server
 
-from bot import health, twins
+from bot import health
 from bot.gateways.base import Accepted, Capabilities, Outgoing, SendResult
-from bot.twins import BECAUSE
-from bot.worker import Worker
+from bot.worker import instance_guard
+from bot.worker.instance_guard import BECAUSE
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits, workers
@@ -32,9 +33,9 @@ def engine() -> str:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "AGAIN_S", 0.01)
-    monkeypatch.setattr(twins, "LOOK_S", 0.05)
-    monkeypatch.setattr(twins, "ANSWER_S", HANG_S)
+    monkeypatch.setattr(instance_guard, "AGAIN_S", 0.01)
+    monkeypatch.setattr(instance_guard, "LOOK_S", 0.05)
+    monkeypatch.setattr(instance_guard, "ANSWER_S", HANG_S)
 
 
 class Book:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
-from bot.worker import Worker
+from bot.worker import worker as worker_module
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits, workers

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text, update
 
-from bot import worker as worker_module
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
-from bot.worker import Worker, only_one
+from bot.worker import worker as worker_module
+from bot.worker.worker import Worker, only_one
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.database import Database

@@ -8,7 +8,7 @@ to and what leaves next share a transaction, and nothing is claimed that does no
 queue at that moment goes, a reply before all bulk.
 
 What is to be done once and not by every worker is a *chore*: on SQLite the one worker does it by its own clock, on
-PostgreSQL a job gives it to one of them (`wakeups.py`), and without the jobs each does it, which is harmless.
+PostgreSQL a job gives it to one of them (`worker/wakeups.py`), and without the jobs each does it, which is harmless.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from bot import digest
-from bot.breaker import Breaker
 from bot.commands.broadcasts import ask_second_leads, begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
 from bot.inbound import intake, listeners
 from bot.inbound.intake import spool_of
-from bot.reconciler import Reconciler
-from bot.twins import Watch
-from bot.wakeups import STOP_S as WAKEUPS_STOP_S
-from bot.wakeups import Chore, Wakeups
+from bot.worker import digest
+from bot.worker.circuit_breaker import Breaker
+from bot.worker.instance_guard import Watch
+from bot.worker.reconciler import Reconciler
+from bot.worker.wakeups import STOP_S as WAKEUPS_STOP_S
+from bot.worker.wakeups import Chore, Wakeups
 from storage import private_files
 from storage.audit import Actor
 from storage.broadcasts import broadcasts

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from bot.explaining import life
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, SendResult, Unknown
-from bot.worker import Worker
+from bot.worker.worker import Worker
 from storage import schema
 from storage.database import Database
 from storage.messages import outbox

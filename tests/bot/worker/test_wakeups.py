@@ -22,8 +22,6 @@ import psycopg
 import pytest
 from sqlalchemy import insert, literal, select, update
 
-from bot import reconciler, wakeups
-from bot import worker as worker_module
 from bot.gateways.base import (
     Absent,
     Accepted,
@@ -39,7 +37,9 @@ from bot.gateways.base import (
 from bot.inbound import listeners
 from bot.inbound.intake import spool_of
 from bot.inbound.spool import Kept
-from bot.worker import Worker
+from bot.worker import reconciler, wakeups
+from bot.worker import worker as worker_module
+from bot.worker.worker import Worker
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.database import Database

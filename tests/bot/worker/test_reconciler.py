@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from bot import explaining, health, reconciler
+from bot import explaining, health
 from bot.gateways.twilio import Twilio
-from bot.worker import Worker
+from bot.worker import reconciler
+from bot.worker.worker import Worker
 from storage import schema
 from storage.contacts import consent
 from storage.database import Database

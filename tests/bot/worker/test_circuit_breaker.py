@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.breaker import LAST, LONGEST_PAUSE, Breaker
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult, Unknown
-from bot.worker import NO_ANSWERS, Worker
+from bot.worker.circuit_breaker import LAST, LONGEST_PAUSE, Breaker
+from bot.worker.worker import NO_ANSWERS, Worker
 from storage.database import Database
 from storage.messages import outbox
 from storage.programme import rate_limits
