@@ -131,8 +131,51 @@ def checks() -> str:
     return "\n".join(lines)
 
 
+def _modules(folder: str) -> str:
+    """Every module below a folder and the first sentence of what it says of itself; of a room its own first sentence."""
+    import ast
+
+    lines = [_row("module", "about"), _row("---", "---")]
+    for path in sorted((ROOT / folder).rglob("*.py"), key=lambda path: (path.parent != ROOT / folder, path)):
+        if "migrations" in path.parts or path == ROOT / folder / "__init__.py":
+            continue
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        about = " ".join(re.split(r"\n\n|(?<=[.])\s", doc, maxsplit=1)[0].split())
+        name = path.relative_to(ROOT / folder).as_posix().removesuffix("__init__.py")
+        lines.append(_row(f"**`{name}`**" if name.endswith("/") else f"`{name}`", about))
+    return "\n".join(lines)
+
+
+def store_modules() -> str:
+    """The rooms of the store and their modules."""
+    return _modules("storage")
+
+
+def bot_modules() -> str:
+    """The rooms of the bot and their modules."""
+    return _modules("bot")
+
+
+def desk_modules() -> str:
+    """The modules of the desk."""
+    return _modules("admin_notebooks")
+
+
 PARTS: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (schema, states, rights, commands, settings, gateways, command_line, checks)
+    part.__name__: part
+    for part in (
+        schema,
+        states,
+        rights,
+        commands,
+        settings,
+        gateways,
+        command_line,
+        checks,
+        store_modules,
+        bot_modules,
+        desk_modules,
+    )
 }
 
 
