@@ -214,7 +214,7 @@ def hole(rng: Random, name: str, things: Things) -> str:
 @cache
 def spoken() -> tuple[tuple[str, str], ...]:
     """Every word that means a command, in every language there is, with the command."""
-    tongues = [path.stem for path in (Path(listeners.__file__).parent / "locales").glob("*.toml")]
+    tongues = [path.stem for path in (Path(listeners.__file__).parents[1] / "locales").glob("*.toml")]
     return tuple(sorted({(word, verb) for tongue in tongues for word, verb in verbs_of(sentences(tongue)).items()}))
 
 

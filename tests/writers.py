@@ -116,7 +116,7 @@ def _makes(call: ast.Call, imported: dict[str, tuple[str, str]], *, books: bool)
         return None if name in _OWN else full
     if name == "basicConfig":
         return full if any(word.arg == "filename" for word in call.keywords) else None
-    if name == "save" and books and of != "contacts":
+    if name == "save" and books and of != "cases":
         return full
     return full if name in _METHODS or name in _OF_MODULES.get(of, ()) else None
 

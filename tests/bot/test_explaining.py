@@ -595,7 +595,7 @@ NO_TEXT_CAUSES = {"cases.import", "cases.own", "operations.ask", "programme.rest
 
 
 def test_every_verb_of_the_log_that_a_text_can_cause_has_words(story: Story) -> None:
-    source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "storage").glob("*.py"))
+    source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "storage").rglob("*.py"))
     verbs = set(re.findall(r'audit\.record\(\s*tx,\s*"([a-z.]+)"', source)) - NO_TEXT_CAUSES
     verbs = {verb for verb in verbs if not verb.startswith("people.")}
     assert verbs | {f"operations.{state}" for state in ("done", "seconding", "dropped", "refused", "undone")} <= set(

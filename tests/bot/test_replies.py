@@ -73,10 +73,10 @@ def problems(folder: str, *only: str) -> dict[str, set[str]]:
 
 
 IN_CONVERSATION = {
-    **problems("storage", "groups", "contacts", "broadcasts", "operations", "templates", "codes", "undoing"),
+    **problems("storage", "groups", "cases", "broadcasts", "operations", "templates", "codes", "undo"),
     **problems("bot/commands"),
-    # The other rules of `telling` are for doors where people have signed in.
-    **{key: told for key, told in problems("storage", "telling").items() if key in ("time-quiet", "time-past")},
+    # The other rules of `approvals` are for doors where people have signed in.
+    **{key: told for key, told in problems("storage", "approvals").items() if key in ("time-quiet", "time-past")},
 }
 NEVER_IN_CONVERSATION = {"broadcast-unknown", "undone-before", "hand-over-not-waiting", "hand-over-since"}
 """The commands ask `_sees`, and what became of an operation, first."""
@@ -118,7 +118,7 @@ def test_every_reason_for_a_message_has_its_words() -> None:
     }:
         assert reason in ENGLISH.reasons
     assert {"queued", "claimed", "sending", "unknown"} <= ENGLISH.reasons.keys() & outbox.MOVES.keys()
-    for node in parsed("storage", "messages"):
+    for node in parsed("storage", "outbox"):
         if isinstance(node, ast.keyword | ast.Constant) and isinstance(node, ast.keyword) and node.arg == "reason":
             assert text_of(node.value) is None or text_of(node.value) in ENGLISH.reasons
 
