@@ -31,7 +31,8 @@ def held(pid):
 
 from storage.database import Database
 from admin_notebooks import desk, sheets
-from storage import groups, imports
+from storage.contacts import groups
+from storage.sheets import imports
 from tests.benchmarks.ground import BY, RULES
 
 path, address, result = sys.argv[1:]

@@ -204,7 +204,7 @@ def test_no_door_of_a_fresh_process_loads_the_other_library(doors, tmp_path):
 import {doors}
 import sys, sqlite3
 from storage.database import Database
-from storage import migrate
+from storage.upkeep import migrate
 migrate.upgrade(Database("sqlite:///{tmp_path}/fresh.db"))
 assert "_sqlite3" not in sys.modules, "the standard library's SQLite is loaded"
 assert sqlite3.__name__ == "pysqlite3" and sys.modules["sqlite3.dbapi2"].__name__.startswith("pysqlite3")
