@@ -247,8 +247,8 @@ def _answer(call: Call, text: str, *, muted: bool) -> Answer:
 
 def call_of(tx: Transaction, person: Row[Any], text: str, *, message_id: int | None) -> Call:
     """A text of a person with what answering it needs, for what is no verb."""
-    told = sentences(person.language_code or tx.rules.language)
-    return Call(tx, person, message_id, key(text), told, people.groups_of(tx, person))
+    language = sentences(person.language_code or tx.rules.language)
+    return Call(tx, person, message_id, key(text), language, people.groups_of(tx, person))
 
 
 def is_exact(tx: Transaction, person: Row[Any], text: str) -> bool:

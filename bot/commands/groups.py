@@ -51,8 +51,8 @@ def list_groups(call: Call) -> Answer:
     if not call.groups:
         return call.say(("groups-none" if people.may(call.person, "change") else "groups-none-see", {}))
     counted = groups.list_all(call.tx, only=[g.id for g in call.groups])
-    shown = names(f"{g.short} {g.members}" for g in counted)
-    return call.say(("groups", {"count": len(call.groups), "groups": shown}))
+    sizes = names(f"{g.short} {g.members}" for g in counted)
+    return call.say(("groups", {"count": len(call.groups), "groups": sizes}))
 
 
 @command("who <group>", right="read", risk="reads", examples=["who anc"])
@@ -207,9 +207,9 @@ def _tell_leads(call: Call, found: caps.Over, amount: int) -> None:
     for lead in people.leads(call.tx):
         # To the person's own phone the question for a code goes.
         if lead.id != call.person.id and consent.may_text(call.tx, lead.phone):
-            told = sentences(lead.language_code or call.tx.rules.language)
-            values = {"person": Words(call.person.name), "verb": told.verb(found.kind), "count": found.used}
-            outbox.queue(call.tx, lead.phone, told.say(("cap-reached", values)), "notice", person_id=lead.id)
+            language = sentences(lead.language_code or call.tx.rules.language)
+            values = {"person": Words(call.person.name), "verb": language.verb(found.kind), "count": found.used}
+            outbox.queue(call.tx, lead.phone, language.say(("cap-reached", values)), "notice", person_id=lead.id)
 
 
 def carry_out(call: Call, operation: Row[Any]) -> Answer:

@@ -21,7 +21,7 @@ from storage.schema import operations
 
 HOUR = timedelta(hours=1)
 ALWAYS = 3
-"""People who may leave a group at once however small it is: a slip in a new group is mended without a code."""
+"""People who may leave a group at once however small it is: a slip in a new group is fixed without a code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,8 @@ def examples() -> Path:
 def test_what_people_really_write_is_read_as_they_mean_it() -> None:
     """Of labelled texts (columns text and label) that do not stand here, by which this was measured."""
     with examples().open(encoding="utf-8", newline="") as file:
-        said = [(row["label"], quotations.own_words(row["text"])) for row in csv.DictReader(file)]
-    ordinary = [text for label, text in said if label == "ordinary"]
+        texts = [(row["label"], quotations.own_words(row["text"])) for row in csv.DictReader(file)]
+    ordinary = [text for label, text in texts if label == "ordinary"]
     stopped = [text for text in ordinary if optout.read(text) == "stop"]
     held = [text for text in ordinary if doubts.is_doubtful(text)]
     print(f"of {len(ordinary)} ordinary texts {len(stopped)} stop and {len(held)} are asked back:", *held, sep="\n")
