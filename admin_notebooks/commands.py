@@ -14,7 +14,8 @@ from typing import Any
 import click
 from sqlalchemy import Row
 
-from admin_notebooks import desk, sheets
+from admin_notebooks import desk
+from admin_notebooks.sheets import reader
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.console import (
@@ -58,7 +59,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
     db = open_database()
     with _without_collector():
         with working(f"reading {Path(file).name}", json_=json_) as step:
-            sheet = sheets.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
+            sheet = reader.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
             read = imports.read_cases(desk.without_result_columns(sheet), db.rules, columns=sheet.columns)
 
         def plan_it(tx: Transaction) -> Plan:
@@ -106,7 +107,7 @@ def show_case(identifier: str, *, json_: bool) -> None:
 def write_case_template(path: str) -> None:
     """Write an empty sheet of cases to fill in."""
     _check_free(path)
-    sheets.write_case_template(path)
+    reader.write_case_template(path)
     click.echo(f"wrote {path}: a case a row, each with an external_id of your own; give it to 'jumbe cases import'")
 
 
@@ -168,7 +169,7 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
     db = open_database()
     with _without_collector():
         with working(f"reading {Path(file).name}", json_=json_) as step:
-            sheet = sheets.read(file, wanted=(imports.IDENTIFIER,), step=step)
+            sheet = reader.read(file, wanted=(imports.IDENTIFIER,), step=step)
             read = imports.read_members(sheet.rows, db.rules)
 
         def plan_it(tx: Transaction) -> Plan:
@@ -187,7 +188,7 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
 def write_template(path: str) -> None:
     """Write an empty sheet of members to fill in."""
     _check_free(path)
-    sheets.write_template(path)
+    reader.write_template(path)
     click.echo(f"wrote {path}: fill in the column case_identifier and give it to 'jumbe groups import'")
 
 
@@ -276,12 +277,12 @@ def _check_result(file: str, result: str | None) -> None:
         return
     if os.path.realpath(result) == os.path.realpath(file):
         raise Problem("result-over-sheet", path=result)
-    sheets.check_writable(result)
+    reader.check_writable(result)
     if Path(result).suffix.lower() != ".xlsx":
         raise Problem("result-not-xlsx", path=result)
 
 
-def _misspelt(sheet: sheets.Sheet) -> Iterator[str]:
+def _misspelt(sheet: reader.Sheet) -> Iterator[str]:
     """What to say of a column that is kept as a property and looks like one that means something."""
     for column in sheet.columns:
         near = difflib.get_close_matches(column, [c for c in KNOWN_COLUMNS if c not in sheet.columns], n=1, cutoff=0.8)
@@ -289,7 +290,7 @@ def _misspelt(sheet: sheets.Sheet) -> Iterator[str]:
             yield sentence(Problem("column-misspelt", column=column, near=near[0]))
 
 
-def _by_sheet(file: str, sheet: sheets.Sheet) -> Actor:
+def _by_sheet(file: str, sheet: reader.Sheet) -> Actor:
     return Actor("cli", None, f"sheet {Path(file).name} {sheet.digest[:16]}")
 
 
@@ -298,7 +299,7 @@ def _case(row: Row[Any]) -> dict[str, Any]:
     return known | {"two_way": row.two_way, "properties": row.properties}
 
 
-def _tell(plan: Plan, sheet: sheets.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
+def _tell(plan: Plan, sheet: reader.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
     """Write the result, then say what was done, and only then that the result could not be written."""
     unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
@@ -329,12 +330,12 @@ def _show(plan: Plan, summary: str) -> None:
         click.echo(f"it would be refused: {sentence(plan.refusal)}")
 
 
-def _write_result(plan: Plan, sheet: sheets.Sheet, result: str, *, json_: bool) -> Problem | None:
+def _write_result(plan: Plan, sheet: reader.Sheet, result: str, *, json_: bool) -> Problem | None:
     """What kept the result from being written, if anything did."""
     told = desk.told_of(plan)
     try:
         with working(f"writing {Path(result).name}", json_=json_):
-            sheets.write_result(result, sheet, told)
+            reader.write_result(result, sheet, told)
     except Problem as problem:
         return problem
     return None

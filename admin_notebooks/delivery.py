@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, type_coerce
 
-from admin_notebooks import sheets
 from admin_notebooks.desk import Desk, Proposal
+from admin_notebooks.sheets import reader
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s
 from storage.broadcasts import broadcasts
@@ -130,7 +130,7 @@ def export(desk: Desk, number: int, part: str = "") -> Iterator[list[Any]]:
 def write_sheet(desk: Desk, path: Path, number: int, part: str = "") -> None:
     """Every recipient as a workbook, and a line in the log of who took it away."""
     counted = Counted(export(desk, number, part))
-    sheets.write_table(path, f"broadcast {number}", COLUMNS, counted)
+    reader.write_table(path, f"broadcast {number}", COLUMNS, counted)
     desk.note_download("recipients", counted.rows, number)
 
 

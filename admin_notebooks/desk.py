@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, and_, exists, func, or_, select
 
-from admin_notebooks import sheets
+from admin_notebooks.sheets import reader
 from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
@@ -61,7 +61,7 @@ SPLITS = 500
 """Lines with spaces in them that are looked at whether they name several cases."""
 
 _PROPERTY = re.compile(r"[^\W\d][\w.]{0,63}")
-_TAKEN = frozenset({"case_id", "caseid", "_id", *sheets.RESULT_COLUMNS, *sheets.RENAMED_RESULT_COLUMNS})
+_TAKEN = frozenset({"case_id", "caseid", "_id", *reader.RESULT_COLUMNS, *reader.RENAMED_RESULT_COLUMNS})
 """Names that mean something else in a sheet."""
 
 TRIES = 3
@@ -102,7 +102,7 @@ class Proposal:
     goes_with: tuple[str, ...] = ()
     must_type: str | None = None
     plan: Plan | None = None
-    sheet: sheets.Sheet | None = None
+    sheet: reader.Sheet | None = None
     source: str | None = None
     meanwhile: tuple[str, ...] = ()
     seen: int = 0
@@ -358,9 +358,9 @@ class Desk:
         """Take cases out of a group by whatever names them, as in `add`."""
         return self._members(short, self._pieces(typed, "remove"), "remove", None)
 
-    def _pieces(self, typed: str, mode: Mode) -> sheets.Sheet:
+    def _pieces(self, typed: str, mode: Mode) -> reader.Sheet:
         """What was typed, a row for each case: a number may have spaces in it, so a line is split only where it names nobody."""
-        sheet = sheets.typed(typed, IDENTIFIER)
+        sheet = reader.typed(typed, IDENTIFIER)
         lines = [row.cells[IDENTIFIER].text for row in sheet.rows]
         spaced = [line for line in lines if len(line.split()) > 1][:SPLITS]
         if not spaced:
@@ -378,14 +378,14 @@ class Desk:
             if len([r for r in rows if seen is None or r.id in seen]) == 1
         }
         split = {line for line in spaced if line not in names and names.issuperset(line.split())}
-        return sheets.typed("\n".join("\n".join(line.split()) if line in split else line for line in lines), IDENTIFIER)
+        return reader.typed("\n".join("\n".join(line.split()) if line in split else line for line in lines), IDENTIFIER)
 
     def upload(self, short: str, name: str, data: bytes, mode: Mode = "add") -> Proposal:
         """What a sheet of identifiers would do to a group; raises a Problem `sheet-...` for a file that is none."""
-        sheet = sheets.read_bytes(name, data, wanted=(IDENTIFIER,))
+        sheet = reader.read_bytes(name, data, wanted=(IDENTIFIER,))
         return self._members(short, sheet, mode, f"sheet {name} {sheet.digest[:16]}")
 
-    def _members(self, short: str, sheet: sheets.Sheet, mode: Mode, source: str | None) -> Proposal:
+    def _members(self, short: str, sheet: reader.Sheet, mode: Mode, source: str | None) -> Proposal:
         read = imports.read_members(sheet.rows, self.db.rules)
 
         def again(tx: Transaction) -> Plan:
@@ -418,7 +418,7 @@ class Desk:
 
     def upload_cases(self, name: str, data: bytes) -> Proposal:
         """What a sheet of cases would create and change, with old and new values; leads only."""
-        sheet = sheets.read_bytes(name, data, wanted=("external_id", "case_id", "caseid"))
+        sheet = reader.read_bytes(name, data, wanted=("external_id", "case_id", "caseid"))
         read = imports.read_cases(without_result_columns(sheet), self.db.rules, columns=sheet.columns)
 
         def again(tx: Transaction) -> Plan:
@@ -455,7 +455,7 @@ class Desk:
             self.allow(tx, "change")
             before = self.case(tx, typed)
         cells = {"case_id": before.case_id, **{name: text if text.strip() else "--" for name, text in values.items()}}
-        row = sheets.Row(1, {name: sheets.Cell(text) for name, text in cells.items()})
+        row = reader.Row(1, {name: reader.Cell(text) for name, text in cells.items()})
         read = imports.read_cases([row], self.db.rules, columns=["case_id", *PROPERTIES, *values])
 
         def again(tx: Transaction) -> Plan:
@@ -695,7 +695,7 @@ def faults_of(v: Verdict) -> list[str]:
     return sentences_of([v.reason, *v.more]) if v.reason else []
 
 
-def told_of(plan: Plan) -> Iterator[sheets.Told]:
+def told_of(plan: Plan) -> Iterator[reader.Told]:
     """For each row of a sheet, in order, what its result workbook says: verdict, reason and suggestion."""
     for v in plan.verdicts:
         if v.row is not None:
@@ -703,12 +703,12 @@ def told_of(plan: Plan) -> Iterator[sheets.Told]:
             yield v.row, v.verdict, why, v.suggestion or ""
 
 
-def without_result_columns(sheet: sheets.Sheet) -> list[sheets.Row]:
+def without_result_columns(sheet: reader.Sheet) -> list[reader.Row]:
     """A result workbook may be loaded again: its own columns are no properties of a case."""
     ours = sheet.columns[-3:]
-    if ours not in (sheets.RESULT_COLUMNS, sheets.RENAMED_RESULT_COLUMNS):
+    if ours not in (reader.RESULT_COLUMNS, reader.RENAMED_RESULT_COLUMNS):
         return list(sheet.rows)
-    return [sheets.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
+    return [reader.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
 
 
 def sentence_of(warning: str, number: str | None) -> str:

@@ -17,10 +17,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from admin_notebooks import checks, plots, sheets
+from admin_notebooks import checks, plots
 from admin_notebooks.checks import Finding
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame
+from admin_notebooks.sheets import reader
 from storage.console import count_of
 from storage.errors import Problem
 
@@ -73,9 +74,9 @@ def save(report: Report, path: str | Path) -> None:
     if path.suffix.lower() not in ENDINGS:
         raise Problem("report-ending", path=str(path))
     if path.suffix.lower() == ".xlsx":
-        sheets.write_tables(path, _tables(report))
+        reader.write_tables(path, _tables(report))
         return
-    with sheets.replacing(path) as file:
+    with reader.replacing(path) as file:
         file.write(html(report).encode())
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from admin_notebooks import cases, sheets, tables
+from admin_notebooks import cases, tables
 from admin_notebooks.desk import Desk
+from admin_notebooks.sheets import reader
 from admin_notebooks.ui.panel import asset
 from admin_notebooks.ui.uploads import SheetPanel, bytes_of
 from admin_notebooks.ui.verbs import Day, Line, Number, Pasted, Sheet, Short, choice, many, text, verb
@@ -92,7 +93,7 @@ class CaseGroups(SheetPanel):
     @verb("see")
     def do_template(self) -> bytes:
         """The sheet to fill in."""
-        return bytes_of(sheets.write_template)
+        return bytes_of(reader.write_template)
 
 
 def panel(desk: Desk) -> CaseGroups:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import traitlets
 
-from admin_notebooks import cases, sheets, tables
+from admin_notebooks import cases, tables
 from admin_notebooks.desk import Desk
+from admin_notebooks.sheets import reader
 from admin_notebooks.ui.panel import asset
 from admin_notebooks.ui.uploads import SheetPanel, bytes_of
 from admin_notebooks.ui.verbs import Line, Number, Sheet, choice, named, text, verb
@@ -70,7 +71,7 @@ class Cases(SheetPanel):
     @verb("see")
     def do_template(self) -> bytes:
         """The sheet to fill in."""
-        return bytes_of(sheets.write_case_template)
+        return bytes_of(reader.write_case_template)
 
     @verb("lead")
     def do_everybody(self) -> bytes:

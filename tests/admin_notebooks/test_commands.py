@@ -8,7 +8,7 @@ import shutil
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from admin_notebooks import sheets
+from admin_notebooks.sheets import reader
 from storage import console
 from storage.console import CLI
 from storage.contacts import cases, groups
@@ -398,6 +398,6 @@ def test_ten_times_the_rows_take_no_statement_more(statements_of, tmp_path, empt
 
 def rows_of(records):
     return [
-        sheets.Row(n, {name: sheets.Cell(text) for name, text in record.items()})
+        reader.Row(n, {name: reader.Cell(text) for name, text in record.items()})
         for n, record in enumerate(records, start=2)
     ]

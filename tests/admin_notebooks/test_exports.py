@@ -16,7 +16,7 @@ from openpyxl import load_workbook
 from sqlalchemy import event, insert, text
 
 from admin_notebooks import exports as writing
-from admin_notebooks import sheets
+from admin_notebooks.sheets import reader
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
@@ -80,7 +80,7 @@ def cells(path):
 
 def planned(db, path):
     """What importing a file of cases would do."""
-    sheet = sheets.read(path, wanted=("external_id", "case_id"))
+    sheet = reader.read(path, wanted=("external_id", "case_id"))
     with db.reading() as tx:
         return imports.plan_cases(tx, imports.read_cases(sheet.rows, db.rules, columns=sheet.columns))
 
@@ -131,7 +131,7 @@ def test_an_export_into_an_empty_programme_makes_the_same_programme(busy, file, 
     written(busy, "cases", file)
     shutil.copy(empty_file, tmp_path / "other.db")
     other = Database(f"sqlite:///{tmp_path}/other.db", busy.rules)
-    sheet = sheets.read(file, wanted=("external_id",))
+    sheet = reader.read(file, wanted=("external_id",))
     with other.transaction() as tx:
         read = imports.read_cases(sheet.rows, other.rules, columns=sheet.columns)
         assert imports.apply_cases(tx, read, by=TEST).counts == {
@@ -268,8 +268,8 @@ ANY_TEXT = st.text(
 @example("\n \t=")
 @example(" '=")
 def test_what_guards_a_text_is_taken_away_again_exactly(text):
-    guarded = sheets.guard(text)
-    assert sheets.unguard(guarded) == text
+    guarded = reader.guard(text)
+    assert reader.unguard(guarded) == text
     assert guarded.strip(" \u00a0\u3000\ufeff\u200b\v\f\u2028")[:1] not in tuple("=+-@\t\r＝＋－＠")
 
 
@@ -281,7 +281,7 @@ def test_whatever_a_sheet_brought_in_goes_out_and_comes_back_unchanged(empty_fil
         shutil.copy(empty_file, Path(room) / "one.db")
         db = Database(f"sqlite:///{room}/one.db", Rules(country="GH"))
         rows = [
-            sheets.Row(n, {"external_id": sheets.Cell(f"id-{n}"), "name": sheets._text_cell(name), "note": sheets._text_cell(note)})
+            reader.Row(n, {"external_id": reader.Cell(f"id-{n}"), "name": reader._text_cell(name), "note": reader._text_cell(note)})
             for n, (name, note) in enumerate(values, start=2)
         ]  # fmt: skip
         try:
@@ -385,7 +385,7 @@ def test_a_csv_is_utf_8_with_its_mark_and_rows_end_as_the_standard_says(busy, tm
 def test_characters_that_no_workbook_can_hold_are_written_as_excel_writes_them(world, db, tmp_path):
     world.case("a", name="bell\x07 _x0041_ \ufffe")
     path = written(db, "cases", tmp_path / "out.xlsx")
-    assert sheets.read(path).rows[0].cells["name"].text == "bell\x07 _x0041_ \ufffe"
+    assert reader.read(path).rows[0].cells["name"].text == "bell\x07 _x0041_ \ufffe"
 
 
 def test_a_text_that_no_cell_of_a_workbook_can_hold_is_said_and_nothing_is_written(jumbe, tmp_path):

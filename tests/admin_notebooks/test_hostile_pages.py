@@ -24,8 +24,9 @@ from tests.world import TEST
 library("anywidget")
 library("pandas")
 import admin_notebooks
-from admin_notebooks import sheets, ui
+from admin_notebooks import ui
 from admin_notebooks.desk import Desk
+from admin_notebooks.sheets import reader
 from admin_notebooks.ui import verbs
 from admin_notebooks.ui.audit import Audit
 from admin_notebooks.ui.panel import Panel
@@ -387,12 +388,12 @@ def test_a_file_is_written_only_where_every_folder_of_its_path_is_there(tmp_path
         "nowhere",
         "x\0.xlsx",
     ):
-        for write in (sheets.write_template, sheets.check_writable):
+        for write in (reader.write_template, reader.check_writable):
             with pytest.raises(Problem) as refused:
                 write(f"{inside}/{name}")
             assert refused.value.key == "sheet-cannot-write", name
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "folder", "loop", "nowhere", "somewhere"]
-    sheets.write_template(inside / "somewhere")
+    reader.write_template(inside / "somewhere")
     assert (inside / "somewhere").is_symlink() and (tmp_path / "a" / "linked.xlsx").is_file()
 
 

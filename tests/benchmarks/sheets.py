@@ -22,7 +22,8 @@ from phonenumbers import PhoneNumberFormat, PhoneNumberType
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
-from admin_notebooks import desk, sheets, workbooks
+from admin_notebooks import desk
+from admin_notebooks.sheets import reader, xlsx_writer
 from storage.contacts import groups
 from storage.database import Database
 from storage.rules import identifiers, numbers
@@ -60,7 +61,7 @@ def compare(folder: Path, dice: random.Random, *, rounds: int, many: int, naive:
 def _workbook(typed: list[str]) -> bytes:
     file = io.BytesIO()
     rows = enumerate(([one] for one in typed), start=2)
-    workbooks.write(file, [workbooks.Table("members", [COLUMN], rows)])
+    xlsx_writer.write(file, [xlsx_writer.Table("members", [COLUMN], rows)])
     return file.getvalue()
 
 
@@ -75,8 +76,8 @@ def _by_openpyxl(data: bytes) -> list[str]:
 
 
 def _by_us(data: bytes) -> list[str]:
-    rows = sheets.read_bytes("members.xlsx", data, wanted=(COLUMN,)).rows
-    assert isinstance(rows, sheets.Rows)
+    rows = reader.read_bytes("members.xlsx", data, wanted=(COLUMN,)).rows
+    assert isinstance(rows, reader.Rows)
     return [text for _, text, _ in rows.column(COLUMN)]
 
 
@@ -160,13 +161,13 @@ def _uploading(
 
     def whole(seen: Rounds) -> None:
         with closing(programme.copy("whole")) as db, spending(children=True) as spent:
-            sheet = sheets.read_bytes("members.xlsx", data, wanted=(COLUMN,))
+            sheet = reader.read_bytes("members.xlsx", data, wanted=(COLUMN,))
             read = imports.read_members(sheet.rows, db.rules)
             with db.reading() as tx:
                 plan = imports.plan_members(tx, group, read)
             with db.transaction() as tx:
                 imports.apply_members(tx, group, read, planned=plan, by=BY)
-            sheets.write_result(result, sheet, desk.told_of(plan))
+            reader.write_result(result, sheet, desk.told_of(plan))
         assert plan.counts == {"add": there, "not_found": many - there}
         seen.note("whole", spent.cpu_s / many * 1e6)
 
@@ -185,8 +186,8 @@ def _uploading(
                 )
             lines = enumerate(([one, "add", None, None] for one in texts), start=2)
             with result.open("wb") as file:
-                columns = [COLUMN, *sheets.RESULT_COLUMNS]
-                workbooks.write(file, [workbooks.Table("result", columns, lines, marked=1)])
+                columns = [COLUMN, *reader.RESULT_COLUMNS]
+                xlsx_writer.write(file, [xlsx_writer.Table("result", columns, lines, marked=1)])
         assert len(ids) == there
         seen.note("parts", spent.cpu_s / many * 1e6)
 

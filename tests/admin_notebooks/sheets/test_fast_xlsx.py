@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from admin_notebooks import confined, quick, sheets
+from admin_notebooks.sheets import fast_xlsx, reader, sandbox
 from storage.errors import Problem
 from tests import children
-from tests.admin_notebooks.test_sheets import HEADER_XML, WANTED, column, inline, problem, repacked, sheet_data
+from tests.admin_notebooks.sheets.test_reader import HEADER_XML, WANTED, column, inline, problem, repacked, sheet_data
 from tests.patience import HANG_S
 
 NUMBER = '<row r="2"><c r="A2"><v>{}</v></c></row>'
@@ -37,9 +37,9 @@ def book(*rows: list[Any], formats: dict[str, str] | None = None) -> bytes:
 def whole(data: bytes, *, quickly: bool, wanted: tuple[str, ...] = WANTED) -> Any:
     """What is read: columns, headers and rows; or the key of the Problem."""
     try:
-        pieces = sheets.parse(data, "x.xlsx", wanted, quickly)
+        pieces = reader.parse(data, "x.xlsx", wanted, quickly)
         columns, headers = next(pieces)
-        rows = sheets.Rows(columns)
+        rows = reader.Rows(columns)
         for piece in pieces:
             rows.extend(piece)
     except Problem as told:
@@ -49,7 +49,7 @@ def whole(data: bytes, *, quickly: bool, wanted: tuple[str, ...] = WANTED) -> An
 
 def is_quick(data: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return quick.may_read(archive)
+        return fast_xlsx.may_read(archive)
 
 
 HEAD = ["case_identifier", "name", "n"]
@@ -170,27 +170,27 @@ def large() -> bytes:
 
 def test_a_large_sheet_is_read_apart_and_alike(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     apart: list[str] = []
-    real = confined.run
-    monkeypatch.setattr(confined, "run", lambda *a, **k: (apart.append("yes"), real(*a, **k))[1])
+    real = sandbox.run
+    monkeypatch.setattr(sandbox, "run", lambda *a, **k: (apart.append("yes"), real(*a, **k))[1])
     steps: list[int] = []
-    sheet = sheets.read_bytes("x.xlsx", large, wanted=WANTED, step=steps.append)
+    sheet = reader.read_bytes("x.xlsx", large, wanted=WANTED, step=steps.append)
     assert apart == ["yes"]
     assert steps == [20_000, 21_000]
     assert (sheet.columns, sheet.headers, tuple(sheet.rows)) == tuple(map(tuple, whole(large, quickly=False)))
-    assert sheet.rows[0] == sheets.Row(
-        2, {n: sheets.Cell(t) for n, t in zip(HEAD, ("HH-000000", "Ama", "0"), strict=True)}
+    assert sheet.rows[0] == reader.Row(
+        2, {n: reader.Cell(t) for n, t in zip(HEAD, ("HH-000000", "Ama", "0"), strict=True)}
     )
     assert sheet.rows[-1].number == 21_001
-    sheets.read_bytes("small.csv", b"case_identifier\nHH-1\n", wanted=WANTED)
+    reader.read_bytes("small.csv", b"case_identifier\nHH-1\n", wanted=WANTED)
     assert apart == ["yes"]
 
 
 def test_a_large_csv_is_read_apart_with_its_faults(tmp_path: Path) -> None:
     lines = ["case_identifier", *(f"HH-{n:040}" for n in range(30_000)), "1.55512E+10", "HH-last"]
-    sheet = sheets.read_bytes("x.csv", "\n".join(lines).encode(), wanted=WANTED)
+    sheet = reader.read_bytes("x.csv", "\n".join(lines).encode(), wanted=WANTED)
     assert len(sheet.rows) == 30_002
     assert sheet.rows[-2].cells["case_identifier"].fault is not None
-    assert sheet.rows[-1] == sheets.Row(30_003, {"case_identifier": sheets.Cell("HH-last")})
+    assert sheet.rows[-1] == reader.Row(30_003, {"case_identifier": reader.Cell("HH-last")})
 
 
 def test_what_is_wrong_with_a_large_sheet_is_told_as_of_a_small_one(large: bytes) -> None:
@@ -200,7 +200,7 @@ def test_what_is_wrong_with_a_large_sheet_is_told_as_of_a_small_one(large: bytes
 
 def problem_of(data: bytes, wanted: tuple[str, ...] = WANTED) -> str:
     with pytest.raises(Problem) as told:
-        sheets.read_bytes("x.xlsx", data, wanted=wanted)
+        reader.read_bytes("x.xlsx", data, wanted=wanted)
     return told.value.key
 
 
@@ -208,15 +208,15 @@ def test_a_cell_far_away_in_a_large_sheet_costs_the_quick_reader_and_nobody_else
     xml = "".join(f'<row r="{n}">{inline(f"A{n}", f"HH-{n:040}")}</row>' for n in range(2, 15_000))
     far = f'<row r="1048576">{inline("XFD1048576", "x")}</row>'
     path = sheet_data(tmp_path / "far.xlsx", HEADER_XML + xml + far)
-    assert path.stat().st_size < 2**20 < sheets._unpacked(path.read_bytes())
-    assert len(sheets.read(path, wanted=WANTED).rows) == 14_998
+    assert path.stat().st_size < 2**20 < reader._unpacked(path.read_bytes())
+    assert len(reader.read(path, wanted=WANTED).rows) == 14_998
 
 
 def test_a_sheet_that_takes_too_much_ends_alone(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheets, "MEMORY", 40 * 2**20)
+    monkeypatch.setattr(reader, "MEMORY", 40 * 2**20)
     assert problem_of(large) == "sheet-too-heavy"
     monkeypatch.undo()
-    monkeypatch.setattr(sheets, "SECONDS", 0.01)
+    monkeypatch.setattr(reader, "SECONDS", 0.01)
     assert problem_of(large) == "sheet-too-heavy"
 
 
@@ -237,7 +237,7 @@ def test_a_document_type_behind_a_long_comment_is_refused(tmp_path: Path) -> Non
 
 
 def run(function: Any, seconds: float = HANG_S, **options: Any) -> list[Any]:
-    return list(confined.run(function, b"abc", options, memory=256 * 2**20, seconds=seconds))
+    return list(sandbox.run(function, b"abc", options, memory=256 * 2**20, seconds=seconds))
 
 
 def test_a_child_gives_back_what_it_yields() -> None:
@@ -248,18 +248,18 @@ def test_a_child_knows_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
     (seen,) = run(children.peek)
     assert "DATABASE_URL" not in seen
-    assert set(seen) <= {*confined._NEEDED, "LC_CTYPE"}
+    assert set(seen) <= {*sandbox._NEEDED, "LC_CTYPE"}
 
 
 @pytest.mark.parametrize(("function", "because"), [(children.eat, "memory"), (children.crash, "memory")])
 def test_a_child_that_takes_too_much_dies_alone(function: Any, because: str) -> None:
-    with pytest.raises(confined.Died) as died:
+    with pytest.raises(sandbox.Died) as died:
         run(function)
     assert died.value.because == because
 
 
 def test_a_child_that_takes_too_long_is_ended() -> None:
-    with pytest.raises(confined.Died) as died:
+    with pytest.raises(sandbox.Died) as died:
         run(children.hang, seconds=1)
     assert died.value.because == "time"
 
@@ -273,6 +273,6 @@ def test_a_problem_of_the_child_is_a_problem_and_a_bug_a_bug() -> None:
 
 
 def test_a_child_whose_answers_nobody_wants_any_more_is_ended() -> None:
-    answers = confined.run(children.count, b"", {"upto": 10**9}, memory=256 * 2**20, seconds=HANG_S)
+    answers = sandbox.run(children.count, b"", {"upto": 10**9}, memory=256 * 2**20, seconds=HANG_S)
     assert next(answers) == 0
     answers.close()  # a warning about a process that was left would fail this test

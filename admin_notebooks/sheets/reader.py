@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from xml.etree import ElementTree
 
-from admin_notebooks import confined, quick, workbooks
-from admin_notebooks.workbooks import Line
+from admin_notebooks.sheets import fast_xlsx, sandbox, xlsx_writer
+from admin_notebooks.sheets.xlsx_writer import Line
 from storage import private_files
 from storage.errors import Problem
 
@@ -207,17 +207,17 @@ def _read_here_or_apart(name: str, data: bytes, wanted: list[str]) -> Iterator[A
         return
     options = {"name": name, "wanted": wanted}
     for quickly in (True, False):  # a cell far away is too much for the quick reader and nothing to the other
-        pieces = confined.run(parse, data, {**options, "quickly": quickly}, memory=MEMORY, seconds=SECONDS)
+        pieces = sandbox.run(parse, data, {**options, "quickly": quickly}, memory=MEMORY, seconds=SECONDS)
         try:
             first = next(pieces)
-        except confined.Died as died:
+        except sandbox.Died as died:
             if quickly and died.because != "time":
                 continue
             raise Problem("sheet-too-heavy", path=name, seconds=SECONDS) from died
         yield first
         try:
             yield from pieces
-        except confined.Died as died:
+        except sandbox.Died as died:
             raise Problem("sheet-too-heavy", path=name, seconds=SECONDS) from died
         return
 
@@ -601,7 +601,7 @@ def _workbook(name: str, data: bytes, *, quickly: bool) -> Iterator[Iterable[_Ta
         with archive:
             with _damage(name):
                 _gate(name, archive)
-                is_quick = quickly and quick.may_read(archive)
+                is_quick = quickly and fast_xlsx.may_read(archive)
             if is_quick:
                 yield _quick_tables(name, data)
                 return
@@ -618,7 +618,7 @@ def _workbook(name: str, data: bytes, *, quickly: bool) -> Iterator[Iterable[_Ta
 
 def _quick_tables(name: str, data: bytes) -> Iterator[_Table]:
     with _damage(name):
-        yield from map(_quick_table, quick.worksheets(data))
+        yield from map(_quick_table, fast_xlsx.worksheets(data))
 
 
 def _quick_table(values: Callable[[], Iterator[list[Any]]]) -> _Table:
@@ -879,8 +879,8 @@ def _records(name: str, text: str, separator: str) -> Iterator[list[str]]:
         raise Problem("sheet-open-quote", path=name, row=count)
 
 
-_UNGUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)(?={workbooks.RUNS.pattern})")
-_GUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)'(?={workbooks.RUNS.pattern})")
+_UNGUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)(?={xlsx_writer.RUNS.pattern})")
+_GUARDED = re.compile(f"(^'*|[;\t\r\n][\"']*)'(?={xlsx_writer.RUNS.pattern})")
 
 
 def guard(text: str) -> str:
@@ -1040,7 +1040,7 @@ def write_result(path: str | Path, sheet: Sheet, results: Iterable[Told]) -> Non
     headers = [*(sheet.headers[index] for index in kept), *added]
     lines = _result_lines(sheet, kept, results)
     with replacing(Path(path)) as file:
-        workbooks.write(file, [workbooks.Table("result", headers, lines, marked=len(kept), colours=_COLOURS)])
+        xlsx_writer.write(file, [xlsx_writer.Table("result", headers, lines, marked=len(kept), colours=_COLOURS)])
 
 
 def _result_lines(sheet: Sheet, kept: Sequence[int], results: Iterable[Told]) -> Iterator[tuple[int, Line]]:
@@ -1060,7 +1060,7 @@ MAX_EXCEL_ROWS = 1_048_576
 
 def check_fits(number: int, row: Sequence[str | int | None]) -> None:
     """Raise Problem `sheet-no-room` where Excel has no room for so many rows, or for the text of a cell."""
-    if number > MAX_EXCEL_ROWS or any(isinstance(cell, str) and len(cell) > workbooks.MAX_TEXT for cell in row):
+    if number > MAX_EXCEL_ROWS or any(isinstance(cell, str) and len(cell) > xlsx_writer.MAX_TEXT for cell in row):
         raise Problem("sheet-no-room", row=number)
 
 
@@ -1073,7 +1073,7 @@ def write_tables(path: Path, tables: Iterable[tuple[str, Sequence[str], Iterable
     """Write several tables as a workbook, a sheet for each: its title, its columns and its rows."""
     with replacing(path) as file:
         numbered = ((title, columns, enumerate(rows, start=2)) for title, columns, rows in tables)
-        workbooks.write(file, (workbooks.Table(*table) for table in numbered))
+        xlsx_writer.write(file, (xlsx_writer.Table(*table) for table in numbered))
 
 
 def check_writable(path: str | Path) -> None:

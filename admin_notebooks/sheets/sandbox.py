@@ -49,7 +49,7 @@ def run(
     dictionaries.  A Problem that it raises is raised here.  Raises Died.
     """
     name = f"{function.__module__}:{function.__qualname__}"
-    path = [str(Path(__file__).resolve().parents[1]), *sys.path]
+    path = [str(Path(__file__).resolve().parents[2]), *sys.path]
     command = [
         sys.executable,
         "-S",

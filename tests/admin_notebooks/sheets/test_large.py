@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from admin_notebooks import workbooks
+from admin_notebooks.sheets import xlsx_writer
 from tests.benchmarks.ground import Programme, phone_of
 
 FEW, MANY = 30_000, 90_000
@@ -68,11 +68,11 @@ def spent(folder: Path, programme: Programme, typed: list[str]) -> int:
     folder.mkdir()
     lines = enumerate(([one] for one in typed), start=2)
     with (sheet := folder / "members.xlsx").open("wb") as file:
-        workbooks.write(file, [workbooks.Table("members", ["case_identifier"], lines)])
+        xlsx_writer.write(file, [xlsx_writer.Table("members", ["case_identifier"], lines)])
     with closing(programme.copy(folder.name)) as db:
         address = db.url.render_as_string()
     command = [sys.executable, "-c", UPLOAD, str(sheet), address, str(folder / "result.xlsx")]
-    env = {**os.environ, "PYTHONPATH": str(Path(workbooks.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(xlsx_writer.__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

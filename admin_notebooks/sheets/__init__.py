@@ -1,0 +1,1 @@
+"""Spreadsheets as people really send them, turned into rows of plain text, and back."""
