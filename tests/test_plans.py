@@ -266,7 +266,7 @@ def start_page(db: Database) -> None:
 
     library("anywidget")
     from admin_notebooks.desk import Desk
-    from admin_notebooks.ui import start_here
+    from admin_notebooks.panels import start_here
 
     for person in (1, 2):
         told, _ = start_here.panel(Desk(db, person, "00_start_here")).answer({"verb": "start", "args": {}}, [])

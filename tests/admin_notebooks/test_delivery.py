@@ -170,7 +170,7 @@ def test_whoever_is_no_lead_sees_the_broadcasts_to_their_own_groups(db, world, s
 @pytest.fixture
 def ask(desk):
     library("anywidget")
-    from admin_notebooks.ui.delivery import Delivery
+    from admin_notebooks.panels.delivery import Delivery
 
     panel = Delivery(desk)
 

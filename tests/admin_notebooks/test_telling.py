@@ -21,7 +21,7 @@ from tests.storage.messages.test_outbox import claim, hand_over, settle
 from tests.world import TEST
 
 library("anywidget")
-from admin_notebooks.ui.broadcasts import Broadcasts
+from admin_notebooks.panels.broadcasts import Broadcasts
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 HOSTILE = "<img src=x onerror=alert(1)>"

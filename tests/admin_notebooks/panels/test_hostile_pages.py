@@ -24,13 +24,13 @@ from tests.world import TEST
 library("anywidget")
 library("pandas")
 import admin_notebooks
-from admin_notebooks import ui
+from admin_notebooks import panels
 from admin_notebooks.desk import Desk
+from admin_notebooks.panels import verbs
+from admin_notebooks.panels.audit import Audit
+from admin_notebooks.panels.panel import Panel
+from admin_notebooks.panels.verbs import Line, Number, verb
 from admin_notebooks.sheets import reader
-from admin_notebooks.ui import verbs
-from admin_notebooks.ui.audit import Audit
-from admin_notebooks.ui.panel import Panel
-from admin_notebooks.ui.verbs import Line, Number, verb
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -42,8 +42,8 @@ RUNS = "X {{ 7*7 }}"
 
 def panels():
     """Every panel that there is."""
-    for module in pkgutil.iter_modules(ui.__path__):
-        importlib.import_module(f"admin_notebooks.ui.{module.name}")
+    for module in pkgutil.iter_modules(panels.__path__):
+        importlib.import_module(f"admin_notebooks.panels.{module.name}")
     found, unseen = [], [Panel]
     while unseen:
         found.append(unseen.pop())
@@ -352,7 +352,7 @@ def test_every_question_in_the_scripts_is_one_that_its_panel_takes():
     """So that a button of ours is never refused: its verb is declared, and so is each argument that it sends."""
     every = {name: found for kind in PANELS for name, found in kind.verbs.items()}
     asked = set()
-    for script in sorted(PACKAGE.glob("ui/*.js")):
+    for script in sorted(PACKAGE.glob("panels/*.js")):
         for name, args in re.findall(r'ask_\("(\w+)"(?:, \{([^{}]*)\})?', script.read_text(encoding="utf-8")):
             takes = {argument for kind in PANELS if name in kind.verbs for argument in kind.verbs[name].shapes}
             given = {

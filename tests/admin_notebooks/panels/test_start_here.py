@@ -6,7 +6,7 @@ library("anywidget")
 
 from admin_notebooks import lab
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui import start_here
+from admin_notebooks.panels import start_here
 from storage.errors import Problem
 
 LEAD, VIEWER = "233244000001", "233244000002"

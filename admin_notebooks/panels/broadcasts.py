@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from admin_notebooks import delivery, telling
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui.panel import Panel, asset
-from admin_notebooks.ui.verbs import Number, Short, Words, many, named, text, verb
+from admin_notebooks.panels.panel import Panel, asset
+from admin_notebooks.panels.verbs import Number, Short, Words, many, named, text, verb
 
 Texts = Annotated[dict[str, str], named(text(100), text(10_000), 100)]
 """A text in each language, by its code."""

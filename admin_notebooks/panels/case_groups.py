@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from admin_notebooks import cases, tables
 from admin_notebooks.desk import Desk
+from admin_notebooks.panels.panel import asset
+from admin_notebooks.panels.uploads import SheetPanel, bytes_of
+from admin_notebooks.panels.verbs import Day, Line, Number, Pasted, Sheet, Short, choice, many, text, verb
 from admin_notebooks.sheets import reader
-from admin_notebooks.ui.panel import asset
-from admin_notebooks.ui.uploads import SheetPanel, bytes_of
-from admin_notebooks.ui.verbs import Day, Line, Number, Pasted, Sheet, Short, choice, many, text, verb
 from storage.sheets.imports import Mode
 
 

@@ -14,7 +14,7 @@ from tests.world import TEST
 library("anywidget")
 library("pandas")
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui import audit
+from admin_notebooks.panels import audit
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -11,9 +11,9 @@ from admin_notebooks import checks, plots, reports
 from admin_notebooks.checks import Finding
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame
-from admin_notebooks.ui.panel import Panel, asset
-from admin_notebooks.ui.uploads import bytes_of
-from admin_notebooks.ui.verbs import Day, Pixels, Short, choice, verb
+from admin_notebooks.panels.panel import Panel, asset
+from admin_notebooks.panels.uploads import bytes_of
+from admin_notebooks.panels.verbs import Day, Pixels, Short, choice, verb
 from storage.errors import Problem
 
 SHOWN = 100

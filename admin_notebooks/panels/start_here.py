@@ -6,8 +6,8 @@ from typing import Any
 
 from admin_notebooks import lab
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui.panel import HERE, Panel, asset
-from admin_notebooks.ui.verbs import Line, Words, verb
+from admin_notebooks.panels.panel import HERE, Panel, asset
+from admin_notebooks.panels.verbs import Line, Words, verb
 from storage.contacts.groups import count_cases
 
 TEXTS = 10

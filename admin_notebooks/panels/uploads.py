@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from admin_notebooks.desk import Proposal, told_of
+from admin_notebooks.panels.panel import Panel
+from admin_notebooks.panels.verbs import Short, verb
 from admin_notebooks.sheets import reader
-from admin_notebooks.ui.panel import Panel
-from admin_notebooks.ui.verbs import Short, verb
 from storage.errors import Problem
 
 SHOWN = 500

@@ -9,10 +9,10 @@ import traitlets
 
 from admin_notebooks import cases, tables
 from admin_notebooks.desk import Desk
+from admin_notebooks.panels.panel import asset
+from admin_notebooks.panels.uploads import SheetPanel, bytes_of
+from admin_notebooks.panels.verbs import Line, Number, Sheet, choice, named, text, verb
 from admin_notebooks.sheets import reader
-from admin_notebooks.ui.panel import asset
-from admin_notebooks.ui.uploads import SheetPanel, bytes_of
-from admin_notebooks.ui.verbs import Line, Number, Sheet, choice, named, text, verb
 
 Values = Annotated[dict[str, str], named(text(100), text(33_000), 200)]
 """Properties of a case by name; a cell of a workbook has room for so much."""

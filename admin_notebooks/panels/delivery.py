@@ -9,9 +9,9 @@ import pandas as pd
 
 from admin_notebooks import delivery, plots
 from admin_notebooks.desk import Desk
-from admin_notebooks.ui.panel import Panel, asset
-from admin_notebooks.ui.uploads import bytes_of
-from admin_notebooks.ui.verbs import Line, Number, Pixels, Short, choice, verb
+from admin_notebooks.panels.panel import Panel, asset
+from admin_notebooks.panels.uploads import bytes_of
+from admin_notebooks.panels.verbs import Line, Number, Pixels, Short, choice, verb
 
 Part = Annotated[str, choice("", delivery.NO_REPLY, *delivery.PARTS)]
 """A part of the funnel; blank: all of it."""

@@ -11,8 +11,8 @@ from tests.parts import library
 from tests.storage.operations.test_undo import inside
 
 library("anywidget")
-from admin_notebooks.ui.case_groups import CaseGroups
-from admin_notebooks.ui.cases import Cases
+from admin_notebooks.panels.case_groups import CaseGroups
+from admin_notebooks.panels.cases import Cases
 from tests.pages import ROOT
 
 UI = ROOT / "admin_notebooks" / "ui"

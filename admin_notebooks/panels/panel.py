@@ -1,6 +1,6 @@
 """A panel: one widget that draws itself, asks for what it shows, and is answered.
 
-The page sends `{id, verb, args}`, and anybody can write such a thing by hand: `verbs.py` reads it, and `answer` is the one
+The page sends `{id, verb, args}`, and anybody can write such a thing by hand: `panels/verbs.py` reads it, and `answer` is the one
 door by which it comes in, whatever carries it.  The method of the verb answers; whatever a person can put right comes back
 as a sentence, and anything else as a reference to a line in the log, because a traceback tells a manager nothing and a lost
 exception tells nobody anything.  Names and numbers reach the page as text and are never read as HTML.
@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import anywidget
 
 from admin_notebooks.desk import Desk, Proposal, Result
-from admin_notebooks.ui import verbs
-from admin_notebooks.ui.verbs import ANYBODY, Line, Number, Short, verb
+from admin_notebooks.panels import verbs
+from admin_notebooks.panels.verbs import ANYBODY, Line, Number, Short, verb
 from storage.console import sentence
 from storage.errors import Problem
 
