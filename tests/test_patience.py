@@ -30,7 +30,7 @@ SLEEPS: Final = {
 """Files that may sleep, and why."""
 
 SHORT: Final = {
-    ("tests/admin_notebooks/test_exports.py", "timeout=0"): "a lock that is there is to be seen at once",
+    ("tests/admin_notebooks/cli/test_exports.py", "timeout=0"): "a lock that is there is to be seen at once",
     ("tests/benchmarks/peer/celery_peer.py", "timeout=30"): "of a peer; not part of `make test`",
     ("tests/benchmarks/peer/celery_peer.py", "timeout=15"): "of a peer; not part of `make test`",
     ("tests/benchmarks/peer/celery_peer.py", "timeout=1"): "of a peer; not part of `make test`",

@@ -6,7 +6,7 @@ import re
 import pytest
 from openpyxl import load_workbook
 
-from admin_notebooks import audits
+from admin_notebooks.cli import audits
 from storage.database import Database
 from tests.parts import library
 from tests.world import World

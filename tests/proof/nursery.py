@@ -20,7 +20,7 @@ from tests.proof import crash
 _NURSERY: Final = multiprocessing.get_context("forkserver")
 _NURSERY.set_forkserver_preload(
     ["tests.proof.crash", "bot.cli.processes", "bot.worker.worker", "bot.app", "bot.gateways.twilio", "bot.worker.wakeups",
-     "storage.programme.procrastinate_schema", "storage.sheets.imports", "admin_notebooks.commands", "gunicorn.app.base", "gunicorn.workers.gthread",
+     "storage.programme.procrastinate_schema", "storage.sheets.imports", "admin_notebooks.cli.sheets", "gunicorn.app.base", "gunicorn.workers.gthread",
      "procrastinate", "psycopg", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
 )  # fmt: skip
 

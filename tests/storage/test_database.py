@@ -197,7 +197,7 @@ def test_the_whole_process_has_one_sqlite_library(db):
 
 
 @pytest.mark.parametrize(
-    "doors", ["bot.app, bot.worker.worker, admin_notebooks.commands", "storage.upkeep.commands", "bot.cli"]
+    "doors", ["bot.app, bot.worker.worker, admin_notebooks.cli.sheets", "storage.upkeep.commands", "bot.cli"]
 )
 def test_no_door_of_a_fresh_process_loads_the_other_library(doors, tmp_path):
     code = f"""

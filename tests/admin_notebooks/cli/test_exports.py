@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from openpyxl import load_workbook
 from sqlalchemy import event, insert, text
 
-from admin_notebooks import exports as writing
+from admin_notebooks.cli import exports as writing
 from admin_notebooks.sheets import reader
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
