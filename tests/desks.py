@@ -26,7 +26,7 @@ import pytest
 import websocket
 from openpyxl import Workbook
 
-from admin_notebooks.passwords import hashed
+from admin_notebooks.pages.passwords import hashed
 from bot.demo import LEAD, make
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people

@@ -62,9 +62,9 @@ def _typed() -> str:
 def _installed() -> ModuleType:
     """The server's module; raises Misconfigured where what it is made of is not installed."""
     try:
-        from admin_notebooks import serve
+        from admin_notebooks.pages import server
     except ImportError as fault:
         raise Misconfigured(
             [f"the desk needs {fault.name}, which is not installed: pip install 'jumbe[desk]'"]
         ) from None
-    return serve
+    return server

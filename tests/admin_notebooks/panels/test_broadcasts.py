@@ -9,7 +9,7 @@ from tests.patience import HANG_MS
 
 library("voila")
 
-from admin_notebooks.passwords import hashed
+from admin_notebooks.pages.passwords import hashed
 from bot.demo import LEAD, make
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, groups, people

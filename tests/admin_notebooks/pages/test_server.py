@@ -16,8 +16,8 @@ library("voila")
 import websocket
 from jinja2.exceptions import SecurityError
 
-from admin_notebooks import serve
-from admin_notebooks.passwords import hashed
+from admin_notebooks.pages import server
+from admin_notebooks.pages.passwords import hashed
 from bot.demo import make
 from storage import audit
 from storage.contacts import groups, people
@@ -149,7 +149,7 @@ def test_an_address_that_is_built_wrong_is_not_there_and_every_answer_has_our_he
 
 def test_a_template_that_is_overwritten_while_the_desk_runs_is_never_run(place, tmp_path):
     """The sign-in page was read and run from its file at each look at it."""
-    ours = Path(serve.__file__).parents[1]
+    ours = Path(server.__file__).parents[1]
     for package in ("admin_notebooks", "bot", "storage"):
         shutil.copytree(ours / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     here = tmp_path / "here"
@@ -173,7 +173,7 @@ def test_a_template_that_is_overwritten_while_the_desk_runs_is_never_run(place, 
 
 
 def test_no_template_reaches_what_python_is_made_of():
-    for environment in (serve.Exporter(template_name="lab").environment, serve._SIGN_IN.environment):
+    for environment in (server.Exporter(template_name="lab").environment, server._SIGN_IN.environment):
         with pytest.raises(SecurityError):
             environment.from_string("{{ ''.__class__.__mro__[1].__subclasses__() }}").render()
 
@@ -299,7 +299,7 @@ def test_an_open_notebook_of_the_lab_ends_with_the_session_too(place, tmp_path):
 def test_with_nobody_who_could_sign_in_it_does_not_start(tmp_path, db):
     for leads_only in (False, True):
         with pytest.raises(Misconfigured, match="jumbe desk password"):
-            serve.someone_signs_in(db, leads_only=leads_only)
+            server.someone_signs_in(db, leads_only=leads_only)
 
 
 def test_the_lab_is_for_leads_alone_and_on_this_machine(place):

@@ -46,8 +46,8 @@ from voila.paths import collect_template_paths
 from voila.static_file_handler import TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
-from admin_notebooks import passwords
 from admin_notebooks.desk import PERSON
+from admin_notebooks.pages import passwords
 from admin_notebooks.saving import pre_save
 from storage import private_files
 from storage.console import sentence
@@ -79,6 +79,7 @@ LARGEST: Final = 16 * 2**20
 """Bytes of what a page sends at once: a sheet of 8 MiB as text, and more."""
 
 _HERE: Final = Path(__file__).parent
+_NOTEBOOKS: Final = _HERE.parent
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -388,7 +389,7 @@ def serve(db: Database, port: int) -> None:
     with _own_folder(db) as folder:
         pages = folder / "pages"
         private_files.folder(pages)
-        for page in sorted(_HERE.glob(PAGES)):
+        for page in sorted(_NOTEBOOKS.glob(PAGES)):
             private_files.copy(page, pages / page.name)
         config = Config({
             "Voila": {
@@ -450,7 +451,7 @@ def _copies() -> Path:
     folder = Path("notebooks").resolve()
     private_files.folder(folder)
     private_files.tighten(folder.glob("*.ipynb"))
-    for notebook in sorted(_HERE.glob("*.ipynb")):
+    for notebook in sorted(_NOTEBOOKS.glob("*.ipynb")):
         if not (folder / notebook.name).exists():
             private_files.copy(notebook, folder / notebook.name)
     return folder

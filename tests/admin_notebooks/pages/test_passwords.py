@@ -4,8 +4,8 @@ from tests.parts import library
 
 argon2 = library("argon2")
 
-from admin_notebooks import passwords
-from admin_notebooks.passwords import PER_ADDRESS, PER_NAME, Tries, hashed, sign_in
+from admin_notebooks.pages import passwords
+from admin_notebooks.pages.passwords import PER_ADDRESS, PER_NAME, Tries, hashed, sign_in
 from storage import audit
 from storage.audit import Actor
 from storage.contacts import passwords as store
