@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from admin_notebooks import delivery, telling
+from admin_notebooks import composer, delivery
 from admin_notebooks.desk import Desk
 from bot.demo import LEAD, make
 from storage.audit import Actor
@@ -237,8 +237,8 @@ def _sent(db: Database) -> None:
         (["anc"], "The clinic is closed on Friday. Please come on Monday at 9."),
         (["visits"], "Hello {name|friend}, we visit you on Tuesday."),
     ):
-        looked = telling.look(writing, {"en": text}, shorts=shorts)
-        telling.confirm(writing, looked["number"], str(looked["recipients"]))
+        looked = composer.look(writing, {"en": text}, shorts=shorts)
+        composer.confirm(writing, looked["number"], str(looked["recipients"]))
     desks.until(
         lambda: all(row["parts"]["delivered"] and not row["is_open"] for row in delivery.list_broadcasts(writing)[1]),
         "sent",

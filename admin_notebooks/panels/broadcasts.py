@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from admin_notebooks import delivery, telling
+from admin_notebooks import composer, delivery
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import Panel, asset
 from admin_notebooks.panels.verbs import Number, Short, Words, many, named, text, verb
@@ -24,12 +24,12 @@ class Broadcasts(Panel):
     @verb("tell")
     def do_choices(self) -> dict[str, Any]:
         """Groups, fields and languages to choose from."""
-        return telling.choices(self.desk)
+        return composer.choices(self.desk)
 
     @verb("tell")
     def do_measure(self, text: Words) -> dict[str, Any]:
         """What a text costs."""
-        return telling.measure(self.desk, text)
+        return composer.measure(self.desk, text)
 
     @verb("tell")
     def do_look(
@@ -42,39 +42,39 @@ class Broadcasts(Panel):
         instead_of: Number | None = None,
     ) -> dict[str, Any]:
         """What a broadcast would do."""
-        return telling.look(
+        return composer.look(
             self.desk, texts, shorts=shorts, typed=typed, fixes=fixes, send_at=send_at, instead_of=instead_of
         )
 
     @verb("lead")
     def do_look_again(self, number: Number) -> dict[str, Any]:
         """The same for a second lead."""
-        return telling.look_again(self.desk, number)
+        return composer.look_again(self.desk, number)
 
     @verb("tell")
     def do_left_out(self, number: Number) -> list[dict[str, Any]]:
         """Who would not get it."""
-        return telling.list_left_out(self.desk, number)
+        return composer.list_left_out(self.desk, number)
 
     @verb("tell")
     def do_try(self, number: Number, language: Short) -> str:
         """To oneself first."""
-        return telling.try_on_me(self.desk, number, language)
+        return composer.try_on_me(self.desk, number, language)
 
     @verb("tell")
     def do_send(self, number: Number, typed: Short, looked: bool = False) -> dict[str, Any]:
         """Let it go, once."""
-        return telling.confirm(self.desk, number, typed, looked=looked)
+        return composer.confirm(self.desk, number, typed, looked=looked)
 
     @verb("tell")
     def do_drop(self, number: Number) -> bool:
         """Forget it."""
-        return telling.put_away(self.desk, number)
+        return composer.put_away(self.desk, number)
 
     @verb("tell")
     def do_running(self) -> list[dict[str, Any]]:
         """What is open."""
-        return telling.list_running(self.desk)
+        return composer.list_running(self.desk)
 
     @verb("read")
     def do_broadcast(self, number: Number) -> dict[str, Any]:
@@ -89,17 +89,17 @@ class Broadcasts(Panel):
     @verb("tell")
     def do_halt(self, number: Number) -> str:
         """Stop what has not left yet."""
-        return telling.halt(self.desk, number)
+        return composer.halt(self.desk, number)
 
     @verb("tell")
     def do_pause(self, number: Number) -> str:
         """Let nothing more leave for now."""
-        return telling.pause(self.desk, number)
+        return composer.pause(self.desk, number)
 
     @verb("tell")
     def do_resume(self, number: Number) -> str:
         """Let it go on."""
-        return telling.resume(self.desk, number)
+        return composer.resume(self.desk, number)
 
 
 def panel(desk: Desk) -> Broadcasts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from admin_notebooks import cases, tables
+from admin_notebooks import case_views, tables
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import asset
 from admin_notebooks.panels.uploads import SheetPanel, bytes_of
@@ -58,7 +58,7 @@ class CaseGroups(SheetPanel):
     @verb("read")
     def do_case(self, case_id: Line) -> dict[str, Any]:
         """A case whole."""
-        return cases.describe(self.desk, case_id)
+        return case_views.describe(self.desk, case_id)
 
     @verb("change")
     def do_create(self, short: Short, name: Line) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import traitlets
 
-from admin_notebooks import cases, tables
+from admin_notebooks import case_views, tables
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import asset
 from admin_notebooks.panels.uploads import SheetPanel, bytes_of
@@ -35,23 +35,23 @@ class Cases(SheetPanel):
         first: Number = 0,
     ) -> dict[str, Any]:
         """A hundred cases, searched and sorted."""
-        count, rows = cases.find(self.desk, search, sort=sort, descending=descending, first=first)
+        count, rows = case_views.find(self.desk, search, sort=sort, descending=descending, first=first)
         return {"count": count, "rows": rows}
 
     @verb("read")
     def do_case(self, case_id: Line) -> dict[str, Any]:
         """A case whole."""
-        return cases.describe(self.desk, case_id)
+        return case_views.describe(self.desk, case_id)
 
     @verb("read")
     def do_texts(self, case_id: Line, before: Number | None = None) -> list[dict[str, Any]]:
         """Older texts with a case."""
-        return cases.list_texts(self.desk, case_id, before)
+        return case_views.list_texts(self.desk, case_id, before)
 
     @verb("read")
     def do_changes(self, case_id: Line) -> list[dict[str, Any]]:
         """What was changed of a case."""
-        return cases.list_changes(self.desk, case_id)
+        return case_views.list_changes(self.desk, case_id)
 
     @verb("change")
     def do_change(self, case_id: Line, values: Values) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Cases(SheetPanel):
     @verb("lead")
     def do_everybody(self) -> bytes:
         """All cases as a sheet, to be changed and loaded again."""
-        return bytes_of(functools.partial(cases.write_sheet, self.desk))
+        return bytes_of(functools.partial(case_views.write_sheet, self.desk))
 
 
 def panel(desk: Desk, case: str = "") -> Cases:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from admin_notebooks import cases
+from admin_notebooks import case_views
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage import audit
@@ -159,14 +159,14 @@ def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, cloc
     mine = yaw_s.change_case("p-1", {"name": "Ama M"}).confirm()
 
     def seen(by):
-        return [(line["number"], line["undoable"], line["many"]) for line in cases.list_changes(by, "p-1")[:2]]
+        return [(line["number"], line["undoable"], line["many"]) for line in case_views.list_changes(by, "p-1")[:2]]
 
     assert seen(desk) == [(mine.number, True, 1), (sheet.number, True, 2)]
     assert seen(yaw_s) == [(mine.number, True, 1), (sheet.number, False, 2)]
     clock.advance(minutes=1)
     desk.undo(sheet.number)
     assert world.look(ama).name == "Ama M"
-    newest, _, oldest = cases.list_changes(desk, "p-1")[:3]
+    newest, _, oldest = case_views.list_changes(desk, "p-1")[:3]
     assert (newest["takes_back"], newest["number"], oldest["undoable"]) == (True, sheet.number, False)
 
 
@@ -201,7 +201,7 @@ def test_a_lead_hands_a_number_over_and_takes_it_back(desk, yaw_s, world, ama):
     assert done == proposal.confirm()
     assert done.says == f"Kofi owns {PHONE} now, and Ama waits for it."
     assert (world.look(ama).two_way, world.look(kofi).two_way) == (False, True)
-    line = cases.list_changes(desk, "p-1")[0]
+    line = case_views.list_changes(desk, "p-1")[0]
     assert (line["changes"], line["number"], line["undoable"]) == ({"two_way": [True, False]}, done.number, True)
     with desk.db.transaction() as tx:
         row = operations.operation(tx, done.number)

@@ -6,7 +6,7 @@ import pytest
 from openpyxl import load_workbook
 from sqlalchemy import func, select
 
-from admin_notebooks import cases, delivery
+from admin_notebooks import case_views, delivery
 from admin_notebooks.desk import Desk
 from storage import audit, schema
 from storage.audit import Actor
@@ -193,7 +193,7 @@ def test_a_large_one_leaves_slice_by_slice(desk, sent, monkeypatch, statements_o
 
 def test_who_takes_a_table_away_stands_in_the_log(desk, sent, tmp_path):
     delivery.write_sheet(desk, tmp_path / "sent.xlsx", sent, "failed")
-    cases.write_sheet(desk, tmp_path / "cases.xlsx")
+    case_views.write_sheet(desk, tmp_path / "cases.xlsx")
     many = len(delivery.list_recipients(desk, sent, part="failed")[1])
     assert many > 0
     with desk.db.reading() as tx:

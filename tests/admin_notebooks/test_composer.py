@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from admin_notebooks import telling
+from admin_notebooks import composer
 from admin_notebooks.desk import Desk
 from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
@@ -108,8 +108,8 @@ def test_what_would_go_is_shown_whole_before_it_goes(ask):
     assert told["takes"] == "about 5 seconds"
     assert told["begins"] == "It is held for 60 seconds first, and can be halted."
     assert [row["name"] for row in ask("left_out", number=told["number"])] == ["Esi", "Yaw"]
-    assert telling._minutes(0.2) == "about 1 second" and telling._minutes(30) == "about 30 seconds"
-    assert telling._minutes(3600) == "about 60 minutes" and telling._minutes(36_000) == "about 10.0 hours"
+    assert composer._minutes(0.2) == "about 1 second" and composer._minutes(30) == "about 30 seconds"
+    assert composer._minutes(3600) == "about 60 minutes" and composer._minutes(36_000) == "about 10.0 hours"
 
 
 def test_a_double_click_and_a_second_page_send_once(db, world, desk, ask, clock):
@@ -205,7 +205,7 @@ def test_one_that_runs_is_paused_and_goes_on(db, world, ask, desk, clock):
     ask("halt", number=number)
     assert ask("resume", number=number) == f"{number} is not paused."
     other = Desk(db, world.person("Ama", "233241110003", "supervisor", "tb").id)
-    for act in (telling.pause, telling.resume):
+    for act in (composer.pause, composer.resume):
         with pytest.raises(Problem, match="broadcast-unknown"):
             act(other, number)
 
@@ -220,10 +220,10 @@ def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
     assert done["says"].startswith(f"{told['number']} waits for a second person: Ato, asked by text.")
     assert ask("running")[0]["for_me"] is False
     other = Desk(db, ato.id, "03_broadcasts")
-    (line,) = telling.list_running(other)
+    (line,) = composer.list_running(other)
     assert (line["for_me"], line["state"]) == (True, "waits for a second person")
-    assert telling.look_again(other, told["number"])["asked_by"] == "Esi"
-    assert telling.confirm(other, told["number"], "4")["went"] == "going"
+    assert composer.look_again(other, told["number"])["asked_by"] == "Esi"
+    assert composer.confirm(other, told["number"], "4")["went"] == "going"
 
 
 def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world, ask, clock):
@@ -265,30 +265,30 @@ def test_what_no_second_lead_answered_is_over_and_says_so(db, world, ask, clock)
 
 def test_whoever_is_no_lead_writes_to_their_own_groups_and_the_people_in_them(db, world, esi, ask):
     own = Desk(db, world.person("Ama", "233241110003", "supervisor", "tb").id)
-    assert [g["short"] for g in telling.choices(own)["groups"]] == ["tb"]
+    assert [g["short"] for g in composer.choices(own)["groups"]] == ["tb"]
     with pytest.raises(Problem, match="group-unknown"):
-        telling.look(own, {"en": "x"}, shorts=["anc"])
+        composer.look(own, {"en": "x"}, shorts=["anc"])
     with pytest.raises(Problem, match="case-unknown"):
-        telling.look(own, {"en": "x"}, typed="p-1")
+        composer.look(own, {"en": "x"}, typed="p-1")
     theirs = ask("look", texts={"en": "x"}, shorts=["anc"])["number"]
     for act in (
-        lambda: telling.confirm(own, theirs, "4"),
-        lambda: telling.halt(own, theirs),
-        lambda: telling.list_left_out(own, theirs),
-        lambda: telling.try_on_me(own, theirs, "en"),
-        lambda: telling.look(own, {"en": "x"}, fixes=theirs),
+        lambda: composer.confirm(own, theirs, "4"),
+        lambda: composer.halt(own, theirs),
+        lambda: composer.list_left_out(own, theirs),
+        lambda: composer.try_on_me(own, theirs, "en"),
+        lambda: composer.look(own, {"en": "x"}, fixes=theirs),
     ):
         with pytest.raises(Problem, match="broadcast-unknown"):
             act()
     with pytest.raises(Problem, match="right-missing"):
-        telling.look_again(own, theirs)
-    assert telling.list_running(own) == []
-    number = telling.look(own, {"en": "x"}, shorts=["tb"], typed="p-9")["number"]
-    assert telling.confirm(own, number, "1")["went"] == "going"
+        composer.look_again(own, theirs)
+    assert composer.list_running(own) == []
+    number = composer.look(own, {"en": "x"}, shorts=["tb"], typed="p-9")["number"]
+    assert composer.confirm(own, number, "1")["went"] == "going"
     for n, role in enumerate(("viewer", "helper")):
         weak = Desk(db, world.person(role, f"23324111001{n}", role, "anc").id)
-        for act in (lambda d=weak: telling.choices(d), lambda d=weak: telling.look(d, {"en": "x"}, shorts=["anc"]),
-                    lambda d=weak: telling.confirm(d, theirs, "4"), lambda d=weak: telling.halt(d, theirs)):  # fmt: skip
+        for act in (lambda d=weak: composer.choices(d), lambda d=weak: composer.look(d, {"en": "x"}, shorts=["anc"]),
+                    lambda d=weak: composer.confirm(d, theirs, "4"), lambda d=weak: composer.halt(d, theirs)):  # fmt: skip
             with pytest.raises(Problem, match="right-missing"):
                 act()
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from admin_notebooks import cases
+from admin_notebooks import case_views
 from admin_notebooks.desk import Desk
 from storage.console import reason
 from storage.contacts import cases as contacts
@@ -62,18 +62,18 @@ def yaw_s(db, world, desk):
     ],
 )
 def test_a_case_is_found_by_name_id_or_number_as_anybody_writes_it(desk, search, found):
-    count, rows = cases.find(desk, search)
+    count, rows = case_views.find(desk, search)
     assert ([row["external_id"] for row in rows], count) == (found, len(found))
 
 
 def test_found_cases_are_sorted_by_what_is_there(desk):
-    for column in (*cases.SORTS, "; drop table cases"):
-        assert cases.find(desk, sort=column, descending=True)[0] == 6
+    for column in (*case_views.SORTS, "; drop table cases"):
+        assert case_views.find(desk, sort=column, descending=True)[0] == 6
 
 
 def test_whose_a_number_is_stands_there_in_words(desk):
     def number(external_id):
-        return cases.describe(desk, external_id)["number"]
+        return case_views.describe(desk, external_id)["number"]
 
     assert number("p-1")["says"] == "This case owns the number since 3 November 2026: it gets texts and may reply."
     assert number("p-2")["says"].endswith("it gets no texts since its STOP and may reply. 1 other waits for it.")
@@ -87,23 +87,23 @@ def test_whose_a_number_is_stands_there_in_words(desk):
 
 def test_a_closed_case_and_a_number_that_nobody_proved_say_so(desk, world, ama):
     world.change(ama, contact_phone_number_is_verified=False)
-    assert cases.describe(desk, "p-1")["number"]["says"].startswith("Nobody has proved that the number is theirs")
+    assert case_views.describe(desk, "p-1")["number"]["says"].startswith("Nobody has proved that the number is theirs")
     world.change(ama, status="closed")
-    assert cases.describe(desk, "p-1")["number"]["says"].startswith("The case is closed")
+    assert case_views.describe(desk, "p-1")["number"]["says"].startswith("The case is closed")
 
 
 def test_a_case_is_told_with_its_consent_its_groups_and_its_texts_both_ways(db, desk, ama, clock):
     clock.advance(hours=1)
     with db.transaction() as tx:
         outbox.queue(tx, AMA, "Come on Friday", "text", case_id=ama)
-    told = cases.describe(desk, AMA)
+    told = case_views.describe(desk, AMA)
     assert [(m["short"], m["name"]) for m in told["memberships"]] == [("anc", "Antenatal care")]
     assert [(t["direction"], t["body"], t["says"]) for t in told["texts"]] == [
         ("out", "Come on Friday", "waits for its time or its turn"),
         ("in", "I come", "a reply, passed on to the staff"),
     ]
     assert (told["stopped"], told["consent"]) == (False, [])
-    (event,) = cases.describe(desk, "p-4")["consent"]  # of the number, whoever on it said so
+    (event,) = case_views.describe(desk, "p-4")["consent"]  # of the number, whoever on it said so
     assert (event["kind"], event["words"], event["says"]) == ("stop", "Stop. Thank you", "no more texts")
 
 
@@ -111,28 +111,28 @@ def test_texts_are_turned_over_by_the_page(db, desk, ama):
     with db.transaction() as tx:
         for n in range(40):
             outbox.queue(tx, AMA, f"Text {n}", "text", case_id=ama)
-    first = cases.describe(desk, "p-1")["texts"]
-    older = cases.list_texts(desk, "p-1", first[-1]["id"])
+    first = case_views.describe(desk, "p-1")["texts"]
+    older = case_views.list_texts(desk, "p-1", first[-1]["id"])
     assert [t["body"] for t in (*first, *older)] == [*(f"Text {n}" for n in reversed(range(40))), "I come"]
 
 
 def test_what_was_changed_is_told_with_old_and_new(desk, world, ama):
     world.change(ama, name="Ama Mensah")
-    changed, made = cases.list_changes(desk, "p-1")
+    changed, made = case_views.list_changes(desk, "p-1")
     assert (changed["did"], changed["changes"]) == ("changed", {"name": ["Ama Śliwa", "Ama Mensah"]})
     assert (made["did"], made["changes"]["contact_phone_number"]) == ("made", [None, AMA])
 
 
 def test_another_s_people_do_not_exist(yaw_s):
-    assert [row["name"] for row in cases.find(yaw_s)[1]] == ["Abena", "Esi"]
+    assert [row["name"] for row in case_views.find(yaw_s)[1]] == ["Abena", "Esi"]
     for typed in ("p-1", "p-2", AMA, "nobody", "else-1"):
-        for act in (cases.describe, cases.list_texts, cases.list_changes):
+        for act in (case_views.describe, case_views.list_texts, case_views.list_changes):
             with pytest.raises(Problem) as told:
                 act(yaw_s, typed)
             assert (told.value.key, told.value.values) == ("case-unknown", {"typed": typed})
-    number = cases.describe(yaw_s, "p-4")["number"]
+    number = case_views.describe(yaw_s, "p-4")["number"]
     assert number["owner"] == {"case_id": None, "name": "a case of another group", "since": "3 November 2026"}
-    assert cases.describe(yaw_s, SHARED)["name"] == "Abena", "of three on the phone she is the one he knows"
+    assert case_views.describe(yaw_s, SHARED)["name"] == "Abena", "of three on the phone she is the one he knows"
 
 
 def test_several_of_one_s_own_on_a_phone_are_named(db, yaw_s):
@@ -140,14 +140,14 @@ def test_several_of_one_s_own_on_a_phone_are_named(db, yaw_s):
         kofi = contacts.find_one(tx, "p-2")
         groups.add(tx, groups.group(tx, "tb").id, [kofi.id], by=TEST)
     with pytest.raises(Problem) as told:
-        cases.describe(yaw_s, SHARED)
+        case_views.describe(yaw_s, SHARED)
     assert told.value.key == "case-ambiguous"
     assert len(told.value.values["candidates"].split(", ")) == 2
 
 
 def test_a_helper_looks_nobody_up(db, world, desk):
     helper = Desk(db, world.person("Abena", "233241110003", "helper", "anc").id)
-    for act in (lambda: cases.find(helper), lambda: cases.describe(helper, "p-1")):
+    for act in (lambda: case_views.find(helper), lambda: case_views.describe(helper, "p-1")):
         with pytest.raises(Problem) as told:
             act()
         assert told.value.key == "right-missing"
