@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from storage.errors import Problem
 
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from admin_notebooks import confined; confined.main()"
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from admin_notebooks.sheets import sandbox; sandbox.main()"
 _NEEDED = ("LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "LANG")
 """Of the environment only what a Python needs to start."""
 

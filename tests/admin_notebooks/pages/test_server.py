@@ -61,9 +61,9 @@ def test_whoever_did_not_sign_in_is_asked_to(served, path):
 
 
 NOT_THERE = [
-    "/api/contents", "/api/contents/serve.py", "/api/kernels", "/api/sessions", "/api/terminals", "/api/status",
-    "/voila/tree", "/voila/files/serve.py", "/voila/files/00_start_here.ipynb", "/voila/files/../../jumbe.db",
-    "/voila/api/contents", "/voila/render/06_sms_lab.ipynb", "/voila/render/../serve.py",
+    "/api/contents", "/api/contents/server.py", "/api/kernels", "/api/sessions", "/api/terminals", "/api/status",
+    "/voila/tree", "/voila/files/server.py", "/voila/files/00_start_here.ipynb", "/voila/files/../../jumbe.db",
+    "/voila/api/contents", "/voila/render/06_sms_lab.ipynb", "/voila/render/../server.py",
     "/voila/render/%2e%2e%2fjumbe.db", "/lab", "/tree", "/nbconvert/html/00_start_here.ipynb", "/jumbe.db",
 ]  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_an_address_that_is_built_wrong_is_not_there_and_every_answer_has_our_he
 
 def test_a_template_that_is_overwritten_while_the_desk_runs_is_never_run(place, tmp_path):
     """The sign-in page was read and run from its file at each look at it."""
-    ours = Path(server.__file__).parents[1]
+    ours = Path(server.__file__).parents[2]
     for package in ("admin_notebooks", "bot", "storage"):
         shutil.copytree(ours / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     here = tmp_path / "here"
@@ -161,7 +161,7 @@ def test_a_template_that_is_overwritten_while_the_desk_runs_is_never_run(place, 
         inside = Browser(address)
         inside.sign_in("Kofi")
         before = {path: inside.get(path)[::2] for path in ("/login", "/nowhere")}
-        for template in (tmp_path / "admin_notebooks" / "templates").rglob("*.*"):
+        for template in (tmp_path / "admin_notebooks" / "pages" / "templates").rglob("*.*"):
             template.write_text(hostile, encoding="utf-8")
         for name in ("index.html.j2", "404.html", "error.html"):
             (here / name).write_text(hostile, encoding="utf-8")
@@ -318,7 +318,7 @@ def test_the_lab_is_for_leads_alone_and_on_this_machine(place):
 
 # ------------------------------------------------------------------------------------------ its kernels
 
-SHORT = "from admin_notebooks import serve\nserve.LEFT_S, serve.LOOK_S = 2, 1"
+SHORT = "from admin_notebooks.pages import server\nserver.LEFT_S, server.LOOK_S = 2, 1"
 
 
 @pytest.mark.processes

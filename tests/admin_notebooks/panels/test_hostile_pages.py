@@ -24,7 +24,7 @@ from tests.world import TEST
 library("anywidget")
 library("pandas")
 import admin_notebooks
-from admin_notebooks import panels
+from admin_notebooks import panels as panels_folder
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels import verbs
 from admin_notebooks.panels.audit import Audit
@@ -42,7 +42,7 @@ RUNS = "X {{ 7*7 }}"
 
 def panels():
     """Every panel that there is."""
-    for module in pkgutil.iter_modules(panels.__path__):
+    for module in pkgutil.iter_modules(panels_folder.__path__):
         importlib.import_module(f"admin_notebooks.panels.{module.name}")
     found, unseen = [], [Panel]
     while unseen:

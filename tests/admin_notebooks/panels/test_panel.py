@@ -15,7 +15,7 @@ from admin_notebooks.panels.case_groups import CaseGroups
 from admin_notebooks.panels.cases import Cases
 from tests.pages import ROOT
 
-UI = ROOT / "admin_notebooks" / "ui"
+PANELS = ROOT / "admin_notebooks" / "panels"
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -198,7 +198,7 @@ def test_all_cases_leave_for_leads_alone(db, world, anc):
 def test_no_script_of_ours_reads_text_as_html_or_asks_another_host():
     for source in (CaseGroups._esm, CaseGroups._css, Cases._esm, Cases._css):
         text = str(source)
-    for file in (*UI.glob("*.js"), *UI.glob("*.css")):
+    for file in (*PANELS.glob("*.js"), *PANELS.glob("*.css")):
         text = file.read_text(encoding="utf-8")
         for word in (
             "innerHTML",

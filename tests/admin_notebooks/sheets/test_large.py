@@ -30,7 +30,8 @@ def held(pid):
         return 0
 
 from storage.database import Database
-from admin_notebooks import desk, sheets
+from admin_notebooks import desk
+from admin_notebooks.sheets import reader
 from storage.contacts import groups
 from storage.sheets import imports
 from tests.benchmarks.ground import BY, RULES
@@ -39,7 +40,7 @@ path, address, result = sys.argv[1:]
 db = Database(address, RULES)
 with db.transaction() as tx:
     group = groups.create(tx, "fresh", None, by=BY).id
-sheets.write_result(result, sheets.typed("warm", "case_identifier"), [])
+reader.write_result(result, reader.typed("warm", "case_identifier"), [])
 before = peak = held(os.getpid())
 over = threading.Event()
 
@@ -50,13 +51,13 @@ def watch():
 
 watching = threading.Thread(target=watch)
 watching.start()
-sheet = sheets.read(path, wanted=("case_identifier",))
+sheet = reader.read(path, wanted=("case_identifier",))
 read = imports.read_members(sheet.rows, RULES)
 with db.reading() as tx:
     plan = imports.plan_members(tx, group, read)
 with db.transaction() as tx:
     imports.apply_members(tx, group, read, planned=plan, by=BY)
-sheets.write_result(result, sheet, desk.told_of(plan))
+reader.write_result(result, sheet, desk.told_of(plan))
 over.set()
 watching.join()
 print(json.dumps({"counts": plan.counts, "kilobytes": peak - before}))
@@ -72,7 +73,7 @@ def spent(folder: Path, programme: Programme, typed: list[str]) -> int:
     with closing(programme.copy(folder.name)) as db:
         address = db.url.render_as_string()
     command = [sys.executable, "-c", UPLOAD, str(sheet), address, str(folder / "result.xlsx")]
-    env = {**os.environ, "PYTHONPATH": str(Path(xlsx_writer.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(xlsx_writer.__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
