@@ -22,7 +22,7 @@ from storage.console import reason
 from storage.contacts import consent, groups
 from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
-from storage.messages import outbox
+from storage.messages import states
 from storage.rules import numbers as phone_numbers
 from storage.sheets import exports
 
@@ -261,7 +261,7 @@ def _state(row: Row[Any]) -> str:
     """Where a text is and why, in words."""
     if row.direction == "in":
         return _IN.get(row.state) or _TAKEN_FOR.get(row.handled_as or "", "read")
-    told = outbox.MEANINGS[row.state]
+    told = states.MEANINGS[row.state]
     return f"{told}: {reason(row.reason, row.code)}" if row.reason else told
 
 

@@ -29,7 +29,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import HOLDING, said_last
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages.outbox import ARRIVED
+from storage.messages.states import ARRIVED
 from storage.programme import routing
 
 AT_MOST = 1000

@@ -21,8 +21,8 @@ from storage.broadcasts import broadcasts
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import history, outbox
-from storage.messages.outbox import ARRIVED, MEANINGS, OPEN
+from storage.messages import history, lookups, receipts
+from storage.messages.states import ARRIVED, MEANINGS, OPEN
 from storage.rules.reasons import said
 
 Record = dict[str, Any]
@@ -405,11 +405,11 @@ def _life(tx: Transaction, row: Row[Any]) -> Iterator[Record]:
         yield {"at": row.due_at, "what": "From then on it could leave, by the hold and the recipient's own clock."}
     for event in history.consent_round(tx, row):
         yield {"at": event.at, "what": f"The number {_SAID[event.kind]}."}
-    for attempt in outbox.attempts_of(tx, row.id):
+    for attempt in lookups.attempts_of(tx, row.id):
         yield {"at": attempt.at, "what": f"An attempt: {said(attempt.reason, attempt.code)}."}
     if row.handed_over_at is not None:
         yield {"at": row.handed_over_at, "what": f"It was handed to the gateway {row.gateway or ''}".rstrip() + "."}
-    for receipt in outbox.receipts_of(tx, row.id):
+    for receipt in receipts.receipts_of(tx, row.id):
         code = f": {said('gateway-code', receipt.code)}" if receipt.code else ""
         late = "" if receipt.moved else " (it changed nothing)"
         yield {"at": receipt.at, "what": f"The gateway said {receipt.word}{code}{late}."}
@@ -435,7 +435,7 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
         return f"got {number}: the phone has it"
     if message.state in ("accepted", "sent"):
         return f"should get {number}: {MEANINGS[message.state]}, and there is no receipt of the phone"
-    told = said("paused" if outbox.is_held(message) else message.reason or message.state, message.code)
+    told = said("paused" if lookups.is_held(message) else message.reason or message.state, message.code)
     if message.state in ("unknown", "unresolved"):
         return f"may or may not have got {number}: {told}"
     if message.state in OPEN:

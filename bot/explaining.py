@@ -20,8 +20,8 @@ from storage.console import people_of
 from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import history, outbox, reconciliation
-from storage.messages.outbox import KINDS, MEANINGS
+from storage.messages import history, lookups, receipts, reconciliation, states
+from storage.messages.states import KINDS, MEANINGS
 from storage.operations import operations
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
@@ -39,7 +39,7 @@ KINDS_OF_STEPS = (
 
 def life(tx: Transaction, number: int) -> list[Step]:
     """What happened to a message, oldest first: `at`, `kind` and `what`.  Raises Problem `message-unknown`."""
-    row = outbox.message(tx, number)
+    row = lookups.message(tx, number)
     if row is None:
         raise Problem("message-unknown", number=number)
     life = _Life(tx, row)
@@ -146,7 +146,7 @@ class _Life:
     def _previews(self, operation: Row[Any]) -> Iterator[Step]:
         """Each message that carried a code, and the text that asked for it where it is another than the first."""
         for sent in history.previews_of(self.tx, operation.id):
-            asked = outbox.message(self.tx, sent.reply_to) if sent.reply_to is not None else None
+            asked = lookups.message(self.tx, sent.reply_to) if sent.reply_to is not None else None
             anew = ""
             if asked is not None and asked.id != operation.message_id and asked.body:
                 anew = f", after {self._quoted_of(asked)} (message {asked.id})"
@@ -169,7 +169,7 @@ class _Life:
             yield _step(broadcast.launched_at, "held", told)
 
     def _answers(self) -> Iterator[Step]:
-        asked = outbox.message(self.tx, self.row.reply_to)
+        asked = lookups.message(self.tx, self.row.reply_to)
         if asked is not None:
             whose = f" of {self._sender(asked)}" if self._sender(asked) != self.row.phone else ""
             yield _step(asked.created_at, "answers", f"answers text {asked.id}{whose}: {self._quoted_of(asked)}")
@@ -212,9 +212,9 @@ class _Life:
             return "goes by no gateway: none was set here when it was queued; the worker gives it the default one"
         unknown = ", which is not set up here" if self.tx.rules.gateways and name not in self.tx.rules.gateways else ""
         told = f"goes by gateway {name}{unknown}"
-        if any(attempt.reason == "failover" for attempt in outbox.attempts_of(self.tx, self.row.id)):
+        if any(attempt.reason == "failover" for attempt in lookups.attempts_of(self.tx, self.row.id)):
             return f"{told} now: it was passed on, as the settings say ([failover])"
-        asked = outbox.message(self.tx, self.row.reply_to) if self.row.reply_to is not None else None
+        asked = lookups.message(self.tx, self.row.reply_to) if self.row.reply_to is not None else None
         if asked is not None and asked.phone == self.row.phone and asked.gateway == name:
             return f"{told}, by which the text came in that it answers"
         if self.case is not None and self.case.contact_backend_id == name:
@@ -229,7 +229,7 @@ class _Life:
     def _waited(self) -> Iterator[Step]:
         """Until when it waits, or waited, for the hours of the day or its own time; of a retry its state tells."""
         row, hours = self.row, self.tx.rules.hours
-        if not row.phone or outbox.attempts_of(self.tx, row.id):
+        if not row.phone or lookups.attempts_of(self.tx, row.id):
             return
         free = self._free_from()
         zones = self._zones()
@@ -271,7 +271,7 @@ class _Life:
 
     def _said(self, event: Row[Any]) -> str:
         """What made a number stopped, started or in doubt, after `the number`."""
-        words, text = event.words or "", outbox.message(self.tx, event.message_id) if event.message_id else None
+        words, text = event.words or "", lookups.message(self.tx, event.message_id) if event.message_id else None
         by = f" (message {event.message_id})" if event.message_id else ""
         shown = self._quoted(words, typed_by_staff=text is not None and exports.may_hold_a_code(text))
         if event.person_id:
@@ -283,7 +283,7 @@ class _Life:
 
     def _attempts(self) -> Iterator[Step]:
         row = self.row
-        failed = outbox.attempts_of(self.tx, row.id)
+        failed = lookups.attempts_of(self.tx, row.id)
         for attempt in failed:
             if attempt.reason == "failover":
                 yield _step(
@@ -294,7 +294,7 @@ class _Life:
             came = "had no clear outcome" if attempt.state == "unknown" else "came to nothing"
             told = f"an attempt {came}: {self.reason(attempt.reason, attempt.code)}; {after}"
             yield _step(attempt.at, "attempt", told)
-        if row.handed_over_at is not None and (row.attempt_id or "").startswith(outbox.RESTORED):
+        if row.handed_over_at is not None and (row.attempt_id or "").startswith(states.RESTORED):
             told = (
                 "was open in a backup that was restored; it counts as handed over then, because it may have left since"
             )
@@ -329,7 +329,7 @@ class _Life:
         return f": {shown} asked once more and let it go"
 
     def _receipts(self) -> Iterator[Step]:
-        for receipt in outbox.receipts_of(self.tx, self.row.id):
+        for receipt in receipts.receipts_of(self.tx, self.row.id):
             code = f", code {receipt.code}: {self.reason('gateway-code', receipt.code)}" if receipt.code else ""
             moved = (
                 f": now {receipt.state}"
@@ -383,7 +383,7 @@ class _Life:
         if pause is not None:
             until = "somebody lets it go on" if pause.paused_until >= UNTIL_RESUMED else self._time(pause.paused_until)
             return f". Its gateway is paused until {until}: {pause.paused_because}"
-        if outbox.is_held(row):
+        if lookups.is_held(row):
             return f". Broadcast {row.broadcast_id} is paused: it leaves when somebody resumes that, if its time has not run out"
         if row.reason == "doubt":
             return ". It is looked at again every five minutes, until the phone answers or its time runs out"
@@ -461,7 +461,7 @@ class _Life:
         return f"{case.name or case.external_id or case.case_id} ({case.case_id})"
 
     def _by_text(self, message_id: int | None) -> str:
-        text = outbox.message(self.tx, message_id) if message_id is not None else None
+        text = lookups.message(self.tx, message_id) if message_id is not None else None
         if text is None:
             return ""
         return f" by texting {self._quoted_of(text)} at {self._time(text.created_at)} (message {text.id})"

@@ -21,7 +21,7 @@ from storage import audit, private_files
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
-from storage.messages import outbox, reconciliation
+from storage.messages import inbox, lookups, receipts, reconciliation
 from storage.programme import procrastinate_schema, rate_limits, workers
 from storage.upkeep import backups, restore
 
@@ -78,13 +78,13 @@ def _metrics(tx: Transaction) -> Iterator[str]:
     """
     yield "# HELP jumbe_messages Messages in each state that is not over, now."
     yield "# TYPE jumbe_messages gauge"
-    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(outbox.count_open(tx).items()))
+    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(lookups.count_open(tx).items()))
     since = tx.now - RECENT
-    yield from _recent("receipts", "Receipts", outbox.count_receipts(tx, since))
+    yield from _recent("receipts", "Receipts", receipts.count_receipts(tx, since))
     yield from _recent(
-        "failed_calls", "Calls that the gateway did not simply accept", outbox.count_failed_calls(tx, since)
+        "failed_calls", "Calls that the gateway did not simply accept", lookups.count_failed_calls(tx, since)
     )
-    for name, newest in (("messages", outbox.newest_id(tx)), ("receipts", outbox.newest_receipt(tx))):
+    for name, newest in (("messages", inbox.newest_id(tx)), ("receipts", receipts.newest_receipt(tx))):
         yield f"# HELP jumbe_{name}_total The number of the newest row; on PostgreSQL some numbers are left out."
         yield f"# TYPE jumbe_{name}_total counter"
         yield f"jumbe_{name}_total {newest}"
@@ -177,14 +177,14 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         return
     yield "database", True, f"{db.shown} answers and has the schema of this release"
     with db.reading() as tx:
-        states = outbox.count_open(tx)
+        states = lookups.count_open(tx)
         fresh = workers.count_fresh(tx)
         engine = None if db.is_sqlite else server(tx)
         rehearses = is_rehearsal(tx)
         paused, numbers = rate_limits.paused(tx), rate_limits.paused_senders(tx)
         slowed = [row for row in rate_limits.list_gateways(tx) if rate_limits.speed(row, tx.now) < 1]
-        waiting = outbox.not_leaving(tx)
-        doubt, gone, unheard = outbox.in_doubt(tx), reconciliation.gone(tx), reconciliation.unheard(tx)
+        waiting = lookups.not_leaving(tx)
+        doubt, gone, unheard = lookups.in_doubt(tx), reconciliation.gone(tx), reconciliation.unheard(tx)
         clock = _clock(tx)
         restoration, held = restored(tx), restore.holding(tx)
         shared = None if db.is_sqlite else procrastinate_schema.state(tx)

@@ -42,7 +42,7 @@ def schema() -> str:
 
 def states() -> str:
     """The states of an outgoing message, and what each may become."""
-    from storage.messages.outbox import MEANINGS, MOVES
+    from storage.messages.states import MEANINGS, MOVES
 
     lines = [_row("state", "means", "may become"), _row("---", "---", "---")]
     lines += [_row(f"`{s}`", MEANINGS[s], ", ".join(sorted(to)) or "nothing else") for s, to in MOVES.items()]

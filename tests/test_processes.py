@@ -25,7 +25,7 @@ from openpyxl import Workbook, load_workbook
 
 from bot.cli import processes
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import inbox, outbox
 from storage.upkeep import migrate
 from tests.patience import by_chance, ended, for_a_while, joined, until, work
 from tests.postgres import Postgres
@@ -709,8 +709,8 @@ def test_messages_are_found_by_a_number_as_it_is_dialled_at_home(make: MakeJumbe
     jumbe = make(JUMBE_COUNTRY="GH")
     with jumbe.database() as db, db.transaction() as tx:
         outbox.queue(tx, "233244123456", "Hello", "notice")
-        outbox.record_inbound(tx, gateway="twilio", gateway_id="SM1", sender="12345", text="You have won")
-        outbox.record_inbound(tx, gateway="twilio", gateway_id="SM2", sender="MTN", text="You have won")
+        inbox.record_inbound(tx, gateway="twilio", gateway_id="SM1", sender="12345", text="You have won")
+        inbox.record_inbound(tx, gateway="twilio", gateway_id="SM2", sender="MTN", text="You have won")
     for typed in ("0244123456", "+233 24 412 3456", "233244123456"):
         assert [m["phone"] for m in jumbe.quickly("messages", "list", "--to", typed)] == ["233244123456"]
     assert [m["phone"] for m in jumbe.quickly("messages", "list", "--to", "12345")] == ["12345"]

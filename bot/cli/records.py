@@ -16,7 +16,7 @@ from storage.contacts import groups as g
 from storage.contacts import people as p
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import outbox as m
+from storage.messages import lookups, states
 from storage.operations import operations as o
 from storage.programme import rate_limits
 from storage.rules import numbers
@@ -232,11 +232,13 @@ def list_messages(
     state: str | None, phone: str | None, direction: str | None, limit: int | None, *, json_: bool
 ) -> None:
     """Texts in and out, newest first."""
-    if state is not None and state not in (*m.MOVES, "received", "handled", "set_aside"):
-        raise Problem("state-unknown", state=state, states=", ".join([*m.MOVES, "received", "handled", "set_aside"]))
+    if state is not None and state not in (*states.MOVES, "received", "handled", "set_aside"):
+        raise Problem(
+            "state-unknown", state=state, states=", ".join([*states.MOVES, "received", "handled", "set_aside"])
+        )
     with open_database().reading() as tx:
         number = _number(phone, tx.rules.country) if phone else None
-        rows = m.list_all(tx, state=state, phone=number, direction=direction, at_most=limit)
+        rows = lookups.list_all(tx, state=state, phone=number, direction=direction, at_most=limit)
         hidden = exports.hide_codes(tx)
         records = [{name: row._mapping[name] for name in _COLUMNS} for row in rows]
         for record, row in zip(records, rows, strict=True):

@@ -21,8 +21,8 @@ from storage.broadcasts import approvals as rules
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
-from storage.messages import outbox
-from storage.messages.outbox import OPEN
+from storage.messages import lookups, outbox
+from storage.messages.states import OPEN
 from storage.operations import codes, operations
 from storage.operations import undo as undoing
 from storage.operations.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
@@ -369,7 +369,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
         return call.say(("check-got", {"person": who, "number": number, "time": at}))
     if message.state in ("accepted", "sent"):
         return call.say(("check-sent", {"person": who, "number": number, "time": at}))
-    why = "paused" if outbox.is_held(message) else message.reason or message.state
+    why = "paused" if lookups.is_held(message) else message.reason or message.state
     reason = call.sentences.reason(why, message.code)
     if message.state in ("unknown", "unresolved"):
         return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))

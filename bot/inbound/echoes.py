@@ -19,7 +19,7 @@ from sqlalchemy import Row
 from bot.commands.dispatch import is_exact
 from storage.conversations.sender_lookup import Caller
 from storage.database import Transaction
-from storage.messages import outbox
+from storage.messages import lookups
 from storage.operations import codes
 from storage.rules import quotations
 from storage.rules.normalize import searched
@@ -82,7 +82,7 @@ def _ours(tx: Transaction, row: Row[Any], text: str) -> Sequence[str]:
     """What went to the phone of a text lately, as it is compared; nothing where the text is too short or too long for it."""
     if not QUOTED <= sum(map(str.isalnum, text)) <= LONGEST:
         return ()
-    bodies = outbox.bodies_to(tx, row.phone, row.created_at - LATELY, row.created_at, at_most=AT_MOST)
+    bodies = lookups.bodies_to(tx, row.phone, row.created_at - LATELY, row.created_at, at_most=AT_MOST)
     return [one for one in map(_compared, dict.fromkeys(bodies)) if len(one) >= QUOTED]
 
 

@@ -20,7 +20,7 @@ from bot.inbound.spool import OUTAGES, Kept, Spool
 from storage import private_files
 from storage.audit import Actor
 from storage.database import Database, Transaction
-from storage.messages import outbox
+from storage.messages import receipts
 from storage.programme import rate_limits
 
 log = logging.getLogger(__name__)
@@ -103,10 +103,10 @@ def _keep(db: Database, gateway: str, receipt: Receipt) -> bool:
         "attempt_id": receipt.attempt_id,
     }
     with db.transaction(in_turn=receipt.opted_out) as tx:
-        moved = outbox.receive_receipt(tx, **which, state=receipt.state, word=receipt.word, code=receipt.code)
+        moved = receipts.receive_receipt(tx, **which, state=receipt.state, word=receipt.word, code=receipt.code)
         if receipt.opted_out or receipt.trouble is not None:
             # Only of our own message: after a restore the same number may stand for a text to another person.
-            _act_on(tx, outbox.of_receipt(tx, **which), receipt, moved=moved)
+            _act_on(tx, receipts.of_receipt(tx, **which), receipt, moved=moved)
     return moved
 
 

@@ -30,7 +30,7 @@ from storage.contacts.cases import Wanted
 from storage.conversations import invitations, sender_lookup
 from storage.conversations.sender_lookup import Caller
 from storage.database import Database, Lost, Transaction, restored
-from storage.messages import outbox
+from storage.messages import inbox, lookups, outbox, receipts
 from storage.operations import codes, operations
 from storage.rules import doubts, optout
 from storage.rules.normalize import key
@@ -100,7 +100,7 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
 
     Returns its row, who sent it, what they said in it and what that is about consent; None if it is not new.
     """
-    row = outbox.record_inbound(
+    row = inbox.record_inbound(
         tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
         told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
         set_aside="restored" if _is_of_the_lost_time(tx, text) else None,
@@ -126,11 +126,11 @@ def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
 def try_again(db: Database) -> int:
     """Handle once more what failed before and whose time has come; returns how many were tried."""
     with db.reading() as tx:
-        waiting = outbox.unhandled(tx)
+        waiting = inbox.unhandled(tx)
     for row in waiting:
         try:
             with db.transaction() as tx:
-                current = outbox.message(tx, row.id)
+                current = lookups.message(tx, row.id)
                 if current is not None and current.state == "received":
                     # As it was heard when it came: it must not be read by what happened since.
                     heard = consent.heard_in(tx, current.phone, current.id)
@@ -161,7 +161,7 @@ def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, said: Heard,
 
 def _put_off(tx: Transaction, message: int, reference: str) -> None:
     """A text at which our own code failed is tried again a little later; after three tries it is set aside, and the leads hear of it."""
-    if outbox.postpone(tx, message, reference) == "set_aside":
+    if inbox.postpone(tx, message, reference) == "set_aside":
         _tell_leads(tx)
 
 
@@ -262,14 +262,14 @@ def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: 
         taken_for = _say_again(tx, row, question, told)
     else:
         taken_for = _inbox(tx, row, case, told, person, said)
-    outbox.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
+    inbox.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
 def _came_back(tx: Transaction, row: Row[Any], said: Heard, told: Sentences, person: Row[Any] | None) -> str:
     """A text that is ours, or a mark on one, does nothing; staff are told so, a few times."""
     if said.mark == "echo" and person is not None and consent.may_text(tx, row.phone):
         text = told.say(("own-text", {}))
-        if outbox.sent_since(tx, row.phone, "reply", tx.now - timedelta(minutes=10), body=text) < ECHOES_ANSWERED:
+        if lookups.sent_since(tx, row.phone, "reply", tx.now - timedelta(minutes=10), body=text) < ECHOES_ANSWERED:
             outbox.queue(tx, row.phone, text, "reply", person_id=person.id, reply_to=row.id)
     return str(said.mark)
 
@@ -294,7 +294,7 @@ def _is_answering(tx: Transaction, row: Row[Any], case: Row[Any] | None) -> bool
     """Whether plain words from this phone answer the programme: the last text that it got was one to its case."""
     if case is None or not case.two_way:
         return False
-    newest = outbox.newest_to(tx, row.phone, row.created_at)
+    newest = lookups.newest_to(tx, row.phone, row.created_at)
     return newest is not None and newest.kind in ("text", "broadcast")
 
 
@@ -302,7 +302,7 @@ def _question_to(tx: Transaction, row: Row[Any], sender: Caller) -> Row[Any] | N
     """The question that a text can answer: its own text is the last one that the phone had got when this one came."""
     if sender.question is None:
         return None
-    newest = outbox.newest_to(tx, row.phone, row.created_at)
+    newest = lookups.newest_to(tx, row.phone, row.created_at)
     return sender.question if newest is not None and newest.id == sender.question.message_id else None
 
 
@@ -352,7 +352,7 @@ def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) 
 
 def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences) -> str:
     """Neither yes nor no: the question is put once more, a few times a day; the text itself is kept in the inbox."""
-    if outbox.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
+    if lookups.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) < HELP_A_DAY:
         again = outbox.queue(tx, row.phone, told.say(("phone-again", {})), "reply", reply_to=row.id)
         invitations.ask_again(tx, question.id, again)
     return "inbox"
@@ -361,7 +361,7 @@ def _say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentenc
 def _ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, said: Heard) -> str:
     """What may mean STOP is asked back once; nothing else is sent meanwhile, and staff read the words themselves."""
     text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
-    asked = outbox.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
+    asked = lookups.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
     if consent.newest(tx, row.phone) == "doubt" and _is_a_phone(row.phone) and asked < HELP_A_DAY:
         outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     if case is not None and case.two_way:
@@ -392,7 +392,7 @@ def _command(tx: Transaction, row: Row[Any], person: Row[Any], words: str) -> st
     """Answer a text of staff, unless it is one of too many: what came before its phone was last proved is not counted."""
     proved = codes.proved_at(tx, person.id)
     since = codes.since(tx, person.id, TEN_MINUTES)
-    sent = outbox.sent_since(tx, row.phone, "reply", since)
+    sent = lookups.sent_since(tx, row.phone, "reply", since)
     muted = sent >= ANSWERS
     given = answer(tx, person, words, message_id=row.id, muted=muted, sent_at=row.sent_at)
     if given.challenge:
@@ -430,13 +430,13 @@ def _is_enough(tx: Transaction, row: Row[Any], person: Row[Any], given: Answer, 
             return True
     elif not given.refused and codes.since(tx, person.id, codes.FRESH) != tx.now - codes.FRESH:
         return False  # proved within twelve hours
-    return outbox.sent_since(tx, row.phone, "reply", since, body=given.text) >= SAME_REFUSALS
+    return lookups.sent_since(tx, row.phone, "reply", since, body=given.text) >= SAME_REFUSALS
 
 
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
     text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
-    if outbox.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
+    if lookups.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
         outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
 
@@ -456,7 +456,7 @@ def _inbox(
     if (
         consent.may_text(tx, row.phone)
         and _is_a_phone(row.phone)
-        and outbox.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
+        and lookups.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
     ):
         outbox.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
     return "inbox" if case is not None else "stranger"
@@ -493,10 +493,10 @@ def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
     """A gateway says that a recipient opted out there: the same as STOP, and of staff the other leads learn it."""
-    message = outbox.message(tx, message_id)
+    message = lookups.message(tx, message_id)
     person = people.by_phone(tx, message.phone) if message is not None else None
     is_new = person is not None and consent.newest(tx, person.phone) != "stop"
-    outbox.note_opt_out(tx, message_id, by=by)
+    receipts.note_opt_out(tx, message_id, by=by)
     if person is not None and is_new:
         _tell_others(tx, person)
 

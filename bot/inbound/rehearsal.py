@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage.database import Database, Transaction
-from storage.messages import outbox
+from storage.messages import inbox, lookups
 from storage.operations import codes
 from storage.rules import numbers
 
@@ -65,11 +65,11 @@ def _converse(tx: Transaction, phone: str, texts: Sequence[str], turns: list[Tur
     code = ""
     for typed in texts:
         words = CODE.sub(code or "CODE", typed)
-        last = outbox.newest_id(tx)
+        last = inbox.newest_id(tx)
         taken = listeners.take_in(tx, gateway, Inbound(f"lab:{secrets.token_hex(12)}", number, "", words))
-        row = outbox.message(tx, taken or 0)
+        row = lookups.message(tx, taken or 0)
         out = []
-        for queued in outbox.list_queued_since(tx, last):
+        for queued in lookups.list_queued_since(tx, last):
             body = queued.body
             if shown and queued.code_id is not None:
                 digits = codes.shown(tx, queued.code_id)

@@ -15,7 +15,7 @@ from bot.phones import cards
 from bot.replies import sentences
 from storage.contacts import cases, people
 from storage.database import Database, Transaction
-from storage.messages import outbox
+from storage.messages import inbox, states
 from storage.rules import segments
 
 MOST_PHONES = 40
@@ -112,7 +112,7 @@ def shown(
     wanted = set(with_cards)
     with db.reading() as tx:
         phones = [phone for phone in handsets(tx, taken_out) if only in (None, phone.phone)]
-        threads = outbox.threads(tx, [p.phone for p in phones], at_most=TEXTS_A_PHONE)
+        threads = inbox.threads(tx, [p.phone for p in phones], at_most=TEXTS_A_PHONE)
         # Asked inside the reading, which is one moment: a text that is in the book only now is shown next time.
         arrived = simulator.network.arrived(
             row.attempt_id for thread in threads.values() for row in thread if row.attempt_id
@@ -201,7 +201,7 @@ def _said(row: Row[Any], language: str) -> tuple[str, str]:
     if row.direction == "in":
         return TAKEN_FOR.get(row.handled_as, "handled") if row.state == "handled" else NOT_HANDLED[row.state], ""
     reason = why(row.reason, row.code, language) if row.reason else ""
-    return outbox.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
+    return states.MEANINGS[row.state] + (f": {reason}" if reason else ""), reason
 
 
 def why(key: str, code: str | None, language: str) -> str:

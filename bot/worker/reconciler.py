@@ -21,7 +21,7 @@ from bot.inbound.spool import OUTAGES
 from bot.replies import sentences
 from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
-from storage.messages import outbox, reconciliation
+from storage.messages import inbox, outbox, reconciliation, states
 from storage.messages.reconciliation import Question
 from storage.upkeep import restore
 
@@ -207,7 +207,7 @@ class Reconciler:
         name, listed, until = self._swept[0]
         batch = listed[: 10 * BATCH]
         with self.db.reading() as tx:
-            known = outbox.known_inbound(tx, name, [text.gateway_id for text in batch])
+            known = inbox.known_inbound(tx, name, [text.gateway_id for text in batch])
         missing = [text for text in batch if text.gateway_id not in known][:BATCH]
         for text in missing:
             _take(self.db, name, text)
@@ -233,7 +233,7 @@ async def _find(gateway: Gateway, question: Question) -> FindResult:
         return CannotTell("its code was made anew since, so its words cannot be told")
     doubtful = Doubtful(
         question.id, question.attempt_id, question.phone, question.text, question.handed_over_at, question.not_it,
-        any_attempt=question.attempt_id.startswith(outbox.RESTORED),
+        any_attempt=question.attempt_id.startswith(states.RESTORED),
     )  # fmt: skip
     try:
         async with asyncio.timeout(FIND_S):

@@ -43,8 +43,9 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
-from storage.messages import outbox
-from storage.messages.outbox import HandOver, Settled
+from storage.messages import gate, leases, outbox
+from storage.messages.gate import HandOver
+from storage.messages.outbox import Settled
 from storage.programme import rate_limits, trial_messages, workers
 from storage.programme.rate_limits import Hold
 
@@ -168,7 +169,7 @@ class Worker:
             for name in rate_limits.try_again(tx):
                 log.warning("gateway %s waits for a person: one message tries it, as the worker starts", name)
             others = self.owner if self.db.is_sqlite else None
-            back, doubtful = outbox.end_leases(tx, of_others_than=others)
+            back, doubtful = leases.end_leases(tx, of_others_than=others)
         if back or doubtful:
             log.warning("after a worker died: %d messages back in the queue, %d unknown", back, doubtful)
 
@@ -381,8 +382,8 @@ class Worker:
             # Of many the first may wait for the token of one number while another's is there.
             at_most = min(BATCH, 16 * at_most)
         claimed = outbox.claim(tx, name, self.owner, at_most)
-        leaving, waiting = outbox.hand_over(tx, claimed, self.owner, rate_per_s=gateway.rate_per_s, at_most=allowed)
-        outbox.release(tx, waiting, self.owner)
+        leaving, waiting = gate.hand_over(tx, claimed, self.owner, rate_per_s=gateway.rate_per_s, at_most=allowed)
+        leases.release(tx, waiting, self.owner)
         if on_trial and leaving:
             self._trials[name] = tx.now + timedelta(seconds=CALL_S) + STANDBY
             trial_messages.begin(tx, name, self._trials[name])
@@ -589,7 +590,7 @@ def _back_off_s(attempts: int) -> float:
 
 
 def _tidy_up(tx: Transaction) -> None:
-    outbox.end_leases(tx)
+    leases.end_leases(tx)
     outbox.expire(tx)
     outbox.adopt(tx)
     outbox.fail_over(tx)

@@ -48,7 +48,7 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
 from storage.messages import audience
-from storage.messages.outbox import ARRIVED, KINDS, OPEN, unclear
+from storage.messages.states import ARRIVED, KINDS, OPEN, unclear
 from storage.operations import operations
 from storage.programme import routing
 from storage.rules import optout, quiet_hours, segments, templates

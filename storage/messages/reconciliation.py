@@ -17,7 +17,8 @@ from sqlalchemy import Integer, Row, Select, and_, bindparam, exists, func, inse
 
 from storage.database import Transaction
 from storage.lately import is_since
-from storage.messages.outbox import Settled, settle, unclear
+from storage.messages.outbox import Settled, settle
+from storage.messages.states import unclear
 from storage.operations import codes
 from storage.programme.rate_limits import ensure_gateway
 from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts

@@ -17,13 +17,13 @@ from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.database import Transaction
-from storage.messages import outbox
+from storage.messages import outbox, states
 from storage.programme import workers
 from storage.schema import attempts, codes, operations, programme, questions
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import messages as messages_table
 
-IN_DOUBT = (*outbox.OPEN, "unknown")
+IN_DOUBT = (*states.OPEN, "unknown")
 """What was unknown already is asked about anew: an answer from before the backup proves nothing about what came after."""
 
 
@@ -59,9 +59,9 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
 def holding(tx: Transaction) -> dict[str, int]:
     """How many messages the fence still holds, by state, and under `texts` how many texts it has set aside."""
     is_held = exists().where(attempts.c.message_id == messages_table.c.id, attempts.c.reason == "restored")
-    doubtful = and_(outbox.unclear("unknown", "unresolved"), is_held)
+    doubtful = and_(states.unclear("unknown", "unresolved"), is_held)
     query = select(messages_table.c.state, func.count().label("n")).where(doubtful).group_by(messages_table.c.state)
-    aside = and_(outbox.unclear("set_aside"), messages_table.c.reason == "restored")
+    aside = and_(states.unclear("set_aside"), messages_table.c.reason == "restored")
     texts = int(tx.scalar(select(func.count()).select_from(messages_table).where(aside)))
     return {row.state: row.n for row in tx.execute(query)} | {"texts": texts}
 
@@ -95,7 +95,7 @@ def _put_in_doubt(tx: Transaction, backed_up_at: datetime) -> int:
     answered about an earlier one does not count.  What no gateway can be asked about is for a person at once.
     """
     outbox.adopt(tx)
-    m, attempt = messages_table.c, f"{outbox.RESTORED}{secrets.token_hex(8)}"
+    m, attempt = messages_table.c, f"{states.RESTORED}{secrets.token_hex(8)}"
     left = m.state.in_(("sending", "unknown"))
     doubt = (
         update(messages_table)

@@ -10,7 +10,7 @@ from storage.console import reason
 from storage.contacts import cases as contacts
 from storage.contacts import consent, groups
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import inbox, outbox
 from tests.pages import ROOT
 from tests.world import TEST
 
@@ -38,8 +38,8 @@ def desk(db, world, clock, ama):
     world.case("p-5", SHARED, name="Efua", verified=False)
     with db.transaction() as tx:
         consent.hear(tx, SHARED, "stop", words="Stop. Thank you", message_id=None, by=TEST)
-        got = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
-        outbox.handled(tx, got.id, "inbox", case_id=ama, person_id=None)
+        got = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
+        inbox.handled(tx, got.id, "inbox", case_id=ama, person_id=None)
     return Desk(db)
 
 

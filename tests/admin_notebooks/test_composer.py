@@ -13,7 +13,7 @@ from storage import audit
 from storage.broadcasts import broadcasts
 from storage.contacts import consent
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import lookups
 from storage.operations import codes
 from tests.parts import library
 from tests.storage.broadcasts.test_broadcasts import expand
@@ -123,7 +123,7 @@ def test_a_double_click_and_a_second_page_send_once(db, world, desk, ask, clock)
     clock.advance(minutes=2)
     expand(world)
     with db.reading() as tx:
-        assert sorted(row.body for row in outbox.list_all(tx) if row.state == "queued") == sorted(
+        assert sorted(row.body for row in lookups.list_all(tx) if row.state == "queued") == sorted(
             [f"Hello {HOSTILE}, come at 10", "Hello Kofi, come at 10", "Habari Asha, njoo saa nne", "Habari Juma, njoo saa nne"]
         )  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_one_s_own_phone_gets_the_first_rendering(db, desk, ask, esi):
     number = ask("look", texts=TEXTS, shorts=["anc"])["number"]
     assert ask("try", number=number, language="sw") == f"It is on its way to your own phone, {esi.phone}."
     with db.reading() as tx:
-        (row,) = outbox.list_all(tx)
+        (row,) = lookups.list_all(tx)
     assert (row.phone, row.body, row.broadcast_id) == (esi.phone, "Habari Asha, njoo saa nne", None)
     assert "is no language code" in ask("try", number=number, language="fr")
     nobody = Broadcasts(Desk(db)).answer({"id": 1, "verb": "try", "args": {"number": number, "language": "en"}}, [])[0]
@@ -239,14 +239,14 @@ def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world,
             ask_second_leads(tx)
 
     with db.reading() as tx:
-        (question,) = outbox.list_all(tx)
+        (question,) = lookups.list_all(tx)
         code = codes.shown(tx, question.code_id)
     assert question.phone == ato.phone
     assert question.body.startswith(f'{number} de Esi: ENVIA anc, 4 personas: "Clinic closed" Responda ok ******')
     listeners.take(db, "simulator", Inbound("in-1", ato.phone, "", f"ok {code}"))
     assert ask("broadcast", number=number)["state"] == "held, and can still be halted"
     with db.reading() as tx:
-        told = {row.phone: row.body for row in outbox.list_all(tx) if row.id != question.id and row.direction == "out"}
+        told = {row.phone: row.body for row in lookups.list_all(tx) if row.id != question.id and row.direction == "out"}
     assert "Ato said ok" in told["233241110001"], "who wrote it on the page learns of it on their phone"
 
 
@@ -258,7 +258,7 @@ def test_what_no_second_lead_answered_is_over_and_says_so(db, world, ask, clock)
     clock.advance(hours=2)
     with db.transaction() as tx:
         ask_second_leads(tx)
-        assert outbox.list_all(tx) == [], "it is too late to ask"
+        assert lookups.list_all(tx) == [], "it is too late to ask"
         broadcasts.put_away_unconfirmed(tx)
     assert ask("broadcast", number=number)["state"] == "not confirmed, so nothing was sent"
 

@@ -13,7 +13,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import inbox
 from tests.parts import library
 from tests.storage.broadcasts.test_broadcasts import expand
 from tests.storage.messages.test_outbox import claim, hand_over, receipt, settle
@@ -132,9 +132,9 @@ def test_sent_and_delivered_over_time_are_counted_in_the_database(desk, sent):
 
 def test_those_who_did_not_answer_become_a_group_once(db, desk, sent):
     with db.transaction() as tx:
-        heard = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233244123451", text="I come")
+        heard = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233244123451", text="I come")
         case = broadcasts.reached(tx, sent)[0]
-        outbox.handled(tx, heard.id, "inbox", case_id=case, person_id=None)
+        inbox.handled(tx, heard.id, "inbox", case_id=case, person_id=None)
     proposal = delivery.gather(desk, sent, delivery.NO_REPLY, "quiet", "Did not answer")
     assert proposal.says == "Make a group of 1 case"
     done = proposal.confirm()

@@ -9,7 +9,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import inbox, outbox
 from tests.parts import library
 from tests.storage.broadcasts.test_broadcasts import expand
 from tests.world import TEST
@@ -43,10 +43,10 @@ def busy(db, world, clock):
     with db.transaction() as tx:
         consent.hear(tx, KOFI, "stop", words="STOP", message_id=None, by=TEST)
         broadcasts.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], by=by)
-        late = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
-        outbox.handled(tx, late.id, "reply", case_id=ama, person_id=None)
-        typed = outbox.record_inbound(tx, gateway="simulator", gateway_id="2", sender=lead.phone, text="ok 482193")
-        outbox.handled(tx, typed.id, "command", case_id=None, person_id=lead.id)
+        late = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
+        inbox.handled(tx, late.id, "reply", case_id=ama, person_id=None)
+        typed = inbox.record_inbound(tx, gateway="simulator", gateway_id="2", sender=lead.phone, text="ok 482193")
+        inbox.handled(tx, typed.id, "command", case_id=None, person_id=lead.id)
         outbox.queue(tx, KOFI, "Hello", "text", case_id=kofi)
     return {"lead": lead, "anc": anc, "tb": tb, "number": 1}
 

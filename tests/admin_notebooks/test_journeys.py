@@ -21,7 +21,7 @@ from storage import audit
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups
 from tests import desks
 from tests.desks import CLI, RULES, chromium, desk
 from tests.rehearsal import running
@@ -107,7 +107,7 @@ def test_a_journey_of_a_manager_through_the_pages(rehearsal, tmp_path):
     with rehearsal.db.reading() as tx:
         person = people.person(tx, SUPERVISOR).id
         done = [(line.verb, line.person_id, line.door) for line in audit.list_last(tx, 30) if line.person_id == person]
-        sent = [row.state for row in outbox.list_all(tx, direction="out") if row.broadcast_id == number]
+        sent = [row.state for row in lookups.list_all(tx, direction="out") if row.broadcast_id == number]
     verbs = [verb for verb, _, door in reversed(done) if verb.startswith(("groups.", "broadcasts.")) and door == "desk"]
     assert verbs == ["groups.add", "groups.add", "groups.remove", "groups.remove", "broadcasts.launch"]
     assert sent == ["delivered"] * 20

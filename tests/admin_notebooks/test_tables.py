@@ -7,7 +7,7 @@ from admin_notebooks.desk import Desk
 from storage.contacts import cases, consent, groups
 from storage.contacts.cases import Wanted
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import inbox
 from tests.world import TEST
 
 
@@ -27,8 +27,8 @@ def desk(db, world, clock):
     with db.transaction() as tx:
         groups.remove(tx, anc, [yaw], by=TEST)
         consent.hear(tx, "233209876543", "stop", words="STOP", message_id=None, by=TEST)
-        got = outbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233241234567", text="I come")
-        outbox.handled(tx, got.id, "reply", case_id=ama, person_id=None)
+        got = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233241234567", text="I come")
+        inbox.handled(tx, got.id, "reply", case_id=ama, person_id=None)
     return Desk(db)
 
 

@@ -24,7 +24,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import outbox, receipts
 from storage.operations import codes, operations
 from storage.rules.quiet_hours import Hours
 from storage.sheets import exports
@@ -106,7 +106,7 @@ class Story:
 
     def receipt(self, number: int, word: str, state: str, code: str | None = None) -> None:
         with self.db.transaction() as tx:
-            outbox.receive_receipt(
+            receipts.receive_receipt(
                 tx, gateway="simulator", message_id=number, gateway_id=f"S{number}", state=state, word=word, code=code
             )
 

@@ -16,7 +16,7 @@ from bot.cli import main
 from bot.inbound.spool import Spool
 from storage import audit, schema
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, inbox, leases, outbox, receipts
 from storage.programme import rate_limits, workers
 from storage.upkeep import migrate
 from tests.postgres import Postgres
@@ -55,7 +55,7 @@ def test_the_doctor_says_what_is_queued_and_cannot_be_handed_to_its_gateway(db: 
         for phone in ("233244123456", "233244123457"):
             outbox.queue(tx, phone, "Hello", "notice")
         ids = outbox.claim(tx, "simulator", "w", 10)
-        going, _ = outbox.hand_over(tx, ids, "w", rate_per_s=10)
+        going, _ = gate.hand_over(tx, ids, "w", rate_per_s=10)
         due = clock() + timedelta(minutes=1)
         outbox.settle(
             tx, [outbox.Settled(h.id, h.attempt_id, "queued", reason="unreachable", due_at=due) for h in going]
@@ -92,7 +92,7 @@ def test_the_doctor_prints_every_remedy_to_its_end(
     with db.transaction() as tx:
         tx.execute(text("UPDATE programme SET rehearsal = false"))
         outbox.queue(tx, "233244123456", "Hello", "notice")
-        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        gate.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
         tx.execute(text("UPDATE messages SET state = 'unknown'"))
     db.close()
     assert main(["doctor"]) == 1
@@ -109,7 +109,7 @@ def test_a_long_queue_that_moves_is_well(db: Database, clock: Any) -> None:
             outbox.queue(tx, f"23324412345{n}", "Hello", "notice")
     clock.advance(minutes=10)
     with db.transaction() as tx:
-        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        gate.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
     assert said(db)["queue"][0]
 
 
@@ -117,10 +117,10 @@ def test_the_doctor_says_how_many_are_in_doubt_and_since_when(db: Database, cloc
     assert said(db)["unknown"] == (True, "no message is in doubt")
     with db.transaction() as tx:
         outbox.queue(tx, "233244123456", "Hello", "notice")
-        outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
+        gate.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1)
     clock.advance(minutes=5)
     with db.transaction() as tx:
-        outbox.end_leases(tx)
+        leases.end_leases(tx)
     well, sentence = said(db)["unknown"]
     assert not well
     assert sentence.startswith("1 message may or may not have been sent, the oldest since 2026-11-03 10:05 UTC")
@@ -336,12 +336,12 @@ def test_a_scrape_counts_what_is_open_and_what_came_of_the_last_minutes(db: Data
             number = outbox.queue(tx, f"23324412345{n}", "Hello", "notice" if n else "text")
             change = update(schema.messages).where(schema.messages.c.id == number)
             tx.execute(change.values(state=state, lease_until=tx.now if state in ("claimed", "sending") else None))
-        outbox.record_inbound(tx, gateway="g", gateway_id="1", sender="233244123456", text="?")
-        outbox.record_inbound(
+        inbox.record_inbound(tx, gateway="g", gateway_id="1", sender="233244123456", text="?")
+        inbox.record_inbound(
             tx, gateway="g", gateway_id="2", sender="233244123456", text="?", set_aside="restored"
         )  # fmt: skip
         for word in ("sent", "delivered"):
-            outbox.receive_receipt(
+            receipts.receive_receipt(
                 tx, gateway="g", message_id=1, gateway_id="S", state=word, word=word, code=None
             )  # fmt: skip
     found = scraped(db)

@@ -23,7 +23,7 @@ from storage.audit import Actor
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, outbox, states
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
 from storage.upkeep import migrate
@@ -193,7 +193,7 @@ def test_what_is_typed_on_a_handset_is_acted_on_like_every_text(
     send_all(db, simulator)
     answer = threads(client)[LEAD]["texts"][1]
     assert answer["state"] == "accepted"
-    assert answer["said"] == outbox.MEANINGS["accepted"]
+    assert answer["said"] == states.MEANINGS["accepted"]
     assert answer["segments"] == 1
     assert "anc" in answer["body"]
 
@@ -232,7 +232,7 @@ def test_a_text_that_could_not_leave_says_why_in_words(client: FlaskClient, db: 
     shown = threads(client)
     refused, withheld = shown[REFUSED]["texts"][0], shown[AMA]["texts"][0]
     assert refused["state"] == "refused"
-    assert refused["said"] == f"{outbox.MEANINGS['refused']}: {refused['reason']}"
+    assert refused["said"] == f"{states.MEANINGS['refused']}: {refused['reason']}"
     assert "21211" in refused["reason"]
     assert (withheld["state"], withheld["reason"]) == ("withheld", "the number said STOP")
 
@@ -528,14 +528,14 @@ def test_a_typed_text_that_is_lost_stands_on_its_handset_and_never_comes(client:
     (text,) = threads(client)[AMA]["texts"]
     assert (text["state"], text["said"]) == ("lost", "lost on the way: it never came to us")
     with db.reading() as tx:
-        assert outbox.list_all(tx) == []
+        assert lookups.list_all(tx) == []
 
 
 def test_a_typed_text_that_is_told_twice_is_acted_on_once(client: FlaskClient, db: Database) -> None:
     switch(client, twice=True)
     assert type_on(client, LEAD, "groups") == 200
     with db.reading() as tx:
-        assert len(outbox.list_all(tx)) == 2  # the text and its answer
+        assert len(lookups.list_all(tx)) == 2  # the text and its answer
 
 
 def test_a_typed_text_that_is_late_is_seen_on_its_way_and_comes(client: FlaskClient, db: Database) -> None:

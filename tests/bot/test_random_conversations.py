@@ -28,7 +28,7 @@ from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, receipts
 from storage.rules import segments, templates
 from tests.conftest import Clock
 from tests.texting import (
@@ -570,8 +570,8 @@ class Conversation:
         taken = [entry for entry in self.town.book.left if entry.taken]
         if n < len(taken):
             with self.town.db.transaction() as tx:
-                row = outbox.message(tx, taken[-1 - n].id)
-                outbox.receive_receipt(tx, gateway=GATEWAY, message_id=row.id, gateway_id=row.gateway_id or "book-x",
+                row = lookups.message(tx, taken[-1 - n].id)
+                receipts.receive_receipt(tx, gateway=GATEWAY, message_id=row.id, gateway_id=row.gateway_id or "book-x",
                                          state=word, word=word, code=None)  # fmt: skip
             self.step(works=True)
 

@@ -19,7 +19,7 @@ from storage.broadcasts import broadcasts
 from storage.contacts import groups, people
 from storage.conversations import invitations
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import inbox, lookups
 from storage.operations import codes, operations
 from tests.world import TEST, World
 
@@ -44,11 +44,11 @@ class Ward:
     def text(self, words: str, phone: str = SAMUEL) -> str:
         """What a phone is answered to a text."""
         with self.db.reading() as tx:
-            last = outbox.newest_id(tx)
+            last = inbox.newest_id(tx)
         listeners.take(self.db, "simulator", Inbound(secrets.token_hex(8), phone, "", words))
         with self.db.reading() as tx:
             told = [
-                row.body for row in outbox.list_queued_since(tx, last) if row.phone == phone and row.direction == "out"
+                row.body for row in lookups.list_queued_since(tx, last) if row.phone == phone and row.direction == "out"
             ]
         return told[-1] if told else ""
 

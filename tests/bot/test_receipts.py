@@ -14,7 +14,7 @@ from bot.gateways.twilio import Twilio
 from bot.inbound import intake
 from bot.inbound.spool import Kept, Spool
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, lookups, outbox
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders
 from tests.stub_twilio import StubTwilio, new_sid
@@ -37,9 +37,9 @@ def sent(db: Database, phone: str = AMA) -> Any:
     """A message that left and was accepted, as its row is now."""
     with db.transaction() as tx:
         number = outbox.queue(tx, phone, "Clinic on Monday", "notice")
-        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        (handed,), _ = gate.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
         outbox.settle(tx, [outbox.Settled(number, handed.attempt_id, "accepted", gateway_id=new_sid())])
-        return outbox.message(tx, number)
+        return lookups.message(tx, number)
 
 
 def told(
@@ -59,7 +59,7 @@ def told(
 
 def state(db: Database, row: Any) -> tuple[str, str | None]:
     with db.reading() as tx:
-        now = outbox.message(tx, row.id)
+        now = lookups.message(tx, row.id)
     return now.state, now.code
 
 
@@ -154,8 +154,8 @@ def sending(db: Database, phone: str = AMA) -> Any:
     """A message that was handed over and has no answer yet."""
     with db.transaction() as tx:
         number = outbox.queue(tx, phone, "Clinic on Monday", "notice")
-        outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
-        return outbox.message(tx, number)
+        gate.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        return lookups.message(tx, number)
 
 
 def test_a_receipt_of_another_attempt_under_the_same_number_moves_nothing(db: Database) -> None:
@@ -175,7 +175,7 @@ def test_a_receipt_of_an_earlier_attempt_of_ours_still_counts(db: Database) -> N
     row = sending(db)
     with db.transaction() as tx:
         outbox.settle(tx, [outbox.Settled(row.id, row.attempt_id, "queued", reason="throttled", due_at=tx.now)])
-        outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        gate.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
     told(db, row, "sent", sid=new_sid())
     assert state(db, row) == ("sent", None)
 

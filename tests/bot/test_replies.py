@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot.replies import Names, Quote, Words, names, sentences
 from storage import schema
-from storage.messages import outbox
+from storage.messages import states
 from storage.rules import segments
 
 ENGLISH = sentences("en")
@@ -117,7 +117,7 @@ def test_every_reason_for_a_message_has_its_words() -> None:
         "quiet-hours",
     }:
         assert reason in ENGLISH.reasons
-    assert {"queued", "claimed", "sending", "unknown"} <= ENGLISH.reasons.keys() & outbox.MOVES.keys()
+    assert {"queued", "claimed", "sending", "unknown"} <= ENGLISH.reasons.keys() & states.MOVES.keys()
     for node in parsed("storage", "outbox"):
         if isinstance(node, ast.keyword | ast.Constant) and isinstance(node, ast.keyword) and node.arg == "reason":
             assert text_of(node.value) is None or text_of(node.value) in ENGLISH.reasons

@@ -32,7 +32,7 @@ from storage.contacts import consent
 from storage.conversations import invitations
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
-from storage.messages import outbox
+from storage.messages import gate, lookups, outbox
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from storage.upkeep import backups, migrate
@@ -116,12 +116,12 @@ def queue(db: Database, phone: str, words: str = "Clinic on Monday", kind: str =
 
 def look(db: Database, number: int) -> Any:
     with db.reading() as tx:
-        return outbox.message(tx, number)
+        return lookups.message(tx, number)
 
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return outbox.count_states(tx)
+        return lookups.count_states(tx)
 
 
 def back_to(db: Database, file: Path, *, yes: bool = True) -> backups.Restored:
@@ -275,7 +275,7 @@ def test_a_command_from_the_lost_time_is_set_aside_and_a_stop_from_it_counts(
     assert answered == [f"+{LENA}"], "only what came after the restore is answered"
     with db.reading() as tx:
         assert not consent.may_text(tx, AMA)
-        aside = outbox.list_all(tx, state="set_aside")
+        aside = lookups.list_all(tx, state="set_aside")
     assert {(row.body, row.reason) for row in aside} == {("menu", "restored"), ("STOP", "restored")}
 
 
@@ -424,7 +424,7 @@ def test_a_receipt_of_the_lost_time_touches_no_new_message_of_the_same_number(
     fresh = queue(db, KOFI, "Of the new time")
     assert fresh == lost, "our numbers begin again where the backup ended"
     with db.transaction() as tx:
-        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
+        (handed,), _ = gate.hand_over(tx, outbox.claim(tx, "twilio", "w", 1), "w", rate_per_s=100)
     form = stub.receipt_form(old.gateway_id, AMA, "undelivered", 21610)
     request = Request("POST", address, {"x-twilio-signature": stub.sign(address, form)}, urlencode(form).encode())
     kept = Kept("twilio", request, fresh, clock())

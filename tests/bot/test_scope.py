@@ -27,7 +27,7 @@ from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.conversations import invitations
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, outbox
 from storage.operations import operations
 from tests.conftest import Clock
 from tests.texting import Things, Town, a_command, code_in, examples, mangled, opened
@@ -294,10 +294,10 @@ def played(file: Path, to: Path, script: list[str], runner: asyncio.Runner) -> l
         for left in town.work():
             if left.phone == SOFIA:
                 with db.reading() as tx:
-                    code = code_in(outbox.message(tx, left.id).body, left.text) or code
+                    code = code_in(lookups.message(tx, left.id).body, left.text) or code
         clock.advance(seconds=35)
     with db.reading() as tx:
-        got = [(r.body, r.state, r.code_id is not None) for r in outbox.list_all(tx, direction="out", phone=SOFIA)]
+        got = [(r.body, r.state, r.code_id is not None) for r in lookups.list_all(tx, direction="out", phone=SOFIA)]
         mine = select(schema.operations.c.id, schema.operations.c.state).where(
             schema.operations.c.person_id == people.person(tx, SOFIA).id
         )

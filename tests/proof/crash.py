@@ -157,12 +157,12 @@ def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]
 def _hurry() -> None:
     """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
     from bot.worker import reconciler, wakeups, worker
-    from storage.messages import outbox, reconciliation
+    from storage.messages import leases, reconciliation
 
     wakeups.HEARTBEAT_S, wakeups.STALLED_S = 1.0, 3.0
     wakeups.EVERY = {**wakeups.EVERY, "tidy": "* * * * * *", "reconcile": "* * * * * *", "rescue": "* * * * * */2"}
     worker.CALL_S = 2.0
-    outbox.LEASE = timedelta(seconds=5)
+    leases.LEASE = timedelta(seconds=5)
     reconciliation.GRACE = timedelta(seconds=3)
     reconciliation.AGAIN = (timedelta(seconds=2),) * 4
     reconciliation.APART = timedelta(seconds=1)
@@ -173,17 +173,17 @@ def _resend_what_is_unknown() -> None:
     """What an ordinary queue does: what a dead worker was sending is sent again."""
     from sqlalchemy import update
 
-    from storage.messages import outbox
+    from storage.messages import leases
     from storage.schema import messages as table
 
-    ends = outbox.end_leases
+    ends = leases.end_leases
 
     def wrong(tx: Any, **named: Any) -> tuple[int, int]:
         ended = ends(tx, **named)
         tx.execute(update(table).where(table.c.state == "unknown").values(state="queued"))
         return ended
 
-    outbox.end_leases = wrong
+    leases.end_leases = wrong
 
 
 if __name__ == "__main__":

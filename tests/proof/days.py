@@ -45,7 +45,7 @@ from storage.audit import Actor
 from storage.contacts import cases
 from storage.database import Database
 from storage.errors import Problem
-from storage.messages.outbox import RESTORED
+from storage.messages.states import RESTORED
 from storage.operations import codes
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules, Senders

@@ -32,7 +32,7 @@ from storage.broadcasts import broadcasts
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, outbox
 from storage.rules.hours_and_limits import Rules
 from storage.upkeep import migrate
 from tests.world import TEST, World
@@ -242,7 +242,7 @@ def _steps(
         def act() -> Callable[[], bool]:
             with db.transaction() as tx:
                 taken = outbox.claim(tx, "simulator", "me", 1000)
-                going, _ = outbox.hand_over(tx, taken, "me", rate_per_s=1e6)
+                going, _ = gate.hand_over(tx, taken, "me", rate_per_s=1e6)
                 answers = [outbox.Settled(h.id, h.attempt_id, "accepted", gateway_id=h.attempt_id) for h in going]
                 outbox.settle(tx, answers)
             count = f"SELECT count(*) FROM messages WHERE state = 'accepted' AND id IN ({','.join(map(str, ids))})"

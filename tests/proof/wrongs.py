@@ -22,7 +22,7 @@ from bot.worker import worker
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent
-from storage.messages import outbox, reconciliation
+from storage.messages import gate, inbox, leases, outbox, reconciliation, states
 from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
@@ -43,7 +43,7 @@ def wrong(name: str) -> Callable[[Callable[[], AbstractContextManager[Any]]], Wr
 
 @wrong("a dead worker's texts are sent again")
 def _() -> AbstractContextManager[Any]:
-    ends = outbox.end_leases
+    ends = leases.end_leases
 
     def again(tx: Any, **named: Any) -> tuple[int, int]:
         ended = ends(tx, **named)
@@ -51,7 +51,7 @@ def _() -> AbstractContextManager[Any]:
         tx.execute(update(table).where(*doubtful).values(state="queued"))
         return ended
 
-    return mock.patch.object(outbox, "end_leases", again)
+    return mock.patch.object(leases, "end_leases", again)
 
 
 @wrong("no answer counts as not sent")
@@ -114,14 +114,14 @@ def _() -> Iterator[None]:
 
 @wrong("stop is not asked at the gate")
 def _() -> AbstractContextManager[Any]:
-    kinds = {name: replace(kind, needs_consent=False) for name, kind in outbox.KINDS.items()}
-    return mock.patch.dict(outbox.KINDS, kinds)
+    kinds = {name: replace(kind, needs_consent=False) for name, kind in states.KINDS.items()}
+    return mock.patch.dict(states.KINDS, kinds)
 
 
 @wrong("quiet hours are not asked at the gate")
 def _() -> AbstractContextManager[Any]:
-    kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in outbox.KINDS.items()}
-    return mock.patch.dict(outbox.KINDS, kinds)
+    kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in states.KINDS.items()}
+    return mock.patch.dict(states.KINDS, kinds)
 
 
 @wrong("quiet hours by the programme's clock")
@@ -151,8 +151,8 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("the last receipt wins")
 def _() -> AbstractContextManager[Any]:
-    anything = {state: moves | {"sent", "undelivered"} for state, moves in outbox.MOVES.items()}
-    return mock.patch.dict(outbox.MOVES, anything)
+    anything = {state: moves | {"sent", "undelivered"} for state, moves in states.MOVES.items()}
+    return mock.patch.dict(states.MOVES, anything)
 
 
 @wrong("two at once to one phone")
@@ -171,13 +171,13 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("what a dead worker was sending stays so")
 def _() -> AbstractContextManager[Any]:
-    return mock.patch.object(outbox, "end_leases", lambda _tx, **_named: (0, 0))
+    return mock.patch.object(leases, "end_leases", lambda _tx, **_named: (0, 0))
 
 
 @wrong("a halt is forgotten at the gate")
 @contextlib.contextmanager
 def _() -> Iterator[None]:
-    verdict = outbox._verdict
+    verdict = gate._verdict
 
     def forgetful(tx: Any, row: Any) -> Any:
         said = verdict(tx, row)
@@ -189,19 +189,19 @@ def _() -> Iterator[None]:
         tx.execute(update(schema.broadcasts).where(schema.broadcasts.c.id == number).values(state="halted"))
         return broadcasts.progress(tx, number)
 
-    with mock.patch.object(outbox, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
+    with mock.patch.object(gate, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
         yield
 
 
 @wrong("a text counts each time it comes")
 def _() -> AbstractContextManager[Any]:
-    record, n = outbox.record_inbound, [0]
+    record, n = inbox.record_inbound, [0]
 
     def each(tx: Any, *, gateway_id: str, **named: Any) -> Any:
         n[0] += 1
         return record(tx, gateway_id=f"{gateway_id}/{n[0]}", **named)
 
-    return mock.patch.object(outbox, "record_inbound", each)
+    return mock.patch.object(inbox, "record_inbound", each)
 
 
 @wrong("200 before the text is kept")

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import delete, insert
 
 from storage.lately import first_since
-from storage.messages import outbox
-from storage.schema import receipts
+from storage.messages import receipts
+from storage.schema import receipts as receipts_table
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def came(db, clock):
              "code": "", "moved": True, "at": clock() + timedelta(minutes=n)}
             for n in range(60)
         ]  # fmt: skip
-        tx.execute(insert(receipts), rows)
-        tx.execute(delete(receipts).where(receipts.c.message_id % 3 == 1))
+        tx.execute(insert(receipts_table), rows)
+        tx.execute(delete(receipts_table).where(receipts_table.c.message_id % 3 == 1))
     return [n for n in range(60) if n % 3 != 1]
 
 
@@ -28,13 +28,13 @@ def came(db, clock):
 def test_from_the_first_row_of_a_moment_on_is_what_came_since(db, clock, came, minute):
     since = clock() + timedelta(minutes=minute)
     with db.reading() as tx:
-        first = first_since(tx, receipts.c.at, since)
-        later = tx.execute(receipts.select().where(receipts.c.id >= first)).all()
+        first = first_since(tx, receipts_table.c.at, since)
+        later = tx.execute(receipts_table.select().where(receipts_table.c.id >= first)).all()
         assert [row.message_id for row in later] == [n for n in came if n >= minute]
-        assert sum(outbox.count_receipts(tx, since).values()) == len(later)
+        assert sum(receipts.count_receipts(tx, since).values()) == len(later)
 
 
 def test_of_a_table_without_rows_nothing_came(db, clock):
     with db.reading() as tx:
-        assert first_since(tx, receipts.c.at, clock()) == 1
-        assert outbox.count_receipts(tx, clock()) == {}
+        assert first_since(tx, receipts_table.c.at, clock()) == 1
+        assert receipts.count_receipts(tx, clock()) == {}

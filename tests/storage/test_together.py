@@ -22,7 +22,7 @@ from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import gate, leases, lookups, outbox, receipts
 from storage.messages.outbox import Settled
 from storage.operations import codes
 from storage.programme import rate_limits
@@ -143,7 +143,7 @@ def test_one_text_that_comes_twice_at_once_is_taken_once(db, others):
     came = [lambda w=w: listeners.take(w, "simulator", Inbound("SM1", PHONES[0], "", "hello")) for w in others]
     assert sorted(at_once(*came)) == [False, False, False, True]
     with db.reading() as tx:
-        assert outbox.count_states(tx)["handled"] == 1
+        assert lookups.count_states(tx)["handled"] == 1
 
 
 def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, others):
@@ -156,10 +156,10 @@ def test_texts_of_one_sender_count_in_the_order_in_which_they_are_kept(db, other
         ]
         assert at_once(*came) == [True] * 4
     with db.reading() as tx:
-        kept = [row.body for row in reversed(outbox.list_all(tx, direction="in"))]
+        kept = [row.body for row in reversed(lookups.list_all(tx, direction="in"))]
         assert [event.kind for event in consent.history(tx, PHONES[0])] == kept
         assert consent.newest(tx, PHONES[0]) == kept[-1]
-        assert all(row.state == "handled" for row in outbox.list_all(tx, direction="in"))
+        assert all(row.state == "handled" for row in lookups.list_all(tx, direction="in"))
 
 
 def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
@@ -181,9 +181,9 @@ def test_a_code_that_is_typed_twice_at_once_confirms_once(db, others):
 
 def test_a_reader_sees_one_moment_whatever_is_written_beside_it(db, others):
     with others[0].reading() as look:
-        assert outbox.count_states(look) == {}
+        assert lookups.count_states(look) == {}
         queue_some(db, PHONES)
-        assert outbox.count_states(look) == {}
+        assert lookups.count_states(look) == {}
         assert consent.may_text(look, PHONES[0])
 
 
@@ -208,8 +208,8 @@ def test_workers_that_claim_at_once_never_hold_one_message_twice_nor_two_of_one_
                 continue
             idle = 0
             with which.transaction(in_turn=False) as tx:
-                going, waiting = outbox.hand_over(tx, ids, owner, rate_per_s=1000)
-                outbox.release(tx, waiting, owner)
+                going, waiting = gate.hand_over(tx, ids, owner, rate_per_s=1000)
+                leases.release(tx, waiting, owner)
             with watch:
                 for handed in going:
                     sent[handed.id] += 1
@@ -242,7 +242,7 @@ def test_a_bucket_grants_no_more_to_four_workers_than_to_one(db, others):
         with which.transaction(in_turn=False) as tx:
             ids = outbox.claim(tx, "simulator", owner, 5)
         with which.transaction(in_turn=False) as tx:
-            return len(outbox.hand_over(tx, ids, owner, rate_per_s=8)[0])
+            return len(gate.hand_over(tx, ids, owner, rate_per_s=8)[0])
 
     granted = at_once(*(lambda w=w, n=n: work(w, f"worker {n}") for n, w in enumerate(others)))
     assert sum(granted) == 8, granted
@@ -256,7 +256,7 @@ def test_a_worker_whose_clock_is_behind_does_not_fill_the_bucket_twice(db, other
         clock.now = at
         with db.transaction(in_turn=False) as tx:
             ids = outbox.claim(tx, "simulator", owner, 6)
-            return len(outbox.hand_over(tx, ids, owner, rate_per_s=4)[0])
+            return len(gate.hand_over(tx, ids, owner, rate_per_s=4)[0])
 
     later = early + timedelta(seconds=1)
     assert [hand_over(at, str(at)) for at in (later, early, later)] == [4, 0, 0]
@@ -302,7 +302,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
     def worker(which, owner):
         while not over.is_set():
             with which.transaction() as tx:
-                outbox.end_leases(tx)
+                leases.end_leases(tx)
                 outbox.expire(tx)
                 outbox.adopt(tx)
                 broadcasts.put_away_unconfirmed(tx)
@@ -311,11 +311,11 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
             with which.transaction(in_turn=False) as tx:
                 ids = outbox.claim(tx, "simulator", owner, 10)
             with which.transaction(in_turn=False) as tx:
-                going, waiting = outbox.hand_over(tx, ids, owner, rate_per_s=1000)
-                outbox.release(tx, waiting, owner)
+                going, waiting = gate.hand_over(tx, ids, owner, rate_per_s=1000)
+                leases.release(tx, waiting, owner)
             for handed in going[::2]:
                 with which.transaction(in_turn=False) as tx:
-                    outbox.receive_receipt(tx, gateway="simulator", message_id=handed.id, gateway_id=f"SM{handed.id}", state="sent", word="sent", code=None)  # fmt: skip
+                    receipts.receive_receipt(tx, gateway="simulator", message_id=handed.id, gateway_id=f"SM{handed.id}", state="sent", word="sent", code=None)  # fmt: skip
             with which.transaction(in_turn=False) as tx:
                 outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
 
@@ -388,9 +388,9 @@ def test_a_worker_that_was_thought_dead_hands_over_nothing_that_another_has_clai
         outbox.claim(tx, "simulator", "slow", 1)
     clock.advance(minutes=3)
     with db.transaction(in_turn=False) as slow:
-        going, _ = outbox.hand_over(slow, [number], "slow", rate_per_s=10)
+        going, _ = gate.hand_over(slow, [number], "slow", rate_per_s=10)
         with others[0].transaction() as tx:
-            assert outbox.end_leases(tx) == (0, 0)
+            assert leases.end_leases(tx) == (0, 0)
         with others[0].transaction(in_turn=False) as tx:
             assert outbox.claim(tx, "simulator", "quick", 1) == []
     assert [h.id for h in going] == [number]

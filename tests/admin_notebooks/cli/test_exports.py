@@ -22,7 +22,7 @@ from storage.broadcasts import broadcasts
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import inbox, outbox
 from storage.operations import codes, operations
 from storage.rules.hours_and_limits import Rules
 from storage.sheets import exports, imports
@@ -313,8 +313,8 @@ def test_no_code_is_in_any_export_neither_as_sent_nor_as_typed(busy, file, tmp_p
                 f"please take {digits} as my code",
             ]
         ):
-            row = outbox.record_inbound(tx, gateway="simulator", gateway_id=f"i{n}", sender="233241110001", text=body)
-            outbox.handled(tx, row.id, "command", case_id=None, person_id=1)
+            row = inbox.record_inbound(tx, gateway="simulator", gateway_id=f"i{n}", sender="233241110001", text=body)
+            inbox.handled(tx, row.id, "command", case_id=None, person_id=1)
     rows = cells(written(busy, "messages", file))
     said = [row[3] for row in rows if row[1] == "in"]
     assert said == ["ok ******", "OK *** ***", "confirm-******!", "******", "please take ****** as my code"]
@@ -354,8 +354,8 @@ def test_a_code_that_was_made_anew_is_hidden_where_it_confirms_and_a_number_stay
 
 def test_the_number_that_a_case_writes_and_that_we_write_stay_readable(busy, file):
     with busy.transaction() as tx:
-        row = outbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241234567", text="ok call 0244123456")
-        outbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
+        row = inbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241234567", text="ok call 0244123456")
+        inbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
         outbox.queue(tx, "233241234567", "Call 0244123456 or 244123", "notice")
     said = [row[3] for row in cells(written(busy, "messages", file))]
     assert {"ok call 0244123456", "Call 0244123456 or 244123"} <= set(said)
@@ -363,14 +363,14 @@ def test_the_number_that_a_case_writes_and_that_we_write_stay_readable(busy, fil
 
 def test_a_text_that_could_not_be_handled_shows_no_code_either(busy, file):
     with busy.transaction() as tx:
-        outbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241110001", text="ok 999999")
+        inbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241110001", text="ok 999999")
     assert "ok ******" in [row[3] for row in cells(written(busy, "messages", file))]
 
 
 def test_six_digits_of_a_case_are_no_code(busy, file):
     with busy.transaction() as tx:
-        row = outbox.record_inbound(tx, gateway="simulator", gateway_id="i", sender="233241234567", text="123456")
-        outbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
+        row = inbox.record_inbound(tx, gateway="simulator", gateway_id="i", sender="233241234567", text="123456")
+        inbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
     assert [row[3] for row in cells(written(busy, "messages", file)) if row[1] == "in"] == ["123456"]
 
 

@@ -15,7 +15,7 @@ from storage.broadcasts import broadcasts
 from storage.contacts import cases, groups, people
 from storage.contacts import passwords as store
 from storage.contacts.cases import Wanted
-from storage.messages import outbox
+from storage.messages import lookups
 from storage.rules.hours_and_limits import Rules
 from tests.desks import CLI, PASSWORD, desk
 from tests.processes import until
@@ -80,7 +80,7 @@ def test_a_broadcast_from_the_page_to_the_phones(tmp_path):
         assert hosts == {address.removeprefix("http://")}
         with rehearsal.db.reading() as tx:
             assert [row.id for row in broadcasts.list_all(tx)] == [number], "a double click is one broadcast"
-            bodies = [m.body for m in outbox.list_all(tx) if m.broadcast_id == number and m.state == "delivered"]
+            bodies = [m.body for m in lookups.list_all(tx) if m.broadcast_id == number and m.state == "delivered"]
         assert len(bodies) == 28
         assert f"Hello {HOSTILE}, we open at 10" in bodies
         assert "Habari Wanjiru, saa nne" in bodies

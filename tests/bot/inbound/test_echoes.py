@@ -16,7 +16,7 @@ from bot.replies import FOLDER, Sentences, read
 from storage import schema
 from storage.contacts import consent
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, outbox
 from storage.operations import codes
 from tests.bot.test_languages import values_for
 from tests.world import World
@@ -47,12 +47,12 @@ def text(db: Database, phone: str, body: str) -> Any:
     """The row of a text that comes in from a phone, handled."""
     listeners.take(db, "simulator", Inbound(secrets.token_hex(8), phone, "", body))
     with db.reading() as tx:
-        return outbox.list_all(tx, direction="in", phone=phone)[0]
+        return lookups.list_all(tx, direction="in", phone=phone)[0]
 
 
 def answers(db: Database, phone: str) -> list[str]:
     with db.reading() as tx:
-        return [row.body for row in outbox.list_all(tx, direction="out", phone=phone) if row.handed_over_at is None]
+        return [row.body for row in lookups.list_all(tx, direction="out", phone=phone) if row.handed_over_at is None]
 
 
 def said_by(language: Sentences) -> list[str]:
@@ -158,7 +158,7 @@ def test_only_so_many_texts_of_a_phone_are_looked_through(town: Database) -> Non
         sent(town, AMA, f"The clinic is open today from nine, number {n}")
     with town.reading() as tx:
         window = (tx.now - echoes.LATELY, tx.now)
-        assert len(outbox.bodies_to(tx, AMA, *window, at_most=echoes.AT_MOST)) == echoes.AT_MOST
+        assert len(lookups.bodies_to(tx, AMA, *window, at_most=echoes.AT_MOST)) == echoes.AT_MOST
     assert text(town, AMA, "The clinic is open today from nine, number 124").handled_as == "echo"
 
 

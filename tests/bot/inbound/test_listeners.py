@@ -24,7 +24,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups, people
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import inbox, lookups, outbox, receipts
 from storage.operations import operations
 from storage.rules.hours_and_limits import Rules
 from tests.breaking import break_rows, mend
@@ -70,12 +70,12 @@ def say(app: Flask, phone: str, body: str, sid: str | None = None) -> int:
 def inbound(db: Database) -> list[Any]:
     """Every text that came in, oldest first."""
     with db.reading() as tx:
-        return outbox.list_all(tx, direction="in")[::-1]
+        return lookups.list_all(tx, direction="in")[::-1]
 
 
 def answers(db: Database, phone: str) -> list[str]:
     with db.reading() as tx:
-        return [row.body for row in outbox.list_all(tx, direction="out", phone=phone)][::-1]
+        return [row.body for row in lookups.list_all(tx, direction="out", phone=phone)][::-1]
 
 
 def work(db: Database) -> None:
@@ -171,7 +171,7 @@ def test_a_text_that_fails_three_times_is_set_aside_and_the_leads_are_told(
     assert len(answers(db, LENA)) == 1
     assert "set aside" in answers(db, LENA)[0]
     with db.reading() as tx:
-        assert outbox.list_all(tx, state="set_aside") == [row]
+        assert lookups.list_all(tx, state="set_aside") == [row]
         assert tx.scalar(select(func.count()).select_from(schema.memberships)) == 1
         assert broken_line(tx) is None
 
@@ -497,7 +497,7 @@ def test_a_receipt_for_no_message_of_ours_is_kept_and_moves_nothing(app: Flask, 
     path = f"/status/twilio/{2**31 - 1}"
     assert post(app, STUB.receipt_form(new_sid(), AMA, "delivered"), path) == 200
     with db.reading() as tx:
-        assert [r.moved for r in outbox.receipts_of(tx, 2**31 - 1)] == [False]
+        assert [r.moved for r in receipts.receipts_of(tx, 2**31 - 1)] == [False]
 
 
 @pytest.mark.parametrize("path", [IN, "/status/twilio/1"])
@@ -601,5 +601,5 @@ def test_what_a_phone_says_while_a_faulty_text_is_kept_once_more_came_later_and_
     db.clock.advance(seconds=60)  # type: ignore[attr-defined]
     assert listeners.take(db, "twilio", Inbound("SM1", AMA, "", "start"))
     with db.reading() as tx:
-        assert outbox.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
+        assert inbox.known_inbound(tx, "twilio", ["SM1", "SM2"]) == {"SM1", "SM2"}
         assert not consent.may_text(tx, AMA), "it said stop after that start"

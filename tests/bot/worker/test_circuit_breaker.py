@@ -12,7 +12,7 @@ from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendRes
 from bot.worker.circuit_breaker import LAST, LONGEST_PAUSE, Breaker
 from bot.worker.worker import NO_ANSWERS, Worker
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, outbox
 from storage.programme import rate_limits
 
 GOOD, LOST, AWAY = Accepted("S1"), Unknown("no answer"), NotSent("unreachable", "away")
@@ -112,7 +112,7 @@ def test_an_outage_costs_a_few_messages_and_not_the_queue(db: Database, clock: A
 
     asyncio.run(whole())
     with db.reading() as tx:
-        states = outbox.count_states(tx)
+        states = lookups.count_states(tx)
     assert sum(states.values()) == len(PHONES) == states["unknown"] + states["accepted"]
 
 
@@ -141,4 +141,4 @@ def test_what_a_person_must_mend_waits_for_a_person(db: Database, clock: Any, la
 
     asyncio.run(whole())
     with db.reading() as tx:
-        assert outbox.count_states(tx) == {"accepted": 5}
+        assert lookups.count_states(tx) == {"accepted": 5}

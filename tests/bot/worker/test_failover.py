@@ -14,7 +14,7 @@ from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, Scope, 
 from bot.worker.worker import Worker
 from storage import schema
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, lookups, outbox
 from storage.messages.outbox import Settled
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
@@ -64,7 +64,7 @@ def sent_by(
 
     asyncio.run(work())
     with db.reading() as tx:
-        kept = outbox.message(tx, row)
+        kept = lookups.message(tx, row)
         told = [step["what"] for step in life(tx, row)]
     assert kept is not None
     return kept.state, kept.gateway, one.asked, two.asked, told
@@ -93,7 +93,7 @@ def test_what_was_in_doubt_once_is_refused_rather_than_sent_by_the_other(db: Dat
     with db.transaction() as tx:
         row = outbox.queue(tx, ANN, "Hello", "notice")
         outbox.claim(tx, "one", "w", 1)
-        (handed,), _ = outbox.hand_over(tx, [row], "w", rate_per_s=100.0)
+        (handed,), _ = gate.hand_over(tx, [row], "w", rate_per_s=100.0)
         outbox.settle(tx, [Settled(row, handed.attempt_id, "unknown", "no-answer")])
         outbox.settle(tx, [Settled(row, handed.attempt_id, "queued", "absent", due_at=tx.now)])
     state, gateway, one, two, _ = sent_by(db, NotSent("destination", "no", "403"), row)
@@ -111,7 +111,7 @@ def test_a_case_that_is_set_to_its_gateway_is_texted_by_no_other(db: Database) -
         rate_limits.pause(tx, "one", until=tx.now + timedelta(hours=9), because="?")
         tx.execute(update(schema.messages).values(due_at=tx.now - timedelta(hours=1)))
         assert outbox.fail_over(tx) == 0
-        assert outbox.message(tx, other).gateway == "one"  # type: ignore[union-attr]
+        assert lookups.message(tx, other).gateway == "one"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("failover", [{}, {"one": "sold"}, {"two": "one"}])

@@ -20,7 +20,7 @@ from bot.worker import instance_guard
 from bot.worker.instance_guard import BECAUSE
 from bot.worker.worker import Worker
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import lookups, outbox
 from storage.programme import rate_limits, workers
 from tests.patience import HANG_S, joined, soon
 from tests.rehearsal import Silent
@@ -110,7 +110,7 @@ def clone(db: Database, tmp_path: Path) -> Iterator[Database]:
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return outbox.count_states(tx)
+        return lookups.count_states(tx)
 
 
 def second(db: Database) -> Database:

@@ -14,7 +14,7 @@ from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendRes
 from bot.worker import worker as worker_module
 from bot.worker.worker import Worker
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import leases, outbox
 from storage.programme import rate_limits, workers
 from storage.rules.hours_and_limits import Senders
 
@@ -52,7 +52,7 @@ def play(db: Database, clock: Any, line: Line, seconds: float, step_s: float = 0
     async def whole() -> None:
         worker = Worker(db, {"simulator": line}, "https://sms.example.org")  # type: ignore[dict-item]
         with db.transaction() as tx:
-            outbox.end_leases(tx, of_others_than=worker.owner)
+            leases.end_leases(tx, of_others_than=worker.owner)
         for _ in range(int(seconds / step_s)):
             await worker.drain()
             clock.advance(seconds=step_s)

@@ -17,7 +17,7 @@ from bot.worker.worker import Worker
 from storage import schema
 from storage.contacts import consent
 from storage.database import Database
-from storage.messages import outbox, reconciliation
+from storage.messages import gate, lookups, outbox, receipts, reconciliation
 from storage.rules.hours_and_limits import Rules
 from tests.patience import HANG_S, soon
 from tests.stub_twilio import StubTwilio
@@ -77,12 +77,12 @@ def queue(db: Database, phone: str = AMA, text: str = "Clinic on Monday", kind: 
 
 def look(db: Database, number: int) -> Any:
     with db.reading() as tx:
-        return outbox.message(tx, number)
+        return lookups.message(tx, number)
 
 
 def texts(db: Database, **where: Any) -> list[Any]:
     with db.reading() as tx:
-        return outbox.list_all(tx, **where)[::-1]
+        return lookups.list_all(tx, **where)[::-1]
 
 
 # -- what became of it -------------------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_what_is_in_doubt_at_a_gateway_that_is_set_no_more_goes_to_a_person_and_
 ) -> None:
     with db.transaction() as tx:
         number = outbox.queue(tx, AMA, "Clinic on Monday", "notice", gateway="kannel")
-        outbox.hand_over(tx, outbox.claim(tx, "kannel", "dead", 1), "dead", rate_per_s=1)
+        gate.hand_over(tx, outbox.claim(tx, "kannel", "dead", 1), "dead", rate_per_s=1)
     clock.advance(minutes=3)
     work(db, stub)
     assert look(db, number).state == "unknown"
@@ -371,7 +371,7 @@ def test_what_is_in_doubt_at_a_gateway_that_is_set_no_more_goes_to_a_person_and_
     said = {name: sentence for name, _, sentence in health.examine(db)}["unknown"]
     assert "1 message of them went by kannel, which is not in the settings any more" in said
     with db.transaction() as tx:
-        moved = outbox.receive_receipt(
+        moved = receipts.receive_receipt(
             tx, gateway="kannel", message_id=number, gateway_id=row.attempt_id, state="delivered", word="1", code=None
         )
     assert moved

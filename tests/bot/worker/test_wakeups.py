@@ -43,7 +43,7 @@ from bot.worker.worker import Worker
 from storage import schema
 from storage.broadcasts import broadcasts
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, inbox, lookups, outbox
 from storage.operations import operations
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Rules
@@ -227,7 +227,7 @@ async def share_chores(team: list[Seen]) -> None:
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return outbox.count_states(tx)
+        return lookups.count_states(tx)
 
 
 def queue(db: Database, *phones: str, kind: str = "notice") -> list[int]:
@@ -475,7 +475,7 @@ def test_three_workers_ask_once_what_became_of_a_text(shared: Database, often: N
     with shared.transaction() as tx:
         long_ago = tx.now - timedelta(minutes=3)
         ids = outbox.claim(tx, "simulator", "dead", 12)
-        outbox.hand_over(tx, ids, "dead", rate_per_s=100)
+        gate.hand_over(tx, ids, "dead", rate_per_s=100)
         tx.execute(update(schema.messages).values(state="unknown", handed_over_at=long_ago, settled_at=long_ago))
 
     async def whole() -> None:
@@ -520,7 +520,7 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
             )
         )
         tx.execute(update(schema.broadcasts).values(expanded_at=tx.now, state="sending"))
-        late = outbox.record_inbound(tx, gateway="simulator", gateway_id="SM-late", sender=PHONES[0], text="I am late")
+        late = inbox.record_inbound(tx, gateway="simulator", gateway_id="SM-late", sender=PHONES[0], text="I am late")
     assert late is not None
     spool = spool_of(shared, str(tmp_path / "spool"))
     for n in range(30):
@@ -537,8 +537,8 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
 
     asyncio.run(whole())
     with shared.reading() as tx:
-        to_lena = [row.body for row in outbox.list_all(tx, phone=PHONES[300], direction="out")]
-        came_in = outbox.list_all(tx, direction="in")
+        to_lena = [row.body for row in lookups.list_all(tx, phone=PHONES[300], direction="out")]
+        came_in = lookups.list_all(tx, direction="in")
     assert len(came_in) == 31
     assert sum("nobody can say whether" in body for body in to_lena) == 1
     assert sum("Since" in body or "told" in body for body in to_lena) == 1, to_lena

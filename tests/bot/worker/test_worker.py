@@ -21,7 +21,7 @@ from storage import schema
 from storage.broadcasts import broadcasts
 from storage.database import Database
 from storage.errors import Misconfigured
-from storage.messages import outbox
+from storage.messages import gate, lookups, outbox, receipts
 from storage.programme import rate_limits
 from storage.rules.hours_and_limits import Senders
 from storage.rules.quiet_hours import Hours
@@ -59,7 +59,7 @@ def queue(db: Database, *phones: str, kind: str = "notice", gateway: str | None 
 
 def states(db: Database) -> dict[str, int]:
     with db.reading() as tx:
-        return outbox.count_states(tx)
+        return lookups.count_states(tx)
 
 
 def play(db: Database, gateways: list[Any], act: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_o
 
     play(db, [gateway], act)
     with db.reading() as tx:
-        assert [(row.id == stuck, row.state) for row in outbox.list_all(tx)] == [
+        assert [(row.id == stuck, row.state) for row in lookups.list_all(tx)] == [
             (False, "accepted"),
             (True, "unknown"),
         ]
@@ -189,7 +189,7 @@ def test_an_answer_is_written_down_though_nothing_more_can_be_handed_over(
                 await worker.turn()
         monkeypatch.undo()
         with db.reading() as tx:
-            assert [outbox.message(tx, number).state for number in (first, later)] == ["accepted", "queued"]  # type: ignore[union-attr]
+            assert [lookups.message(tx, number).state for number in (first, later)] == ["accepted", "queued"]  # type: ignore[union-attr]
         await worker.drain()
 
     play(db, [Silent(rate_per_s=50)], act)
@@ -239,7 +239,7 @@ def test_what_the_gate_turns_away_costs_no_token_and_no_time(db: Database, clock
 
     play(db, [gateway], act)
     with db.reading() as tx:
-        left = outbox.list_all(tx, state="queued")
+        left = lookups.list_all(tx, state="queued")
     assert gateway.sent == [reply]
     assert {row.reason for row in left} == {"quiet-hours"}, "not one waits for a token that it does not need"
     assert turns < 40
@@ -348,7 +348,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
     def receipt(beside: Database, number: int) -> None:
         told = {"gateway": "simulator", "message_id": number, "gateway_id": "S9", "state": "undelivered"}
         with beside.transaction(in_turn=False) as tx:
-            assert outbox.receive_receipt(tx, **told, word="undelivered", code="30002")
+            assert receipts.receive_receipt(tx, **told, word="undelivered", code="30002")
             held.set()
             assert paused.wait(HANG_S)
             rate_limits.hold_up(tx, "simulator", None, "person", "suspended (30002)")
@@ -356,7 +356,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
     with postgres.database() as address, closing(Database(address, rules, clock)) as db:
         (again,) = queue(db, PHONES[1])
         with db.transaction() as tx:
-            (before,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1.6)
+            (before,), _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "w", 1), "w", rate_per_s=1.6)
             outbox.settle(tx, [outbox.Settled(again, before.attempt_id, "queued", "throttled", due_at=tx.now)])
         clock.advance(seconds=2)
         (refused,) = queue(db, PHONES[0], kind="reply")
@@ -372,7 +372,7 @@ def test_an_answer_and_a_receipt_that_pause_a_gateway_at_once_do_not_wait_for_ea
 
         play(db, [Refusing(rate_per_s=1.6)], act)
         with db.reading() as tx:
-            found = {number: outbox.message(tx, number).state for number in (again, refused)}  # type: ignore[union-attr]
+            found = {number: lookups.message(tx, number).state for number in (again, refused)}  # type: ignore[union-attr]
     assert found == {again: "undelivered", refused: "queued"}
 
 

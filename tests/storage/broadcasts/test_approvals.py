@@ -9,7 +9,7 @@ from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import lookups
 from storage.operations import operations
 from storage.rules.quiet_hours import Hours
 from tests.storage.broadcasts.test_broadcasts import expand
@@ -66,7 +66,7 @@ def test_what_is_confirmed_goes_once_however_often_it_is_asked(db, world, ask, o
     clock.advance(minutes=2)
     expand(world)
     with db.reading() as tx:
-        assert len(outbox.list_all(tx)) == 3
+        assert len(lookups.list_all(tx)) == 3
     assert state(db, number) == ("done", "sending")
 
 
@@ -208,7 +208,7 @@ def test_single_people_are_texted_so_often_and_no_more(db, world, ask, ok):
 def test_one_tries_it_on_the_own_phone_first_unless_that_said_stop(db, esi, by):
     with db.transaction() as tx:
         approvals.try_on(tx, people.by_id(tx, esi.id), "Clinic closed", by=by)
-        (row,) = outbox.list_all(tx)
+        (row,) = lookups.list_all(tx)
         assert (row.phone, row.body, row.kind, row.person_id) == (esi.phone, "Clinic closed", "notice", esi.id)
         consent.hear(tx, esi.phone, "stop", words="STOP", message_id=None, by=TEST)
         with pytest.raises(Problem, match="try-stopped"):

@@ -14,7 +14,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts
 from storage.contacts import consent, groups
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import gate, leases, lookups, outbox
 from storage.messages.outbox import Settled
 from storage.rules.quiet_hours import Hours
 from storage.schema import audit, cases
@@ -125,7 +125,7 @@ def test_one_who_is_taken_out_during_the_hold_is_not_texted(world, anc):
     with world.db.transaction() as tx:
         groups.remove(tx, anc, [ama], by=TEST)
     with world.db.transaction() as tx:
-        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
+        going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
     assert progress(world, number).skipped == {"left": 1}
 
@@ -219,7 +219,7 @@ def test_recipients_are_the_sum_of_all_states_and_each_phone_gets_it_once(new_db
         assert progress(world, number).waiting == told.recipients
         expand(world)
         with db.transaction() as tx:
-            going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", taken), "me", rate_per_s=100)
+            going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", taken), "me", rate_per_s=100)
             ends = ["accepted", "refused", "unknown"]
             outbox.settle(
                 tx, [Settled(h.id, h.attempt_id, ends[n % 3], gateway_id=str(n)) for n, h in enumerate(going)]
@@ -424,7 +424,7 @@ def resume(world, number):
 def leave(world, at_most=10):
     """What the worker would do now: claim, pass the gate, be accepted; the phones that it left for."""
     with world.db.transaction() as tx:
-        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
+        going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
         outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
     return [handed.phone for handed in going]
 
@@ -454,7 +454,7 @@ def test_what_was_claimed_when_it_was_paused_is_given_back_at_the_gate(world, an
         claimed = outbox.claim(tx, "simulator", "me", 1)
     pause(world, number)
     with world.db.transaction() as tx:
-        assert outbox.hand_over(tx, claimed, "me", rate_per_s=100) == ([], [])
+        assert gate.hand_over(tx, claimed, "me", rate_per_s=100) == ([], [])
     assert {(row.state, row.reason) for row in sent(world, number).values()} == {("queued", "paused"), ("queued", None)}
     clock.advance(minutes=30)
     assert leave(world) == [], "looked at again, it is given back again"
@@ -466,7 +466,7 @@ def test_what_comes_back_to_the_queue_while_it_is_paused_stays_there(world, anc,
     """A gateway that certainly did not take it, or a worker that died: the row is not marked, and the gate knows."""
     number = go(world, anc)
     with world.db.transaction() as tx:
-        (handed,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=100)
+        (handed,), _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=100)
     pause(world, number)
     with world.db.transaction() as tx:
         outbox.settle(tx, [Settled(handed.id, handed.attempt_id, "queued", reason="throttled", due_at=tx.now)])
@@ -558,7 +558,7 @@ def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, an
     """Else it would wait for a resume that nobody can say any more."""
     number = go(world, anc)
     with world.db.transaction() as tx:
-        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 2), "me", rate_per_s=100)
+        going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 2), "me", rate_per_s=100)
         outbox.settle(tx, [Settled(h.id, h.attempt_id, "unknown", reason="no-answer") for h in going])
     pause(world, number)
     with world.db.transaction() as tx:
@@ -576,13 +576,13 @@ def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, an
 def test_what_ended_while_it_was_paused_is_not_called_paused(world, anc, clock, end, reason):
     number = go(world, anc)
     pause(world, number)
-    assert all(map(outbox.is_held, sent(world, number).values()))
+    assert all(map(lookups.is_held, sent(world, number).values()))
     if end == "halt":
         halt(world, number)
     clock.advance(hours=world.db.rules.expiry_h)
     with world.db.transaction() as tx:
         outbox.expire(tx)
-    assert {(outbox.is_held(row), row.reason) for row in sent(world, number).values()} == {(False, reason)}
+    assert {(lookups.is_held(row), row.reason) for row in sent(world, number).values()} == {(False, reason)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -600,7 +600,7 @@ def test_whatever_is_paused_and_resumed_nothing_leaves_meanwhile_and_nobody_gets
                 outbox.claim(tx, "simulator", "dead", dice.randint(1, 5))
         else:
             with world.db.transaction() as tx:
-                outbox.end_leases(tx)
+                leases.end_leases(tx)
             going = leave(world, dice.randint(1, 5))
             assert not (paused and going)
             left += going
@@ -608,7 +608,7 @@ def test_whatever_is_paused_and_resumed_nothing_leaves_meanwhile_and_nobody_gets
         resume(world, number)
     clock.advance(minutes=5)
     with world.db.transaction() as tx:
-        outbox.end_leases(tx)
+        leases.end_leases(tx)
     left += leave(world, 100)
     assert len(left) == len(set(left)) == 30
 
@@ -640,7 +640,7 @@ def test_a_halt_before_the_expansion_sends_to_nobody_and_still_counts_everybody(
 def test_a_halt_stops_what_has_not_left_and_leaves_what_has(world, anc):
     number = go(world, anc)
     with world.db.transaction() as tx:
-        (going,), _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=1)
+        (going,), _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 1), "me", rate_per_s=1)
         outbox.settle(tx, [Settled(going.id, going.attempt_id, "accepted", gateway_id="SM1")])
     told = halt(world, number)
     assert (told.row.state, told.arrived, told.states) == ("halted", 1, {"accepted": 1, "cancelled": 1})
@@ -716,7 +716,7 @@ def test_a_number_that_changed_during_the_hold_is_not_texted(world, anc):
         ama = groups.members(tx, anc)[0].id
     world.change(ama, contact_phone_number="233209999999")
     with world.db.transaction() as tx:
-        going, _ = outbox.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
+        going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
     assert progress(world, number).skipped == {"changed": 1}
 

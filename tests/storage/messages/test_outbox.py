@@ -15,12 +15,14 @@ from sqlalchemy.exc import IntegrityError
 from storage.broadcasts import broadcasts
 from storage.contacts import consent
 from storage.database import Lost, insert_new
-from storage.messages import outbox
-from storage.messages.outbox import MOVES, Settled
+from storage.messages import gate, inbox, leases, lookups, outbox, receipts, states
+from storage.messages.outbox import Settled
+from storage.messages.states import MOVES
 from storage.programme import rate_limits
 from storage.rules.quiet_hours import Hours
-from storage.schema import OUT_STATES, gateways, receipts
+from storage.schema import OUT_STATES, gateways
 from storage.schema import messages as table
+from storage.schema import receipts as receipts_table
 from tests.world import TEST
 
 A, B, C = "233241234567", "233209876543", "233205550000"
@@ -44,7 +46,7 @@ def hand_over(db, ids, owner="me", rate=None):
             full = {"name": GATEWAY, "tokens": 1000.0, "refilled_at": tx.now}
             tx.execute(insert_new(tx, gateways).values(full))
             tx.execute(update(gateways).values(full))
-        return outbox.hand_over(tx, ids, owner, rate_per_s=rate or 1000)
+        return gate.hand_over(tx, ids, owner, rate_per_s=rate or 1000)
 
 
 def send(db, number):
@@ -61,14 +63,14 @@ def settle(db, number, attempt, state, **more):
 
 def receipt(db, number, state, gateway_id="SM1", word=None, code=None):
     with db.transaction() as tx:
-        return outbox.receive_receipt(
+        return receipts.receive_receipt(
             tx, gateway=GATEWAY, message_id=number, gateway_id=gateway_id, state=state, word=word or state, code=code
         )
 
 
 def look(db, number):
     with db.reading() as tx:
-        return outbox.message(tx, number)
+        return lookups.message(tx, number)
 
 
 def state(db, number):
@@ -112,7 +114,7 @@ def _reachable(start):
 
 
 def test_every_state_has_its_moves_and_its_meaning():
-    assert set(MOVES) == set(OUT_STATES) == set(outbox.MEANINGS)
+    assert set(MOVES) == set(OUT_STATES) == set(states.MEANINGS)
     assert set().union(*MOVES.values()) <= set(MOVES)
 
 
@@ -191,7 +193,7 @@ class Life(RuleBasedStateMachine):
     def time_passes_and_leases_end(self, minutes):
         self.db.clock.advance(minutes=minutes)
         with self.db.transaction() as tx:
-            outbox.end_leases(tx)
+            leases.end_leases(tx)
         self.moved()
 
     def moved(self):
@@ -227,7 +229,7 @@ def test_a_late_receipt_is_kept_and_moves_nothing(db):
     settle(db, number, send(db, number), "accepted", gateway_id="SM1")
     assert [receipt(db, number, s) for s in ("delivered", "sent", "undelivered", "delivered")] == [True, False, False, False]  # fmt: skip
     with db.reading() as tx:
-        kept = [(r.state, r.moved) for r in outbox.receipts_of(tx, number)]
+        kept = [(r.state, r.moved) for r in receipts.receipts_of(tx, number)]
     assert kept == [("delivered", True), ("sent", False), ("undelivered", False)]
 
 
@@ -243,7 +245,7 @@ def test_a_receipt_is_ours_by_our_number_and_the_gateways_id_whether_or_not_it_m
 
     def ours(gateway_id="SM1", gateway=GATEWAY, row=number):
         with db.reading() as tx:
-            return outbox.of_receipt(tx, gateway=gateway, message_id=row, gateway_id=gateway_id) is not None
+            return receipts.of_receipt(tx, gateway=gateway, message_id=row, gateway_id=gateway_id) is not None
 
     assert not ours()  # it never left
     settle(db, number, send(db, number), "accepted", gateway_id="SM1")
@@ -261,7 +263,7 @@ def test_a_receipt_for_a_message_that_never_left_moves_nothing(db):
 def test_a_receipt_for_no_message_of_ours_is_kept(db):
     assert not receipt(db, 4711, "delivered")
     with db.reading() as tx:
-        assert [r.moved for r in tx.execute(select(receipts))] == [False]
+        assert [r.moved for r in tx.execute(select(receipts_table))] == [False]
 
 
 def test_a_receipt_says_by_its_code_why(db):
@@ -312,7 +314,7 @@ def test_many_answers_are_written_as_one_statement_for_each_state(db, statements
         assert outbox.settle(tx, results) == len(numbers)
     assert len(ran) <= 6, "one more looks for receipts that came too early"
     with db.reading() as tx:
-        kept = {result.id: outbox.attempts_of(tx, result.id) for result in results}
+        kept = {result.id: lookups.attempts_of(tx, result.id) for result in results}
     for result in results:
         # One that the gateway took leaves its trace in the message; any other is kept as it came.
         assert [row.state for row in kept[result.id]] == ([] if result.state == "accepted" else [result.state])
@@ -379,7 +381,7 @@ def test_what_was_claimed_can_be_given_back_by_its_owner_only(db):
     claim(db)
     for owner, after in (("other", "claimed"), ("me", "queued")):
         with db.transaction() as tx:
-            outbox.release(tx, [number], owner)
+            leases.release(tx, [number], owner)
         assert state(db, number) == after
 
 
@@ -388,7 +390,7 @@ def test_what_was_claimed_can_be_given_back_by_its_owner_only(db):
 
 def end_leases(db, **more):
     with db.transaction() as tx:
-        return outbox.end_leases(tx, **more)
+        return leases.end_leases(tx, **more)
 
 
 def test_a_lease_that_ran_out_gives_the_claimed_back_and_leaves_the_handed_over_unknown(db, clock):
@@ -547,14 +549,14 @@ def test_a_case_whose_time_zone_is_no_longer_known_holds_up_nobody(quiet, world,
 def test_a_row_at_which_our_code_fails_is_refused_and_costs_no_other_row_anything(quiet, clock, monkeypatch, caplog):
     clock.now = datetime(2026, 11, 3, 19, 0, tzinfo=UTC)
     bad, other = queue(quiet, kind="text"), queue(quiet, B, kind="text")
-    real = outbox._zones
+    real = gate._zones
 
     def zones(tx, row):
         if row.phone == A:
             raise KeyError(row.phone)
         return real(tx, row)
 
-    monkeypatch.setattr(outbox, "_zones", zones)
+    monkeypatch.setattr(gate, "_zones", zones)
     claim(quiet)
     going, waiting = hand_over(quiet, [bad, other])
     assert ([h.id for h in going], waiting) == ([other], [])
@@ -619,7 +621,7 @@ def test_a_slow_gateway_still_gets_one(db, clock):
 
 def record(db, gateway_id="SM1", gateway=GATEWAY):
     with db.transaction() as tx:
-        row = outbox.record_inbound(tx, gateway=gateway, gateway_id=gateway_id, sender=A, text="hi")
+        row = inbox.record_inbound(tx, gateway=gateway, gateway_id=gateway_id, sender=A, text="hi")
         return row and row.id
 
 
@@ -633,11 +635,11 @@ def test_a_text_is_recorded_once_for_ever(db, clock):
 
 def test_what_the_gateway_said_of_a_text_is_kept_with_it(db):
     with db.transaction() as tx:
-        outbox.record_inbound(
+        inbox.record_inbound(
             tx, gateway=GATEWAY, gateway_id="SM1", sender=A, text="no more", told="stop", answered=True
         )
     with db.reading() as tx:
-        (row,) = outbox.unhandled(tx)
+        (row,) = inbox.unhandled(tx)
     assert (row.told, row.answered) == ("stop", True)
 
 
@@ -649,12 +651,12 @@ def test_an_outbound_message_with_the_same_gateway_id_stands_in_nobodys_way(db):
 
 def postpone(db, number):
     with db.transaction() as tx:
-        return outbox.postpone(tx, number, "ab12")
+        return inbox.postpone(tx, number, "ab12")
 
 
 def waiting(db):
     with db.reading() as tx:
-        return [row.id for row in outbox.unhandled(tx)]
+        return [row.id for row in inbox.unhandled(tx)]
 
 
 def test_a_text_that_cannot_be_handled_is_tried_again_and_set_aside_after_three_times(db, clock):
@@ -673,9 +675,9 @@ def test_a_text_that_cannot_be_handled_is_tried_again_and_set_aside_after_three_
 def test_a_text_that_was_handled_is_done_with(db):
     number = record(db)
     with db.transaction() as tx:
-        outbox.handled(tx, number, "reply", case_id=None, person_id=None)
+        inbox.handled(tx, number, "reply", case_id=None, person_id=None)
         with pytest.raises(Lost):
-            outbox.handled(tx, number + 1, "reply", case_id=None, person_id=None)
+            inbox.handled(tx, number + 1, "reply", case_id=None, person_id=None)
     assert (state(db, number), look(db, number).handled_as, waiting(db)) == ("handled", "reply", [])
 
 
@@ -683,7 +685,7 @@ def test_a_gateway_that_says_opted_out_is_heard_as_a_stop_once(db):
     number = queue(db)
     for _ in range(2):
         with db.transaction() as tx:
-            outbox.note_opt_out(tx, number, by=TEST)
+            receipts.note_opt_out(tx, number, by=TEST)
     with db.reading() as tx:
         assert [(e.kind, e.message_id) for e in consent.history(tx, A)] == [("stop", number)]
 
@@ -694,12 +696,12 @@ def test_a_gateway_that_says_opted_out_is_heard_as_a_stop_once(db):
 def test_messages_are_listed_newest_first_by_state_phone_and_direction(db):
     first, second, inbound = queue(db), queue(db, B), record(db)
     with db.reading() as tx:
-        assert [m.id for m in outbox.list_all(tx)] == [inbound, second, first]
-        assert [m.id for m in outbox.list_all(tx, phone=A, direction="out")] == [first]
-        assert [m.id for m in outbox.list_all(tx, state="received")] == [inbound]
-        assert len(outbox.list_all(tx, at_most=1)) == 1
-        assert outbox.count_states(tx) == {"queued": 2, "received": 1}
-        assert {p: [m.id for m in rows] for p, rows in outbox.threads(tx, [A, B, C], at_most=1).items()} == {A: [inbound], B: [second], C: []}  # fmt: skip
+        assert [m.id for m in lookups.list_all(tx)] == [inbound, second, first]
+        assert [m.id for m in lookups.list_all(tx, phone=A, direction="out")] == [first]
+        assert [m.id for m in lookups.list_all(tx, state="received")] == [inbound]
+        assert len(lookups.list_all(tx, at_most=1)) == 1
+        assert lookups.count_states(tx) == {"queued": 2, "received": 1}
+        assert {p: [m.id for m in rows] for p, rows in inbox.threads(tx, [A, B, C], at_most=1).items()} == {A: [inbound], B: [second], C: []}  # fmt: skip
 
 
 def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
@@ -730,7 +732,7 @@ def test_what_a_worker_does_each_second_looks_through_no_table_of_messages(db):
             told = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(f"{row[3]}: {statement}" for row in told)
 
-    for step in (outbox.end_leases, outbox.expire, outbox.adopt, outbox.fail_over, broadcasts.finish):
+    for step in (leases.end_leases, outbox.expire, outbox.adopt, outbox.fail_over, broadcasts.finish):
         with db.transaction() as tx:
             step(tx)
     assert plans
@@ -741,8 +743,8 @@ def test_a_gateway_by_which_something_left_just_now_does_not_stand_still(db, clo
     numbers = [queue(db, f"2332412{n:05}", gateway=GATEWAY if n % 2 else "other") for n in range(6)]
     clock.advance(minutes=3)
     with db.reading() as tx:
-        assert [(row.gateway, row.many) for row in outbox.not_leaving(tx)] == [("other", 3), (GATEWAY, 3)]
+        assert [(row.gateway, row.many) for row in lookups.not_leaving(tx)] == [("other", 3), (GATEWAY, 3)]
     assert claim(db, at_most=1) == [numbers[1]]
     hand_over(db, [numbers[1]])
     with db.reading() as tx:
-        assert [(row.gateway, row.many) for row in outbox.not_leaving(tx)] == [("other", 3)]
+        assert [(row.gateway, row.many) for row in lookups.not_leaving(tx)] == [("other", 3)]

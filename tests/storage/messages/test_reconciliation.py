@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from storage.messages import outbox, reconciliation
-from storage.messages.outbox import MOVES, Settled
+from storage.messages import leases, outbox, receipts, reconciliation
+from storage.messages.outbox import Settled
+from storage.messages.states import MOVES
 from tests.storage.messages.test_outbox import (
     BACK,
     GATEWAY,
@@ -207,7 +208,7 @@ def test_a_receipt_that_came_before_the_hand_over_was_written_counts_when_the_me
     settle(db, number, attempt, "accepted", gateway_id="SM5")
     assert state(db, number) == "delivered"
     with db.reading() as tx:
-        assert [r.moved for r in outbox.receipts_of(tx, number)] == [True]
+        assert [r.moved for r in receipts.receipts_of(tx, number)] == [True]
 
 
 def test_a_receipt_of_another_message_with_our_number_never_counts(db):
@@ -251,7 +252,7 @@ def test_a_receipt_for_what_never_left_by_our_own_book_is_kept_and_moves_nothing
     assert not receipt(db, number, "delivered")
     assert state(db, number) == now
     with db.reading() as tx:
-        assert len(outbox.receipts_of(tx, number)) == 1
+        assert len(receipts.receipts_of(tx, number)) == 1
 
 
 # -- in any order ------------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ class Truth(RuleBasedStateMachine):
         if dies:
             self.db.clock.advance(minutes=3)
             with self.db.transaction() as tx:
-                outbox.end_leases(tx)
+                leases.end_leases(tx)
         else:
             settle(self.db, self.number, self.attempts[-1], "unknown", reason="no-answer")
         self.moved()
@@ -342,7 +343,7 @@ class Truth(RuleBasedStateMachine):
         with self.db.transaction() as tx:
             self.db.clock.advance(minutes=3)
         with self.db.transaction() as tx:
-            outbox.end_leases(tx)
+            leases.end_leases(tx)
         for _ in range(8):
             self.db.clock.advance(hours=7)
             for question in due(self.db):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from storage.audit import Actor
 from storage.contacts import attempts
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import gate, outbox
 from storage.operations import codes, operations
 from tests.world import TEST
 
@@ -58,7 +58,7 @@ def test_the_digits_of_a_code_are_stored_nowhere_even_after_it_was_sent(world, l
         code = operations.issue_code(tx, asked, lead.id)
         outbox.queue(tx, PHONE, f"Reply ok {codes.mask(codes.SHORT)} to send", "reply", person_id=lead.id, code_id=code)
         claimed = outbox.claim(tx, "simulator", "me", 10)
-        (going,), _ = outbox.hand_over(tx, claimed, "me", rate_per_s=1)
+        (going,), _ = gate.hand_over(tx, claimed, "me", rate_per_s=1)
         digits = digits_of(tx, code)
     assert going.body == f"Reply ok {digits} to send"
     with db.reading() as tx:
@@ -87,7 +87,7 @@ def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorro
         code = operations.issue_code(tx, asked, lead.id)
         outbox.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
         claimed = outbox.claim(tx, "simulator", "me", 10)
-        (going,), _ = outbox.hand_over(tx, claimed, "me", rate_per_s=1)
+        (going,), _ = gate.hand_over(tx, claimed, "me", rate_per_s=1)
         assert len(digits_of(tx, code)) == codes.LONG
         assert going.body == f"ok {digits_of(tx, code)}"
     clock.advance(days=1)

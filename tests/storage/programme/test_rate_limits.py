@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from storage.messages import outbox
+from storage.messages import gate, inbox, lookups, outbox
 from storage.programme import rate_limits
 from storage.programme.rate_limits import Wish
 from storage.rules.hours_and_limits import Senders
@@ -173,22 +173,22 @@ def test_what_waits_for_its_number_stays_claimed_and_the_next_of_another_number_
         claimed = outbox.claim(tx, GATEWAY, "w", 12)
     assert claimed == ids
     with several.transaction(in_turn=False) as tx:
-        going, waiting = outbox.hand_over(tx, claimed, "w", rate_per_s=100.0)
+        going, waiting = gate.hand_over(tx, claimed, "w", rate_per_s=100.0)
     assert {handed.own_number for handed in going} == set(OURS)
     assert (len(going), len(waiting)) == (3, 9)
     with several.reading() as tx:
-        rows = {handed.id: outbox.message(tx, handed.id) for handed in going}
+        rows = {handed.id: lookups.message(tx, handed.id) for handed in going}
     assert all(rows[handed.id].own_number == handed.own_number for handed in going)
 
 
 def test_a_reply_is_queued_for_the_number_that_was_texted(several):
     with several.transaction() as tx:
-        text = outbox.record_inbound(
+        text = inbox.record_inbound(
             tx, gateway=GATEWAY, gateway_id="SM1", sender=PHONES[0], text="menu", own_number=OURS[2]
         )
         answer = outbox.queue(tx, PHONES[0], "groups", "reply", reply_to=text.id)
         notice = outbox.queue(tx, PHONES[1], "to another", "notice", reply_to=text.id)
-        told = {number: outbox.message(tx, number).own_number for number in (answer, notice)}
+        told = {number: lookups.message(tx, number).own_number for number in (answer, notice)}
     assert told == {answer: OURS[2], notice: None}
 
 
@@ -242,7 +242,7 @@ def test_when_all_numbers_are_paused_their_messages_go_another_way(several, cloc
     with several.transaction() as tx:
         assert "all our numbers there are paused" in rate_limits.paused(tx)[0].paused_because
         outbox.fail_over(tx)
-        assert outbox.message(tx, number).gateway == "other"
+        assert lookups.message(tx, number).gateway == "other"
         rate_limits.resume(tx, GATEWAY)
     assert len(grant(several, wishes())) == 3
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from storage.broadcasts import broadcasts
 from storage.database import Database
-from storage.messages import outbox
+from storage.messages import gate, inbox, lookups, outbox
 from storage.messages.outbox import Settled
 from storage.programme import rate_limits, routing
 from storage.rules.hours_and_limits import Rules
@@ -36,9 +36,9 @@ def states(db: Database, ids: list[int]) -> list[tuple[str, str, str | None]]:
         return [(row.state, row.gateway, row.reason) for row in rows]
 
 
-def sent(db: Database, gateway: str, *, settled: Settled | None = None) -> list[outbox.HandOver]:
+def sent(db: Database, gateway: str, *, settled: Settled | None = None) -> list[gate.HandOver]:
     with db.transaction() as tx:
-        going, _ = outbox.hand_over(tx, outbox.claim(tx, gateway, "me", 10), "me", rate_per_s=100)
+        going, _ = gate.hand_over(tx, outbox.claim(tx, gateway, "me", 10), "me", rate_per_s=100)
     return going
 
 
@@ -75,8 +75,8 @@ def test_a_broadcast_chooses_in_the_set_as_one_chooses_alone(db: Database, world
 def test_an_answer_leaves_the_way_its_text_came_and_everything_else_by_its_number(db: Database, world: World) -> None:
     case = world.case("ama", AMA, contact_backend_id="twilio")
     with db.transaction() as tx:
-        came = outbox.record_inbound(tx, gateway="main", gateway_id="1", sender=AMA, text="menu")
-        gone = outbox.record_inbound(tx, gateway="sold", gateway_id="1", sender=AMA, text="menu")
+        came = inbox.record_inbound(tx, gateway="main", gateway_id="1", sender=AMA, text="menu")
+        gone = inbox.record_inbound(tx, gateway="sold", gateway_id="1", sender=AMA, text="menu")
         assert came is not None and gone is not None
         ids = [
             outbox.queue(tx, AMA, "x", "reply", reply_to=came.id),
@@ -110,7 +110,7 @@ def test_what_was_certainly_not_sent_is_queued_for_the_other_and_says_so(db: Dat
         outbox.settle(
             tx, [Settled(row, handed.attempt_id, "queued", "destination", "21408", due_at=tx.now, gateway="main")]
         )
-        told = [(a.reason, a.code) for a in outbox.attempts_of(tx, row)]
+        told = [(a.reason, a.code) for a in lookups.attempts_of(tx, row)]
     assert states(db, [row]) == [("queued", "main", "destination")]
     assert told == [("destination", "21408"), ("failover", "main")]
     assert [h.id for h in sent(db, "main")] == [row]
@@ -140,7 +140,7 @@ def test_what_waits_for_a_paused_gateway_is_passed_on_after_a_minute(db: Databas
     with db.transaction() as tx:
         assert outbox.fail_over(tx) == 3
         assert outbox.fail_over(tx) == 0
-        assert [(a.reason, a.code) for a in outbox.attempts_of(tx, ids[0])] == [("failover", "main")]
+        assert [(a.reason, a.code) for a in lookups.attempts_of(tx, ids[0])] == [("failover", "main")]
     assert states(db, ids) == [("queued", "main", "failover")] * 3
     assert states(db, [other]) == [("queued", "vodafone", None)], "nobody takes over for vodafone"
 

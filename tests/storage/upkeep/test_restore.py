@@ -18,7 +18,7 @@ from storage import audit, schema
 from storage.audit import Actor
 from storage.database import Database, restored, server
 from storage.errors import Misconfigured
-from storage.messages import outbox
+from storage.messages import gate, inbox, leases, lookups, outbox, receipts
 from storage.programme import workers
 from storage.upkeep import backups, restore
 from tests.postgres import Postgres
@@ -32,17 +32,17 @@ def test_whatever_was_open_is_in_doubt_from_the_backup_on_and_nothing_is_claimed
         queued, claimed, sending = (outbox.queue(tx, f"23324400010{n}", "Hello", "notice") for n in range(3))
         workers.beat(tx, "w")
         ids = outbox.claim(tx, "simulator", "w", 3)
-        outbox.hand_over(tx, [sending], "w", rate_per_s=10)
-        outbox.release(tx, [queued], "w")
+        gate.hand_over(tx, [sending], "w", rate_per_s=10)
+        leases.release(tx, [queued], "w")
     handed_over_at, made_at = clock.now, clock.advance(minutes=1)
     clock.advance(hours=1)
     with db.transaction() as tx:
         assert restore.put_up(tx, made_at, by=OPERATOR)["messages"] == len(ids)
     with db.reading() as tx:
-        rows = {n: outbox.message(tx, n) for n in (queued, claimed, sending)}
+        rows = {n: lookups.message(tx, n) for n in (queued, claimed, sending)}
         assert {(row.state, row.reason, row.lease_owner) for row in rows.values()} == {("unknown", "restored", None)}
         assert [rows[n].handed_over_at for n in rows] == [made_at, made_at, handed_over_at]
-        assert [outbox.attempts_of(tx, n)[-1].reason for n in rows] == ["restored"] * 3
+        assert [lookups.attempts_of(tx, n)[-1].reason for n in rows] == ["restored"] * 3
         assert not outbox.is_due(tx, "simulator")
         assert restored(tx) == (made_at, clock.now)
         assert restore.holding(tx) == {"unknown": 3, "texts": 0}
@@ -55,7 +55,7 @@ def test_a_late_receipt_settles_what_the_fence_holds(db: Database, clock: Any) -
         number = outbox.queue(tx, "233244000101", "Hello", "notice")
         restore.put_up(tx, tx.now, by=OPERATOR)
     with db.transaction() as tx:
-        assert outbox.receive_receipt(
+        assert receipts.receive_receipt(
             tx, gateway="simulator", message_id=number, gateway_id="S1", state="delivered", word="delivered", code=None
         )
     with db.reading() as tx:
@@ -69,15 +69,15 @@ def test_what_no_gateway_can_be_asked_about_is_for_a_person_at_once(db: Database
         tx.rules = tx.rules.__class__(name="x")
         restore.put_up(tx, tx.now, by=OPERATOR)
     with db.reading() as tx:
-        assert outbox.message(tx, number).state == "unresolved"
+        assert lookups.message(tx, number).state == "unresolved"
 
 
 def test_a_text_whose_handling_waited_is_set_aside(db: Database) -> None:
     with db.transaction() as tx:
-        outbox.record_inbound(tx, gateway="simulator", gateway_id="I1", sender="233244000101", text="tell anc hello")
+        inbox.record_inbound(tx, gateway="simulator", gateway_id="I1", sender="233244000101", text="tell anc hello")
         assert restore.put_up(tx, tx.now, by=OPERATOR)["texts"] == 1
     with db.reading() as tx:
-        assert outbox.unhandled(tx) == []
+        assert inbox.unhandled(tx) == []
         assert tx.execute(select(schema.messages.c.state, schema.messages.c.reason)).one() == ("set_aside", "restored")
 
 
@@ -146,7 +146,7 @@ def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_f
             done = backups.put_fence_up(back, by=OPERATOR)
             assert done.held["messages"] == 1
             with back.reading() as tx:
-                assert outbox.message(tx, number).state == "unknown"
+                assert lookups.message(tx, number).state == "unknown"
                 assert audit.list_since(tx, 0, ["programme.restore"])
                 assert broken_line(tx) is None
     (tmp_path / "b.dump").write_bytes(b"PGDMP, but nothing more")
