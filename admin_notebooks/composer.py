@@ -22,7 +22,7 @@ from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
 from storage import schema as s
 from storage.audit import Actor
-from storage.broadcasts import approvals, broadcasts
+from storage.broadcasts import approvals, broadcasts, content, previews, progress
 from storage.console import count_of, people_of, sentence
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
@@ -87,7 +87,7 @@ def measure(desk: Desk, text: str) -> Record:
         "cautions": sensitive_words.found_in([text], desk.db.rules.health_words),
     }
     try:
-        broadcasts.check_text(text)
+        content.check_text(text)
     except Problem as problem:
         told["problem"] = sentence(problem) if text.strip() else None
     return told
@@ -121,7 +121,7 @@ def look(
         tx.alone("tell")
         if fixes is not None:
             delivery.one(desk, tx, fixes)
-            group_ids, case_ids = [], broadcasts.reached(tx, fixes)
+            group_ids, case_ids = [], progress.reached(tx, fixes)
             if not case_ids:
                 raise Problem("fix-nobody", number=fixes)
         else:
@@ -151,7 +151,7 @@ def list_left_out(desk: Desk, number: int) -> list[Record]:
     with desk.db.reading() as tx:
         desk.allow(tx, "tell")
         delivery.one(desk, tx, number)
-        skipped = broadcasts.list_skipped(tx, number, SHOWN)
+        skipped = progress.list_skipped(tx, number, SHOWN)
         by_id = {row.case_id: row.reason for row in skipped}
         found = tx.execute(select(s.cases).where(s.cases.c.id.in_(by_id)).order_by(s.cases.c.id))
         return [
@@ -168,7 +168,7 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
         tx.alone("tell")
         delivery.one(desk, tx, number)
         went = approvals.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
-        row = broadcasts.broadcast(tx, number)
+        row = content.broadcast(tx, number)
         if went == "seconding":
             others = ", ".join(lead.name for lead in people.leads(tx) if lead.id != desk.person_id)
             says = f"{number} waits for a second person: {others}, asked by text. The first ok within fifteen minutes lets it go."
@@ -190,7 +190,7 @@ def halt(desk: Desk, number: int) -> str:
     with desk.db.transaction() as tx:
         desk.allow(tx, "tell")
         delivery.one(desk, tx, number)
-        before = broadcasts.broadcast(tx, number).state
+        before = content.broadcast(tx, number).state
         done = broadcasts.halt(tx, number, by=_by(desk))
     if before not in ("previewed", "expanding", "sending"):
         return f"{number} was over already: {people_of(done.arrived)} got it."
@@ -226,7 +226,7 @@ def try_on_me(desk: Desk, number: int, language: str) -> str:
         person = desk.person(tx)
         if person is None:
             raise Problem("no-phone-here")
-        texts = broadcasts.texts_of(tx, number)
+        texts = content.texts_of(tx, number)
         if language not in texts:
             raise Problem("language-shape", typed=language)
         approvals.try_on(tx, person, _samples(tx, number, language)[0], by=_by(desk))
@@ -243,12 +243,12 @@ def list_running(desk: Desk) -> list[Record]:
             for row in operations.seconding(tx, None)
             if row.kind == "tell" and row.expires_at > tx.now
         }
-        running = [row.id for row in broadcasts.running(tx)]
+        running = [row.id for row in progress.running(tx)]
         found = []
         for number in sorted([*waits, *running], reverse=True)[:50]:
             row = delivery.find(desk, tx, number)
             if row is not None:
-                line = delivery.line(tx, row, broadcasts.progress(tx, number).states)
+                line = delivery.line(tx, row, progress.progress(tx, number).states)
                 found.append({**line, "for_me": number in waits and is_lead and waits[number] != desk.person_id})
         return found  # fmt: skip
 
@@ -286,8 +286,8 @@ def _wall(typed: str) -> datetime:
 
 def _shown(tx: Transaction, number: int) -> Record:
     """A preview as a page shows it."""
-    row, told, rules = broadcasts.broadcast(tx, number), broadcasts.preview(tx, number), tx.rules
-    texts = broadcasts.texts_of(tx, number)
+    row, told, rules = content.broadcast(tx, number), previews.preview(tx, number), tx.rules
+    texts = content.texts_of(tx, number)
     other = approvals.twin(tx, number)
     asked = operations.operation(tx, number)
     assert asked is not None
@@ -302,7 +302,7 @@ def _shown(tx: Transaction, number: int) -> Record:
             {"language": language, "readers": told.languages.get(language, 0), **_costs(tx, number, language, told)}
             for language in sorted(texts, key=lambda one: (one != row.language, one))
         ],
-        "takes": _minutes(broadcasts.takes_s(tx, number)),
+        "takes": _minutes(progress.takes_s(tx, number)),
         "begins": _begins(tx, row),
         "cautions": approvals.to_look_at(tx, list(texts.values())),
         "needs_second": approvals.needs_second(tx, row),
@@ -311,21 +311,21 @@ def _shown(tx: Transaction, number: int) -> Record:
     }  # fmt: skip
 
 
-def _costs(tx: Transaction, number: int, language: str, told: broadcasts.Preview) -> Record:
+def _costs(tx: Transaction, number: int, language: str, told: previews.Preview) -> Record:
     samples = (
-        _samples(tx, number, language) if told.languages.get(language) else [broadcasts.texts_of(tx, number)[language]]
+        _samples(tx, number, language) if told.languages.get(language) else [content.texts_of(tx, number)[language]]
     )
-    dearest = broadcasts.dearest(tx, number, language)
+    dearest = previews.dearest(tx, number, language)
     name = unicodedata.name(dearest.forced_by, "a control character").lower() if dearest.forced_by else None
     return {"samples": samples, "parts": dearest.parts, "forced_by": dearest.forced_by, "forced_name": name}
 
 
 def _samples(tx: Transaction, number: int, language: str) -> list[str]:
     """Three real renderings of a language, or its words where nobody reads it."""
-    return list(broadcasts.preview(tx, number, language=language).samples)
+    return list(previews.preview(tx, number, language=language).samples)
 
 
-def _unclear(done: broadcasts.Progress) -> str:
+def _unclear(done: progress.Progress) -> str:
     """Of how many it cannot be said at this instant whether they got it."""
     unclear = sum(done.states.get(state, 0) for state in ("claimed", "sending", "unknown"))
     return f" Of {people_of(unclear)} it is not clear yet." if unclear else ""

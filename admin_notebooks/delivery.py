@@ -17,7 +17,7 @@ from admin_notebooks.desk import Desk, Proposal
 from admin_notebooks.sheets import reader
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.contacts import cases, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -59,7 +59,7 @@ def describe(desk: Desk, number: int) -> Record:
     """One broadcast whole: its words by language, its funnel, and every reason in words.  Raises `broadcast-unknown`."""
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
-        states = broadcasts.progress(tx, number).states
+        states = progress.progress(tx, number).states
         said_of_it = select(s.broadcast_texts).where(s.broadcast_texts.c.broadcast_id == number)
         texts = {text.language: text.text for text in tx.execute(said_of_it.order_by(s.broadcast_texts.c.language))}
         told = line(tx, row, states)
@@ -70,8 +70,8 @@ def describe(desk: Desk, number: int) -> Record:
             "reasons": _reasons(tx, number),
             "replied": replied,
             "adds_up": sum(told["parts"].values()) == told["recipients"],
-            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", *broadcasts.RUNNING),
-            "may_pause": desk.may(tx, "tell") and row.state in broadcasts.RUNNING and not broadcasts.is_paused(row),
+            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", *progress.RUNNING),
+            "may_pause": desk.may(tx, "tell") and row.state in progress.RUNNING and not broadcasts.is_paused(row),
             "may_resume": desk.may(tx, "tell") and broadcasts.is_paused(row),
             "may_fix": desk.may(tx, "tell") and told["arrived"] > 0,
         }
@@ -167,7 +167,7 @@ def why(desk: Desk, number: int, typed: str) -> Record:
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
         found = cases.find_one(tx, typed)
-        message = broadcasts.message_to(tx, number, found.id)
+        message = progress.message_to(tx, number, found.id)
         scope = desk.scope(tx)
         if message is None and scope is not None and found.id not in groups.members_of_any(tx, scope, [found.id]):
             raise Problem("case-unknown", typed=typed)
@@ -266,7 +266,7 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
     """To whom, in few words: groups, a case by its name, or the broadcast that it corrects."""
     if row.request.get("fixes"):
         return f"those whom {row.request['fixes']} reached"
-    shorts = [group.name for group in broadcasts.groups_of(tx, row.id)]
+    shorts = [group.name for group in progress.groups_of(tx, row.id)]
     singles = row.request.get("cases") or []
     if len(singles) == 1:
         one = cases.contact(tx, int(singles[0]))
@@ -425,10 +425,10 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
     """What became of it, after the name."""
     number = row.id
     if message is None:
-        if row.state in WAITING and broadcasts.is_for(tx, number, found.id):
+        if row.state in WAITING and progress.is_for(tx, number, found.id):
             waits = "previewed" if row.state == "previewed" else "paused" if broadcasts.is_paused(row) else "queued"
             return f"has not got {number} yet: {said(waits)}"
-        if row.state == "halted" and broadcasts.is_for(tx, number, found.id):
+        if row.state == "halted" and progress.is_for(tx, number, found.id):
             return f"did not get {number}: {said('halted')}"
         return f"is not among those for whom {number} was"
     if message.state == "delivered":

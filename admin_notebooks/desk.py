@@ -26,7 +26,7 @@ from sqlalchemy import Row, and_, exists, func, or_, select
 from admin_notebooks.sheets import reader
 from storage import audit
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.console import count_of, named_database, sentence, sentences_of
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import PROPERTIES
@@ -308,12 +308,12 @@ class Desk:
         with self.db.reading() as tx:
             row = self.group(tx, short)
             count, seen = groups.count_members(tx, row.id), _last_line(tx)
-            pending = broadcasts.pending_for(tx, row.id)
+            pending = progress.pending_for(tx, row.id)
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "change")
             group = self.group(tx, short)
-            halted = broadcasts.pending_for(tx, group.id)
+            halted = progress.pending_for(tx, group.id)
             if set(halted) - set(pending):
                 raise Problem("plan-stale")  # somebody asked for more to it since: that must be seen first
             for number in halted:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage import schema as s
-from storage.broadcasts import broadcasts
+from storage.broadcasts import progress
 from storage.contacts import groups
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import HOLDING, said_last
@@ -75,7 +75,7 @@ def describe_group(desk: Desk, short: str) -> Record:
             "short": group.short,
             "name": group.name,
             **{name: int(counted._mapping[name] or 0) for name in numbers},
-            "running": broadcasts.pending_for(tx, group.id),
+            "running": progress.pending_for(tx, group.id),
         }
 
 

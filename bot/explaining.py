@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 
 from bot.replies import sentences
-from storage.broadcasts import broadcasts
+from storage.broadcasts import content, progress
 from storage.console import people_of
 from storage.contacts import people
 from storage.database import Transaction
@@ -84,10 +84,10 @@ class _Life:
     def _of_a_broadcast(self, number: int) -> Iterator[Step]:
         """Who asked for a broadcast, and how it came to go."""
         operation = operations.operation(self.tx, number)
-        broadcast = broadcasts.broadcast(self.tx, number)
+        broadcast = content.broadcast(self.tx, number)
         if operation is None:
             return
-        shorts = ", ".join(group.short for group in broadcasts.groups_of(self.tx, number))
+        shorts = ", ".join(group.short for group in progress.groups_of(self.tx, number))
         whom = f"{people_of(broadcast.recipients)}{f' in {shorts}' if shorts else ''}"
         yield from self._asked(operation, f"a text to {whom}, of whom {broadcast.sendable} could be texted")
         yield from self._launched(broadcast)
@@ -248,7 +248,7 @@ class _Life:
         created: datetime = self.row.created_at
         if self.row.broadcast_id is None:
             return created
-        broadcast = broadcasts.broadcast(self.tx, self.row.broadcast_id)
+        broadcast = content.broadcast(self.tx, self.row.broadcast_id)
         free = max(created, broadcast.hold_until or created)
         if broadcast.send_at is None:
             return free

@@ -29,7 +29,7 @@ from bot.commands.dispatch import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker.worker import Worker
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews
 from storage.contacts import groups
 from storage.database import Database
 from storage.messages import outbox
@@ -209,7 +209,7 @@ def broadcast(db: Database) -> None:
     """A broadcast is launched, expanded and sent."""
     with db.transaction() as tx:
         ward = groups.group(tx, "ward2")
-        number = broadcasts.draft(tx, {"en": "Come tomorrow"}, group_ids=[ward.id], words="tell ward2", by=TEST)
+        number = previews.draft(tx, {"en": "Come tomorrow"}, group_ids=[ward.id], words="tell ward2", by=TEST)
         operations.decide(tx, number, "done", by=TEST)
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
     work(db)

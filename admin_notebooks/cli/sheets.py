@@ -17,7 +17,7 @@ from sqlalchemy import Row
 from admin_notebooks import desk
 from admin_notebooks.sheets import reader
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.console import (
     CLI,
     as_json,
@@ -200,13 +200,13 @@ def delete_group(short: str, *, yes: bool) -> None:
     db = open_database()
     with db.reading() as tx:
         row = g.group(tx, short)
-        pending = broadcasts.pending_for(tx, row.id)
+        pending = progress.pending_for(tx, row.id)
         count = g.count_members(tx, row.id)
     goes = f" and halt {', '.join(map(str, pending))}" if pending else ""
     if not yes:
         click.confirm(f"Delete {row.short} with {count_of(count, 'member')}{goes}?", abort=True)
     with db.transaction() as tx:
-        pending = broadcasts.pending_for(tx, row.id)
+        pending = progress.pending_for(tx, row.id)
         for number in pending:
             broadcasts.halt(tx, number, by=CLI)
         g.delete(tx, row.id, by=CLI)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import Row
 
-from storage.broadcasts import approvals
+from storage.broadcasts import approvals, content, previews, progress
 from storage.broadcasts import broadcasts as b
 from storage.console import CLI, as_json, open_database, people_of, printable, show, show_one
 from storage.contacts import groups as g
@@ -96,7 +96,7 @@ def broadcasts() -> None:
 def list_broadcasts(*, json_: bool) -> None:
     """Every broadcast, newest first."""
     with open_database().reading() as tx:
-        show([_broadcast(tx, row.id) for row in b.list_all(tx)], json_=json_)
+        show([_broadcast(tx, row.id) for row in progress.list_all(tx)], json_=json_)
 
 
 @broadcasts.command("show")
@@ -148,8 +148,8 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
     db = open_database()
     with db.transaction() as tx:
         ids = [g.group(tx, short).id for short in shorts]
-        number = b.draft(tx, {tx.rules.language: text}, group_ids=ids, words=f"launch {text}", by=CLI)
-        preview = b.preview(tx, number)
+        number = previews.draft(tx, {tx.rules.language: text}, group_ids=ids, words=f"launch {text}", by=CLI)
+        preview = previews.preview(tx, number)
     skipped = ", ".join(f"{n} {reason}" for reason, n in preview.skipped.items()) or "nobody"
     if not json_:
         click.echo(f"{number}: {people_of(preview.recipients)}, {preview.parts} SMS each; skipped: {skipped}")
@@ -170,7 +170,7 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
 
 def _confirm(tx: Transaction, number: int) -> None:
     """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
-    if not approvals.needs_second(tx, b.broadcast(tx, number)):
+    if not approvals.needs_second(tx, content.broadcast(tx, number)):
         approvals.go(tx, number, by=CLI)
         return
     from bot.commands.broadcasts import ask_leads
@@ -181,19 +181,19 @@ def _confirm(tx: Transaction, number: int) -> None:
 
 
 def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
-    progress = b.progress(tx, number)
+    so_far = progress.progress(tx, number)
     operation = o.operation(tx, number)
     assert operation is not None
     return {
         "id": number,
-        "group": ", ".join(group.short for group in b.groups_of(tx, number)) or None,
-        "state": _state(operation, progress.row),
-        "text": b.text_of(tx, number),
-        "recipients": progress.row.recipients,
-        "counts": dict(progress.states),
+        "group": ", ".join(group.short for group in progress.groups_of(tx, number)) or None,
+        "state": _state(operation, so_far.row),
+        "text": content.text_of(tx, number),
+        "recipients": so_far.row.recipients,
+        "counts": dict(so_far.states),
         "asked_by": p.named(tx, operation.person_id),
         "created_at": operation.asked_at,
-        **({"send_at": progress.row.send_at} if progress.row.send_at else {}),
+        **({"send_at": so_far.row.send_at} if so_far.row.send_at else {}),
     }
 
 

@@ -17,7 +17,7 @@ from bot.commands.dispatch import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
 from storage.audit import Actor
-from storage.broadcasts import approvals, broadcasts
+from storage.broadcasts import approvals, broadcasts, content, previews, progress
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -69,7 +69,7 @@ def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
     if twice := _look_twice(call, text):
         return twice
     correction = _draft(call, text, case_ids=case_ids, fixes=number)
-    if broadcasts.broadcast(call.tx, correction).sendable == 0:
+    if content.broadcast(call.tx, correction).sendable == 0:
         return _nobody(call, correction, str(number))
     return _ask(call, correction)
 
@@ -81,7 +81,7 @@ def at(call: Call, number: str, when: Sequence[str]) -> Answer:
     send_at = _time_meant(call, when)
     if row.request.get("send_at") == send_at.isoformat(timespec="minutes"):
         return kept_answer(call, row)
-    broadcasts.amend(call.tx, row.id, send_at=send_at)
+    previews.amend(call.tx, row.id, send_at=send_at)
     return _ask_anew(call, row)
 
 
@@ -91,13 +91,13 @@ def also(call: Call, number: str, language: str, text: str) -> Answer:
     row = _waiting(call, number)
     if not _LANGUAGE.fullmatch(language):
         raise Problem("language-shape", typed=language)
-    if language not in row.request["texts"] and not broadcasts.count_readers(call.tx, row.id, language):
+    if language not in row.request["texts"] and not previews.count_readers(call.tx, row.id, language):
         raise Problem("language-nobody", typed=language, number=row.id)
     if row.request["texts"].get(language) == text:
         return kept_answer(call, row)
     if twice := _look_twice(call, text):
         return twice
-    broadcasts.amend(call.tx, row.id, text=(language, text))
+    previews.amend(call.tx, row.id, text=(language, text))
     return _ask_anew(call, row, language=language)
 
 
@@ -114,7 +114,7 @@ def _waiting(call: Call, number: str) -> Row[Any]:
 
 def _ask_anew(call: Call, row: Row[Any], *, language: str | None = None) -> Answer:
     """The preview of what was changed, with a new code: the old one was for what it said before."""
-    if broadcasts.broadcast(call.tx, row.id).sendable == 0:
+    if content.broadcast(call.tx, row.id).sendable == 0:
         return _nobody(call, row.id, str(row.id))
     return _ask(call, row.id, language=language)
 
@@ -163,10 +163,10 @@ def _look_twice(call: Call, text: str) -> Answer | None:
 
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: let a broadcast go, or ask a second lead where it is large."""
-    row = broadcasts.broadcast(call.tx, operation.id)
+    row = content.broadcast(call.tx, operation.id)
     if row.state != "previewed":
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
-    if broadcasts.has_changed(call.tx, row.id):
+    if previews.has_changed(call.tx, row.id):
         return _ask_again(call, operation)
     if approvals.needs_second(call.tx, row) and operation.state == "waiting":
         return _ask_second(call, operation, row)
@@ -180,7 +180,7 @@ def begin(tx: Transaction, number: int) -> None:
     """The hour of a broadcast has come: it begins, or waits for a second lead if its group has grown beyond one ok."""
     if approvals.begin(tx, number, by=Actor("worker")):
         return
-    operation, row = operations.operation(tx, number), broadcasts.broadcast(tx, number)
+    operation, row = operations.operation(tx, number), content.broadcast(tx, number)
     assert operation is not None
     asked = ask_leads(tx, number, by=Actor("worker", operation.person_id))
     values = {"number": number, "count": row.sendable, "leads": names(asked)}
@@ -202,22 +202,22 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
         told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
         _notify(call.tx, operation.person_id, lambda _: told)
         return call.say(told)
-    number = broadcasts.draft_again(call.tx, operation.id, message_id=call.message_id, by=call.by)
+    number = previews.draft_again(call.tx, operation.id, message_id=call.message_id, by=call.by)
     asked_again = replace(call, words=operation.words, guess="")
-    if broadcasts.broadcast(call.tx, number).sendable == 0:
+    if content.broadcast(call.tx, number).sendable == 0:
         return _nobody(asked_again, number, str(operation.id))
     return _ask(asked_again, number)
 
 
 def going(call: Call, number: int) -> Answer:
     """Launch a confirmed broadcast and say so."""
-    row = broadcasts.broadcast(call.tx, number)
+    row = content.broadcast(call.tx, number)
     approvals.go(call.tx, number, by=call.by)
     values = {
         "number": number,
         "people": count_shown(call.sentences, row.sendable),
         "minutes": call.sentences.say(
-            ("about-minutes", {"count": max(1, math.ceil(broadcasts.takes_s(call.tx, number) / 60))})
+            ("about-minutes", {"count": max(1, math.ceil(progress.takes_s(call.tx, number) / 60))})
         ),
         "starts": call.sentences.say(_starts(call, row, approvals.holds_s(call.tx, row))),
     }
@@ -238,13 +238,13 @@ def clock_shown(call: Call, at: datetime) -> str:
 
 def progress_said(call: Call, number: int, key: str) -> Answer:
     """How far a broadcast is, by one of the sentences that say `sent of total`."""
-    progress = broadcasts.progress(call.tx, number)
+    so_far = progress.progress(call.tx, number)
     row = operations.operation(call.tx, number)
     at = row.decided_at if row is not None and row.decided_at else call.tx.now
     values = {
         "number": number,
-        "sent": progress.arrived,
-        "total": progress.row.sendable,
+        "sent": so_far.arrived,
+        "total": so_far.row.sendable,
         "time": clock_shown(call, at),
     }
     return call.say((key, values))
@@ -253,14 +253,14 @@ def progress_said(call: Call, number: int, key: str) -> Answer:
 def _tell_group(call: Call, group: Row[Any], text: str) -> Answer:
     """The preview of a text to a group, with a code."""
     number = _draft(call, text, group_ids=[group.id])
-    if broadcasts.broadcast(call.tx, number).sendable == 0:
+    if content.broadcast(call.tx, number).sendable == 0:
         return _nobody(call, number, group.short)
     return _ask(call, number)
 
 
 def _nobody(call: Call, number: int, whom: str) -> Answer:
     """Nobody of those can be texted, so there is nothing to confirm."""
-    skipped = skipped_shown(call, broadcasts.preview(call.tx, number).skipped)
+    skipped = skipped_shown(call, previews.preview(call.tx, number).skipped)
     _drop(call, number)
     return call.say(("tell-nobody", {"group": whom, "skipped": skipped}))
 
@@ -269,8 +269,8 @@ def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
     number = _draft(call, text, case_ids=[case.id])
     shown = Words(person_shown(case))
-    if broadcasts.broadcast(call.tx, number).sendable == 0:
-        reason = call.sentences.reason(next(iter(broadcasts.preview(call.tx, number).skipped)))
+    if content.broadcast(call.tx, number).sendable == 0:
+        reason = call.sentences.reason(next(iter(previews.preview(call.tx, number).skipped)))
         _drop(call, number)
         return call.say(("tell-one-cannot", {"person": shown, "reason": reason}))
     careful = bool(approvals.to_look_at(call.tx, [text]))
@@ -325,7 +325,7 @@ def _draft(
     case_ids: list[int] | None = None,
     fixes: int | None = None,
 ) -> int:
-    return broadcasts.draft(
+    return previews.draft(
         call.tx,
         {call.tx.rules.language: text},
         group_ids=group_ids or [],
@@ -347,8 +347,8 @@ def _ask(call: Call, number: int, *, language: str | None = None) -> Answer:
 
     Of several languages it shows the one that is named.
     """
-    preview = broadcasts.preview(call.tx, number, language=language)
-    row, operation = broadcasts.broadcast(call.tx, number), operations.operation(call.tx, number)
+    preview = previews.preview(call.tx, number, language=language)
+    row, operation = content.broadcast(call.tx, number), operations.operation(call.tx, number)
     assert operation is not None
     told = call.sentences.sentences
     values = {
@@ -376,13 +376,13 @@ def _whom_asked(call: Call, operation: Row[Any]) -> tuple[str, dict[str, Any]]:
     """The sentence that asks, and whom it names: a group, one person, or those whom a correction is for."""
     if operation.request.get("fixes"):
         return "ask-fix", {"fixed": operation.request["fixes"]}
-    if shorts := [group.short for group in broadcasts.groups_of(call.tx, operation.id)]:
+    if shorts := [group.short for group in progress.groups_of(call.tx, operation.id)]:
         return "ask-tell", {"group": ", ".join(shorts)}
     case = cases.contact(call.tx, int(operation.request["cases"][0]))
     return "ask-text", {"person": Words(person_shown(case))}
 
 
-def _languages_shown(preview: broadcasts.Preview) -> str:
+def _languages_shown(preview: previews.Preview) -> str:
     """How many read it in which language, where there is a choice."""
     if len(preview.languages) < 2:
         return ""
@@ -432,10 +432,10 @@ def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
 
 def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
     """Send every other lead a code of their own for a large broadcast; returns their names."""
-    row, operation = broadcasts.broadcast(tx, number), operations.operation(tx, number)
+    row, operation = content.broadcast(tx, number), operations.operation(tx, number)
     assert operation is not None
     others = [p for p in people.leads(tx) if p.id != by.person_id]
-    shorts = ", ".join(g.short for g in broadcasts.groups_of(tx, number))
+    shorts = ", ".join(g.short for g in progress.groups_of(tx, number))
     for lead in others:
         told = sentences(lead.language_code or tx.rules.language)
         if fixed := operation.request.get("fixes"):
@@ -446,7 +446,7 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "group": Words(shorts),
             "when": _when_shown(told, row),
             "people": count_shown(told, row.sendable),
-            "text": Quote(broadcasts.text_of(tx, number)),
+            "text": Quote(content.text_of(tx, number)),
             "code": codes.mask(operations.code_length(tx, lead.id)),
         }
         code_id = operations.issue_code(tx, number, lead.id)

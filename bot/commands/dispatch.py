@@ -19,7 +19,7 @@ from sqlalchemy import Row
 
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import progress
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -287,7 +287,7 @@ def _stopped_by_number(call: Call, words: Sequence[str]) -> str | None:
         return None
     if _verb(call, before[0]) is None:
         return last
-    own = [*broadcasts.running(call.tx, of=call.person.id), *operations.waiting_of(call.tx, call.person.id)]
+    own = [*progress.running(call.tx, of=call.person.id), *operations.waiting_of(call.tx, call.person.id)]
     return last if int(last) in {row.id for row in own} else None
 
 

@@ -23,7 +23,7 @@ from bot.commands.dispatch import (
     verbs_of,
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.contacts import attempts, cases, consent, groups, people
 from storage.errors import Problem
 from storage.messages import outbox
@@ -111,7 +111,7 @@ def delete(call: Call, group: str) -> Answer:
     number = operations.ask(
         call.tx, "delete", words=call.words, request={}, group_id=row.id, message_id=call.message_id, by=call.by
     )
-    pending = broadcasts.pending_for(call.tx, row.id)
+    pending = progress.pending_for(call.tx, row.id)
     told = call.sentences.sentences["delete-stops"]
     stops = told.format(numbers=names(pending).cut(min(2, len(pending)))) if pending else ""
     count = call.members(row)
@@ -231,7 +231,7 @@ def carry_out(call: Call, operation: Row[Any]) -> Answer:
 
 
 def _delete(call: Call, row: Row[Any], operation: Row[Any]) -> Answer:
-    for number in broadcasts.pending_for(call.tx, row.id):
+    for number in progress.pending_for(call.tx, row.id):
         broadcasts.halt(call.tx, number, by=call.by)
     groups.delete(call.tx, row.id, by=call.by)
     operations.keep_undo(call.tx, operation.id, {"deleted": row.id})

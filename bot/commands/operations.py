@@ -18,7 +18,7 @@ from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
 from storage.broadcasts import approvals as rules
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, content, progress
 from storage.contacts import cases, consent, people
 from storage.errors import Problem
 from storage.messages import lookups, outbox
@@ -103,7 +103,7 @@ def halt(call: Call, number: str) -> Answer:
             return no(call, number)
         row = _broadcast(call, number, may_stop)
     else:
-        mine = [b for b in broadcasts.running(call.tx) if _stops(call, b.id)]
+        mine = [b for b in progress.running(call.tx) if _stops(call, b.id)]
         if not mine:
             # Lean towards stopping: who says halt may mean what waits for an ok.
             waits = operations.waiting_of(call.tx, call.person.id) or _seconding(call)
@@ -119,19 +119,19 @@ def halt(call: Call, number: str) -> Answer:
         assert operation is not None
         _put_away(call, operation, "dropped")
         return call.say(("dropped-waiting", {"number": row.id}))
-    progress = broadcasts.halt(call.tx, row.id, by=call.by)
-    unclear = progress.states.get("unknown", 0) + progress.states.get("sending", 0)
+    so_far = broadcasts.halt(call.tx, row.id, by=call.by)
+    unclear = so_far.states.get("unknown", 0) + so_far.states.get("sending", 0)
     if row.state in ("done", "halted", "dropped"):
-        over = [("halt-over", {"number": row.id, "got": progress.arrived})]
+        over = [("halt-over", {"number": row.id, "got": so_far.arrived})]
         return call.say(*over, *([("halted-unknown", {"unknown": unclear})] if unclear else []))
-    if progress.arrived + unclear == 0:
+    if so_far.arrived + unclear == 0:
         return call.say(("halted-none", {"number": row.id}))
-    rest = row.sendable - progress.arrived - unclear
-    parts = [("halted", {"number": row.id, "got": progress.arrived, "rest": rest})]
+    rest = row.sendable - so_far.arrived - unclear
+    parts = [("halted", {"number": row.id, "got": so_far.arrived, "rest": rest})]
     if unclear:
         parts.append(("halted-unknown", {"unknown": unclear}))
-    if progress.arrived:
-        parts.append(("halted-fix", {"number": row.id, "got": progress.arrived}))
+    if so_far.arrived:
+        parts.append(("halted-fix", {"number": row.id, "got": so_far.arrived}))
     return call.say(*parts)
 
 
@@ -151,7 +151,7 @@ def resume(call: Call, number: str) -> Answer:
         raise Problem("resume-not-paused", number=row.id)
     if again := grouping.waiting_already(call):
         return again
-    left = broadcasts.progress(call.tx, row.id).waiting
+    left = progress.progress(call.tx, row.id).waiting
     values = {"broadcast": row.id, "people": telling.count_shown(call.sentences, left)}
     return grouping.ask_with_code(call, "resume", {"broadcast": row.id}, "ask-resume", values)
 
@@ -168,7 +168,7 @@ def _resumed(call: Call, row: Row[Any]) -> Answer:
 def fix(call: Call, number: str, text: str) -> Answer:
     """A correction to exactly those whom a broadcast reached."""
     row = _broadcast(call, number)
-    reached = broadcasts.reached(call.tx, row.id)
+    reached = progress.reached(call.tx, row.id)
     if not reached:
         return call.say(("fix-nobody", {"number": row.id}))
     return telling.correct(call, row.id, reached, text)
@@ -184,21 +184,21 @@ def check(call: Call, number: str, who: str) -> Answer:
     row = _broadcast(call, number)
     if who:
         return _why(call, row, case_of(call, who))
-    progress = broadcasts.progress(call.tx, row.id)
-    states = progress.states
+    so_far = progress.progress(call.tx, row.id)
+    states = so_far.states
     unclear = states.get("unknown", 0) + states.get("unresolved", 0)
     told = call.sentences.sentences
     values = {
         "number": row.id,
         "group": _shown(call, row.id),
-        "sent": progress.arrived,
+        "sent": so_far.arrived,
         "total": row.sendable,
         "delivered": states.get("delivered", 0),
         "failed": sum(states.get(s, 0) for s in ("undelivered", "refused", "expired")),
-        "left": progress.waiting,
+        "left": so_far.waiting,
         "halted": told["check-halted"].format(count=states["cancelled"]) if states.get("cancelled") else "",
         "unknown": told["check-unknown"].format(count=unclear) if unclear else "",
-        "skipped": skipped_shown(call, progress.skipped),
+        "skipped": skipped_shown(call, so_far.skipped),
         "state": _state_shown(call, row),
     }
     return call.say(("check", values))
@@ -306,7 +306,7 @@ def _broadcast(call: Call, number: str, may: Callable[[Call, Row[Any]], bool] = 
     row = operations.operation(call.tx, asked) if asked is not None else None
     if row is None or not may(call, row):
         raise Problem("number-unknown", number=number)
-    return broadcasts.broadcast(call.tx, row.id)
+    return content.broadcast(call.tx, row.id)
 
 
 def _sees(call: Call, number: int) -> bool:
@@ -320,19 +320,19 @@ def _stops(call: Call, number: int) -> bool:
 
 
 def _check_all(call: Call) -> Answer:
-    running = [b for b in broadcasts.running(call.tx) if _sees(call, b.id)]
+    running = [b for b in progress.running(call.tx) if _sees(call, b.id)]
     waiting = operations.waiting_of(call.tx, call.person.id)
     parts: list[tuple[str, dict[str, Any]]] = []
     if running:
         shown = []
         for row in running:
-            progress = broadcasts.progress(call.tx, row.id)
+            so_far = progress.progress(call.tx, row.id)
             paused = call.sentences.sentences["check-paused"] if broadcasts.is_paused(row) else ""
-            shown.append(f"{row.id} {_shown(call, row.id)} {progress.arrived}/{row.sendable}{paused}")
+            shown.append(f"{row.id} {_shown(call, row.id)} {so_far.arrived}/{row.sendable}{paused}")
         parts.append(("check-running", {"running": names(shown)}))
     if waiting:
         parts.append(("check-waiting", {"waiting": names(row.id for row in waiting)}))
-    doubts = [number for number in broadcasts.doubtful(call.tx, call.tx.now - UNDO) if _sees(call, number)]
+    doubts = [number for number in progress.doubtful(call.tx, call.tx.now - UNDO) if _sees(call, number)]
     if doubts:
         parts.append(("check-doubts", {"doubts": names(doubts)}))
     return call.say(*parts) if parts else call.say(("check-nothing", {}))
@@ -340,7 +340,7 @@ def _check_all(call: Call) -> Answer:
 
 def _shown(call: Call, number: int) -> str:
     """What a broadcast was for: its groups, or its one person."""
-    shorts = [g.short for g in broadcasts.groups_of(call.tx, number)]
+    shorts = [g.short for g in progress.groups_of(call.tx, number)]
     operation = operations.operation(call.tx, number)
     if shorts or operation is None:
         return ", ".join(shorts)
@@ -351,15 +351,15 @@ def _shown(call: Call, number: int) -> str:
 
 def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     """Why a person did or did not get it."""
-    message = broadcasts.message_to(call.tx, row.id, case.id)
+    message = progress.message_to(call.tx, row.id, case.id)
     who, number = Words(person_shown(case)), row.id
     if message is None:
         if _waits(call, row) and set(cases.groups_of(call.tx, case.id)) & {
-            g.short for g in broadcasts.groups_of(call.tx, number)
+            g.short for g in progress.groups_of(call.tx, number)
         }:
             reason = call.sentences.reason("scheduled")
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
-        if row.state in ("previewed", "expanding") and broadcasts.is_for(call.tx, number, case.id):
+        if row.state in ("previewed", "expanding") and progress.is_for(call.tx, number, case.id):
             waits = "paused" if broadcasts.is_paused(row) else "previewed" if row.state == "previewed" else "queued"
             reason = call.sentences.reason(waits)
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
@@ -375,6 +375,6 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
         return call.say(("check-unclear", {"person": who, "number": number, "reason": reason}))
     if message.state in OPEN:
         return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
-    last = broadcasts.last_arrived(call.tx, case.id)
+    last = progress.last_arrived(call.tx, case.id)
     seen = ("check-last", {"time": clock_shown(call, last.settled_at)}) if last is not None else ("check-never", {})
     return call.say(("check-not", {"person": who, "number": number, "reason": reason}), seen)

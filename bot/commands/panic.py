@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from bot.commands.dispatch import Answer, Call, is_exact
 from bot.replies import names
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.database import Transaction
 from storage.operations import operations
 from storage.rules import doubts, optout
@@ -22,7 +22,7 @@ from storage.rules import doubts, optout
 def has_something(tx: Transaction, person_id: int) -> bool:
     """Whether something of this person's holds, runs or waits for an ok."""
     return bool(
-        broadcasts.running(tx, of=person_id)
+        progress.running(tx, of=person_id)
         or operations.waiting_of(tx, person_id)
         or operations.seconding(tx, person_id)
     )
@@ -37,7 +37,7 @@ def is_cry(tx: Transaction, person: Row[Any], text: str) -> bool:
 def halt_all(call: Call) -> Answer | None:
     """Halt all that this person let go, and drop what waits for an ok; None if there is nothing."""
     tx, person = call.tx, call.person.id
-    running = broadcasts.running(tx, of=person)
+    running = progress.running(tx, of=person)
     waiting = [*operations.waiting_of(tx, person), *operations.seconding(tx, person)]
     done = [broadcasts.halt(tx, row.id, by=call.by) for row in running]
     for row in waiting:

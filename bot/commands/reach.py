@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.dispatch import COMMANDS, Call
-from storage.broadcasts import broadcasts
+from storage.broadcasts import progress
 from storage.contacts import groups, people
 from storage.operations import codes, operations
 
@@ -65,7 +65,7 @@ def _audience(call: Call, operation: Row[Any]) -> bool:
         return True
     if (fixed := operation.request.get("fixes")) is not None:
         return _of_broadcast(call, fixed)
-    whom = {g.id for g in broadcasts.groups_of(call.tx, operation.id)}
+    whom = {g.id for g in progress.groups_of(call.tx, operation.id)}
     if whom:
         return whom <= {g.id for g in call.groups}
     return operation.person_id == call.person.id and sees_cases(call, operation.request["cases"])

@@ -15,7 +15,7 @@ from sqlalchemy import Row
 
 from bot.replies import Sentences, names, sentences, shorten
 from storage import audit
-from storage.broadcasts import broadcasts
+from storage.broadcasts import content, progress
 from storage.contacts import consent, groups, people
 from storage.database import Database, Transaction
 from storage.messages import outbox
@@ -73,8 +73,8 @@ class _Act:
                 operations.of_group(tx, "delete", line.subject_id),
             )
         asked = operations.operation(tx, line.subject_id)
-        shorts = ", ".join(group.short for group in broadcasts.groups_of(tx, line.subject_id))
-        sendable = broadcasts.broadcast(tx, line.subject_id).sendable
+        shorts = ", ".join(group.short for group in progress.groups_of(tx, line.subject_id))
+        sendable = content.broadcast(tx, line.subject_id).sendable
         return cls(asked.person_id if asked is not None else None, "tell", shorts, sendable, line.subject_id)
 
 

@@ -40,7 +40,7 @@ from bot.worker.wakeups import STOP_S as WAKEUPS_STOP_S
 from bot.worker.wakeups import Chore, Wakeups
 from storage import private_files
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion
 from storage.database import Database, Transaction, is_within
 from storage.errors import Misconfigured
 from storage.messages import gate, leases, outbox
@@ -137,7 +137,7 @@ class Worker:
         self._faults = 0
         self._breathes_until = 0.0
         self._looks_for_launches_at = 0.0
-        self._pace = broadcasts.Pace()
+        self._pace = expansion.Pace()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then finish what is under way, and give the rest back."""
@@ -299,19 +299,19 @@ class Worker:
 
     def _is_to_expand(self) -> bool:
         with self.db.reading() as tx:
-            return bool(broadcasts.whose_hour_has_come(tx)) or broadcasts.is_expanding(tx)
+            return bool(broadcasts.whose_hour_has_come(tx)) or expansion.is_expanding(tx)
 
     def _expand(self) -> bool:
         with self.db.reading() as tx:
             due = broadcasts.whose_hour_has_come(tx)
-            if not due and not broadcasts.is_expanding(tx):
+            if not due and not expansion.is_expanding(tx):
                 return False
         for number in due:
             with self.db.transaction() as tx:
                 begin(tx, number)
         with self.db.transaction() as tx, self._pace.kept() as many:
             tx.wake()
-            return broadcasts.expand_next(tx, many)
+            return expansion.expand_next(tx, many)
 
     def _trade(self, name: str, gateway: Gateway, free: int) -> tuple[bool, list[HandOver], int]:
         """Write down what the calls came to, and hand over what may leave by `free` more calls.
@@ -596,7 +596,7 @@ def _tidy_up(tx: Transaction) -> None:
     outbox.fail_over(tx)
     broadcasts.put_away_unconfirmed(tx)
     ask_second_leads(tx)
-    broadcasts.finish(tx)
+    expansion.finish(tx)
 
 
 @contextlib.contextmanager

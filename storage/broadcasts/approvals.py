@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, exists, select
 
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, content, previews, progress
 from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -50,7 +50,7 @@ def same_wish(tx: Transaction, person_id: int | None, words: str) -> tuple[Row[A
     same = operations.with_same_words(tx, person_id, words, kind="tell")
     if same is None:
         return None
-    state = broadcasts.broadcast(tx, same.id).state
+    state = content.broadcast(tx, same.id).state
     if same.state == "waiting" and state == "previewed" and same.expires_at > tx.now:
         return same, "waits"
     if same.state == "seconding" or (same.state == "done" and state in ("expanding", "sending", "done")):
@@ -66,10 +66,10 @@ def check_hour(tx: Transaction, at: datetime) -> None:
 
 def refuse_if_late(tx: Transaction, number: int) -> None:
     """Raise Problem `time-past` where the time of a broadcast that waits is over for some by now."""
-    row = broadcasts.broadcast(tx, number)
+    row = content.broadcast(tx, number)
     if row.state == "previewed" and row.send_at is not None:
         at = datetime.fromisoformat(row.send_at)
-        if (zone := broadcasts.past_in(tx, number, at)) is not None:
+        if (zone := previews.past_in(tx, number, at)) is not None:
             raise Problem("time-past", time=f"{at:%H:%M}", zone=zone)
 
 
@@ -82,7 +82,7 @@ def may_text_single(tx: Transaction, person_id: int | None) -> None:
 def are_many_singles(tx: Transaction, person_id: int) -> bool:
     """Whether a person has texted as many single people within an hour as go without a code."""
     hour = tx.now - timedelta(hours=1)
-    texts = broadcasts.count_texts(tx, person_id, hour) + operations.count(tx, person_id, "invite", hour)
+    texts = progress.count_texts(tx, person_id, hour) + operations.count(tx, person_id, "invite", hour)
     return texts >= SINGLE_TEXTS_AN_HOUR
 
 
@@ -93,7 +93,7 @@ def to_look_at(tx: Transaction, texts: Sequence[str]) -> list[str]:
 
 def twin(tx: Transaction, number: int) -> Row[Any] | None:
     """Somebody else's broadcast to one of the same groups within the hour: two people may have had the same idea."""
-    return broadcasts.twin(tx, number, tx.now - TWIN)
+    return previews.twin(tx, number, tx.now - TWIN)
 
 
 def needs_second(tx: Transaction, row: Row[Any]) -> bool:
@@ -108,7 +108,7 @@ def wait_for_second(tx: Transaction, number: int, *, by: Actor) -> None:
 
 def go(tx: Transaction, number: int, *, by: Actor) -> None:
     """Let a broadcast go that was confirmed by as many as it needs."""
-    row = broadcasts.broadcast(tx, number)
+    row = content.broadcast(tx, number)
     operations.decide(tx, number, "done", by=by)
     broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
 
@@ -172,11 +172,11 @@ def ask(
         operation, is_now = same
         if is_now == "runs":
             raise Problem("broadcast-twice", number=operation.id)
-        broadcasts.amend(tx, operation.id)
+        previews.amend(tx, operation.id)
         return int(operation.id)
-    number = broadcasts.draft(tx, texts, group_ids=group_ids, case_ids=case_ids, fixes=fixes, words=words, by=by)
+    number = previews.draft(tx, texts, group_ids=group_ids, case_ids=case_ids, fixes=fixes, words=words, by=by)
     if send_at is not None:
-        broadcasts.amend(tx, number, send_at=send_at)
+        previews.amend(tx, number, send_at=send_at)
     return number
 
 
@@ -197,7 +197,7 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
     `broadcast-no-other-lead` and `second-person` where the second is the first again, or no lead.
     """
     tx.alone("tell")
-    operation, row = operations.operation(tx, number), broadcasts.broadcast(tx, number)
+    operation, row = operations.operation(tx, number), content.broadcast(tx, number)
     assert operation is not None
     if operation.state == "done" and row.state in ("expanding", "sending", "done"):
         return "going"
@@ -243,9 +243,9 @@ def _refuse_unless_seen(tx: Transaction, row: Row[Any], count: int, *, looked: b
         raise Problem("broadcast-nobody-here")
     if count != row.sendable:
         raise Problem("count-otherwise", count=row.sendable)
-    if broadcasts.has_changed(tx, row.id):
+    if previews.has_changed(tx, row.id):
         raise Problem("broadcast-changed", number=row.id)
-    if not looked and (words := to_look_at(tx, list(broadcasts.texts_of(tx, row.id).values()))):
+    if not looked and (words := to_look_at(tx, list(content.texts_of(tx, row.id).values()))):
         raise Problem("look-twice", words=", ".join(words))
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
 from storage import audit
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, progress
 from storage.database import Transaction
 from storage.messages import outbox, states
 from storage.programme import workers
@@ -36,7 +36,7 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
     held = {"halted": _halt_what_waits(tx, by)}
     for number in broadcasts.whose_hour_has_come(tx, paused=True):
         broadcasts.begin(tx, number)
-    while broadcasts.expand_next(tx):
+    while expansion.expand_next(tx):
         pass
     held["messages"] = _put_in_doubt(tx, backed_up_at)
     held["texts"] = _set_aside_unhandled(tx)
@@ -82,7 +82,7 @@ def told(tx: Transaction) -> bool:
 
 
 def _halt_what_waits(tx: Transaction, by: Actor) -> int:
-    waiting = [row.id for row in broadcasts.running(tx) if row.hold_until > tx.now]
+    waiting = [row.id for row in progress.running(tx) if row.hold_until > tx.now]
     for number in waiting:
         broadcasts.halt(tx, number, by=by)
     return len(waiting)

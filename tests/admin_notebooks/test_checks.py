@@ -6,7 +6,7 @@ import pytest
 
 from admin_notebooks.desk import Desk
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import previews
 from storage.contacts import cases, consent, groups
 from storage.contacts.cases import Wanted
 from storage.errors import Problem
@@ -119,7 +119,7 @@ def test_since_a_moment_only_what_was_sent_since_counts(db, troubled):
 def test_a_broadcast_to_a_deleted_group_is_found_whatever_way_it_came_to_that(db, troubled):
     """The verbs halt what waits for a group before they delete it; an editor, or an older release, did not."""
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[troubled["tb"]], by=Actor("sms"))
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[troubled["tb"]], by=Actor("sms"))
         groups.delete(tx, troubled["tb"], by=TEST)
     (finding,) = [f for f in checks.findings(Desk(db)) if f.key == "deleted_group"]
     assert finding.which()[["short", "broadcast"]].to_numpy().tolist() == [["tb", number]]

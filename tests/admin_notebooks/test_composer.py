@@ -10,7 +10,7 @@ from bot.commands.broadcasts import ask_second_leads
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import audit
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.contacts import consent
 from storage.errors import Problem
 from storage.messages import lookups
@@ -154,7 +154,7 @@ def test_what_was_changed_after_a_look_is_another_and_the_first_is_put_away(db, 
 def test_what_cannot_be_sent_is_a_sentence_and_leaves_nothing_behind(db, ask, wish, says):
     assert says in ask("look", **wish)
     with db.reading() as tx:
-        assert broadcasts.list_all(tx) == []
+        assert progress.list_all(tx) == []
 
 
 def test_one_s_own_phone_gets_the_first_rendering(db, desk, ask, esi):

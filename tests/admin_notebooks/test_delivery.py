@@ -10,7 +10,7 @@ from admin_notebooks import case_views, delivery
 from admin_notebooks.desk import Desk
 from storage import audit, schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews, progress
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import inbox
@@ -39,7 +39,7 @@ def sent(db, world, clock):
     by = Actor("sms", lead.id, "message 1")
     with db.transaction() as tx:
         consent.hear(tx, "233244123455", "stop", words="STOP", message_id=None, by=TEST)
-        number = broadcasts.draft(tx, {"en": "Clinic {name}"}, group_ids=[anc], by=by)
+        number = previews.draft(tx, {"en": "Clinic {name}"}, group_ids=[anc], by=by)
         broadcasts.launch(tx, number, hold_s=0, by=by)
         groups.remove(tx, anc, [gone], by=by)
     expand(world)
@@ -82,7 +82,7 @@ def test_every_recipient_stands_in_one_part_and_the_parts_add_up(desk, sent):
 
 def test_before_anybody_has_a_row_all_are_still_to_go_and_after_a_halt_halted(db, world, desk):
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "More"}, group_ids=[groups.group(tx, "tb").id], by=TEST)
+        number = previews.draft(tx, {"en": "More"}, group_ids=[groups.group(tx, "tb").id], by=TEST)
         broadcasts.launch(tx, number, hold_s=60, by=TEST)
     told = delivery.describe(desk, number)
     assert (told["parts"]["to_go"], told["state"]) == (1, "held, and can still be halted")
@@ -133,7 +133,7 @@ def test_sent_and_delivered_over_time_are_counted_in_the_database(desk, sent):
 def test_those_who_did_not_answer_become_a_group_once(db, desk, sent):
     with db.transaction() as tx:
         heard = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender="233244123451", text="I come")
-        case = broadcasts.reached(tx, sent)[0]
+        case = progress.reached(tx, sent)[0]
         inbox.handled(tx, heard.id, "inbox", case_id=case, person_id=None)
     proposal = delivery.gather(desk, sent, delivery.NO_REPLY, "quiet", "Did not answer")
     assert proposal.says == "Make a group of 1 case"

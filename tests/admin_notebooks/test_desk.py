@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from admin_notebooks import desk as desks
 from admin_notebooks.desk import Desk
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import content, previews
 from storage.console import sentence
 from storage.contacts import groups, people
 from storage.database import Database
@@ -258,7 +258,7 @@ def test_an_undo_is_offered_only_to_whom_it_would_not_be_refused(as_role, desk):
 
 def test_a_deletion_says_what_goes_with_it_and_halts_it(db, desk, anc, lead):
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))
     deletion = desk.delete("anc")
     assert deletion.goes_with == (
         "takes 1 case out of it; the cases themselves stay",
@@ -266,13 +266,13 @@ def test_a_deletion_says_what_goes_with_it_and_halts_it(db, desk, anc, lead):
     )
     assert deletion.confirm("anc").says == f"Antenatal care is deleted. Halted: {number}."
     with db.reading() as tx:
-        assert broadcasts.broadcast(tx, number).state == "halted"
+        assert content.broadcast(tx, number).state == "halted"
 
 
 def test_what_was_asked_for_since_is_seen_before_it_is_halted(db, desk, anc, lead):
     deletion = desk.delete("anc")
     with db.transaction() as tx:
-        broadcasts.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))
+        previews.draft(tx, {"en": "Hello"}, group_ids=[anc], by=Actor("sms", lead.id))
     assert told(deletion.confirm, "anc") == "plan-stale"
     assert deletion.anew().meanwhile == ("Now this halts 1 broadcast to it: 1.",)
     assert [g.short for g in desk.list_groups()] == ["anc"]

@@ -6,7 +6,7 @@ import pytest
 
 from admin_notebooks.desk import Desk
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import inbox, outbox
@@ -42,7 +42,7 @@ def busy(db, world, clock):
     clock.advance(minutes=1)
     with db.transaction() as tx:
         consent.hear(tx, KOFI, "stop", words="STOP", message_id=None, by=TEST)
-        broadcasts.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], by=by)
+        previews.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], by=by)
         late = inbox.record_inbound(tx, gateway="simulator", gateway_id="1", sender=AMA, text="I come")
         inbox.handled(tx, late.id, "reply", case_id=ama, person_id=None)
         typed = inbox.record_inbound(tx, gateway="simulator", gateway_id="2", sender=lead.phone, text="ok 482193")
@@ -111,7 +111,7 @@ def test_broadcasts_have_a_column_for_each_state_of_their_messages(db, desk, bus
     with db.transaction() as tx:
         broadcasts.launch(tx, busy["number"], hold_s=0, by=TEST)
     with db.transaction() as tx:
-        while broadcasts.expand_next(tx):
+        while expansion.expand_next(tx):
             pass
     found = frames.broadcasts(desk).iloc[0]
     assert (found["queued"], found["withheld"], found["recipients"]) == (1, 1, 2)

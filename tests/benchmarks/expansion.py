@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, registry
 
-from storage.broadcasts import broadcasts
+from storage.broadcasts import content, expansion
 from storage.database import Database
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import cases, consent_events, memberships, messages
@@ -70,13 +70,13 @@ _mappers.map_imperatively(Consent, consent_events)
 
 def ours(db: Database) -> tuple[float, float, float]:
     """Expand by ranges as the worker does: seconds by the clock and of CPU, and the longest that the writer was held."""
-    longest, more, pace = 0.0, True, broadcasts.Pace()
+    longest, more, pace = 0.0, True, expansion.Pace()
     with spending() as spent:
         while more:
             with db.transaction() as tx:
                 began = time.perf_counter()
                 with pace.kept() as many:
-                    more = broadcasts.expand_next(tx, many)
+                    more = expansion.expand_next(tx, many)
             longest = max(longest, time.perf_counter() - began)
     return spent.clock_s, spent.cpu_s, longest
 
@@ -84,7 +84,7 @@ def ours(db: Database) -> tuple[float, float, float]:
 def by_hand(db: Database, number: int, group: int) -> tuple[float, float]:
     """One statement; seconds by the clock and of CPU."""
     with db.reading() as tx:
-        row = broadcasts.broadcast(tx, number)
+        row = content.broadcast(tx, number)
     values = {
         "number": number, "group": group, "no": False, "en": TEXTS["en"].partition("}")[2], "sw": TEXTS["sw"].partition("}")[2],
     }  # fmt: skip
@@ -99,7 +99,7 @@ def by_hand(db: Database, number: int, group: int) -> tuple[float, float]:
 def by_loop(db: Database, number: int, group: int, many: int) -> tuple[float, float]:
     """An object for each of the first members, and a question for each; seconds by the clock and of CPU."""
     with db.reading() as tx:
-        row = broadcasts.broadcast(tx, number)
+        row = content.broadcast(tx, number)
     with spending() as spent, Session(db.engine) as session, session.begin():
         members = session.scalars(
             select(Case).join(memberships, memberships.c.case_id == cases.c.id)

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 
 from storage import audit
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import groups, people
 from storage.database import Database, insert_many, stamp
 from storage.rules.hours_and_limits import Rules
@@ -88,7 +88,7 @@ def case_row(n: int, at: datetime, dice: random.Random) -> dict[str, Any]:
 def launch(db: Database, group: int) -> int:
     """A broadcast to the group that may leave at once; returns its number."""
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, TEXTS, group_ids=[group], by=BY)
+        number = previews.draft(tx, TEXTS, group_ids=[group], by=BY)
         broadcasts.launch(tx, number, hold_s=0, by=BY)
     return number
 
@@ -98,7 +98,7 @@ def expand(db: Database) -> None:
     more = True
     while more:
         with db.transaction() as tx:
-            more = broadcasts.expand_next(tx)
+            more = expansion.expand_next(tx)
 
 
 class Programme:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import func, select
 
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, content, previews
 from storage.database import Database
 from storage.schema import messages
 from tests.benchmarks import load, peers
@@ -109,8 +109,8 @@ def beside_a_broadcast(
     """
     programme = Programme(folder, members, dice)
     with closing(Database(f"sqlite:///{programme.file}", RULES)) as db, db.transaction() as tx:
-        number = broadcasts.draft(tx, TEXTS, group_ids=[programme.group], by=BY)
-        sendable = broadcasts.broadcast(tx, number).sendable
+        number = previews.draft(tx, TEXTS, group_ids=[programme.group], by=BY)
+        sendable = content.broadcast(tx, number).sendable
     many = int(seconds * RATE)
     seen, idle, busy = Rounds(), [], []
     lost = unsent = 0

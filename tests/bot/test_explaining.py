@@ -21,7 +21,7 @@ from bot.replies import FOLDER, sentences
 from bot.worker.worker import Worker
 from storage import schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews, progress
 from storage.contacts import consent, groups
 from storage.database import Database
 from storage.messages import outbox, receipts
@@ -96,7 +96,7 @@ class Story:
         self.clock.advance(minutes=1)
         self.texts(ESI, f"ok {self.code()}")
         with self.db.reading() as tx:
-            return int(broadcasts.list_all(tx)[0].id)
+            return int(progress.list_all(tx)[0].id)
 
     def go(self) -> None:
         """The hold passes, and the worker sends."""
@@ -284,7 +284,7 @@ def second_person(s: Story) -> int:
 
 def from_the_desk(s: Story) -> int:
     with s.db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[s.anc], by=Actor("cli", None, "command line"))
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[s.anc], by=Actor("cli", None, "command line"))
         operations.decide(tx, number, "done", by=Actor("cli", None, "command line"))
         broadcasts.launch(tx, number, hold_s=60, by=Actor("cli", None, "command line"))
     s.go()

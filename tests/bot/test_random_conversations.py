@@ -24,7 +24,7 @@ from sqlalchemy import Row, func, select
 
 from bot.replies import sentences
 from storage import schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, progress
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
@@ -610,7 +610,7 @@ def renames(tx: Any, rng: Random) -> None:
 def deletes(tx: Any, rng: Random) -> None:
     row = groups.find(tx, rng.choice(SHORTS))
     if row is not None and rng.random() < 0.3:
-        for number in broadcasts.pending_for(tx, row.id):
+        for number in progress.pending_for(tx, row.id):
             broadcasts.halt(tx, number, by=TEST)
         groups.delete(tx, row.id, by=TEST)
 

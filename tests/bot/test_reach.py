@@ -15,7 +15,7 @@ from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import groups, people
 from storage.conversations import invitations
 from storage.database import Database
@@ -73,11 +73,11 @@ class Ward:
         """A broadcast of Samuel's to anc that goes and has reached everybody."""
         with self.db.transaction() as tx:
             by = Actor("sms", people.person(tx, SAMUEL).id)
-            number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[self.anc], by=by)
+            number = previews.draft(tx, {"en": "Hello"}, group_ids=[self.anc], by=by)
             operations.decide(tx, number, "done", by=by)
             broadcasts.launch(tx, number, hold_s=0, by=by)
         with self.db.transaction() as tx:
-            while broadcasts.expand_next(tx):
+            while expansion.expand_next(tx):
                 pass
             tx.execute(
                 update(schema.messages).where(schema.messages.c.broadcast_id == number).values(state="delivered")
@@ -116,7 +116,7 @@ class Ward:
 def _resumed(ward: Ward) -> str:
     with ward.db.transaction() as tx:
         by = Actor("sms", people.person(tx, SAMUEL).id)
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[ward.anc], by=by)
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[ward.anc], by=by)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=60, by=by)
         broadcasts.pause(tx, number, by=by)

@@ -10,7 +10,7 @@ from bot.cli import main
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import console, schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import previews
 from storage.contacts import groups
 from tests.patience import until, work
 from tests.world import TEST, World
@@ -58,8 +58,8 @@ def test_a_text_that_is_no_text_is_refused_in_one_sentence(jumbe):
 
 def test_the_hour_of_a_broadcast_stands_where_broadcasts_are_looked_at(jumbe, world):
     with world.db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[1], by=TEST)
-        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2027-01-04T09:00"))
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[1], by=TEST)
+        previews.amend(tx, number, send_at=datetime.fromisoformat("2027-01-04T09:00"))
     assert json.loads(jumbe("broadcasts", "show", number, "--json")[1])["send_at"] == "2027-01-04T09:00"
     assert "2027-01-04T09:00" in jumbe("broadcasts", "list")[1]
 

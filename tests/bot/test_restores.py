@@ -27,7 +27,7 @@ from bot.inbound.spool import Kept
 from bot.worker.worker import Worker, only_one
 from storage import audit, schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews, progress
 from storage.contacts import consent
 from storage.conversations import invitations
 from storage.database import Database, sqlite_is_safe
@@ -219,7 +219,7 @@ def test_a_broadcast_that_went_out_since_is_counted_recipient_by_recipient_and_n
     world = World(db)
     group = world.group("anc", *(world.case(f"c{n}", f"23324500000{n}") for n in range(5)))
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
+        number = previews.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
         operations.decide(tx, number, "done", by=TEST)
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
     backups.make(db, tmp_path / "b.db")
@@ -232,7 +232,7 @@ def test_a_broadcast_that_went_out_since_is_counted_recipient_by_recipient_and_n
     clock.advance(minutes=5)
     keep_asking(db, twilio(stub), clock, turns=5)
     with db.reading() as tx:
-        assert broadcasts.progress(tx, number).states == {"sent": 5}
+        assert progress.progress(tx, number).states == {"sent": 5}
     assert len(stub.book) == 5
 
 
@@ -240,13 +240,13 @@ def test_a_broadcast_whose_hour_is_still_to_come_is_halted(db: Database, clock: 
     world = World(db)
     group = world.group("anc", world.case("ama", AMA))
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
+        number = previews.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
         operations.decide(tx, number, "done", by=TEST)
         broadcasts.launch(tx, number, hold_s=3600, by=TEST)
     backups.make(db, tmp_path / "b.db")
     assert back_to(db, tmp_path / "b.db").held["halted"] == 1
     with db.reading() as tx:
-        shown = broadcasts.progress(tx, number)
+        shown = progress.progress(tx, number)
     assert (shown.row.state, shown.states) == ("halted", {"cancelled": 1})
 
 

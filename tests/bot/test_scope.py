@@ -22,7 +22,7 @@ from bot.commands.dispatch import COMMANDS, answer, verbs_of
 from bot.replies import sentences
 from storage import schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.conversations import invitations
@@ -84,9 +84,9 @@ def build(db: Database, *, theirs: bool) -> None:
         people.add(tx, "Victor", VICTOR, "viewer", shorts=["tb", "kids"], by=TEST)
         sofia, lena = (Actor("sms", people.person(tx, phone).id) for phone in (SOFIA, LENA))
         operations.note(tx, "inbox", words="", undoes=None, request={"case": yaw, "told": [sofia.person_id]}, by=TEST)
-        broadcasts.draft(tx, {"en": "Hello"}, group_ids=[1], words="tell tb hello", by=sofia)
+        previews.draft(tx, {"en": "Hello"}, group_ids=[1], words="tell tb hello", by=sofia)
         operations.note(tx, "add", words="add kids efua", undoes={"add": [efua]}, group_id=2, by=sofia)
-        broadcasts.draft(tx, {"en": "All"}, group_ids=[1], words="tell tb all", by=lena)
+        previews.draft(tx, {"en": "All"}, group_ids=[1], words="tell tb all", by=lena)
         _filler(tx, OWN_FILLER)
         if theirs:
             _theirs(tx, lena)
@@ -108,7 +108,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     groups.add(tx, anc.id, [x9, sharing], by=TEST)
     groups.add(tx, gone.id, [g9], by=TEST)
     numbers = [
-        broadcasts.draft(tx, {"en": "To anc"}, group_ids=[anc.id], words=f"tell anc {n}", by=lena) for n in range(3)
+        previews.draft(tx, {"en": "To anc"}, group_ids=[anc.id], words=f"tell anc {n}", by=lena) for n in range(3)
     ]
     broadcasts.launch(tx, numbers[1], hold_s=0, by=lena)
     operations.decide(tx, numbers[1], "done", by=lena)
@@ -118,7 +118,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     operations.note(tx, "add", words="add anc x9", undoes={"add": [x9]}, group_id=anc.id, by=samuel)
     groups.delete(tx, gone.id, by=TEST)
     operations.note(tx, "delete", words="delete gone", undoes={"deleted": gone.id}, group_id=gone.id, by=lena)
-    broadcasts.draft(tx, {"en": "One"}, case_ids=[x9], words="tell x9 one", by=samuel)
+    previews.draft(tx, {"en": "One"}, case_ids=[x9], words="tell x9 one", by=samuel)
     asked = operations.ask(tx, "add", words="add anc many", request={"cases": [x9]}, group_id=anc.id, by=samuel)
     operations.issue_code(tx, asked, samuel.person_id or 0)
     stopped, open_ = cases.save(tx, [case("stopped", STOPPED), case("asked", ASKED)], by=TEST)

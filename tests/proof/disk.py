@@ -28,7 +28,7 @@ from bot.gateways.simulator import Simulator
 from bot.inbound.intake import play_spool, spool_of, take
 from bot.inbound.spool import Kept, Spool
 from storage import audit, schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Database
@@ -221,12 +221,12 @@ def _steps(
 
     def launched(_n: int) -> Step:
         with db.transaction() as tx:
-            number = broadcasts.draft(tx, {"en": f"Visit {next(fresh)}"}, case_ids=members, by=TEST)
+            number = previews.draft(tx, {"en": f"Visit {next(fresh)}"}, case_ids=members, by=TEST)
 
         def act() -> Callable[[], bool]:
             with db.transaction() as tx:
                 broadcasts.launch(tx, number, hold_s=0, by=TEST)
-                while broadcasts.expand_next(tx):
+                while expansion.expand_next(tx):
                     pass
             return lambda: list(
                 _look(db.file, "SELECT count(*) FROM messages WHERE broadcast_id = ?", number)

@@ -20,13 +20,12 @@ from bot.gateways.base import Unknown
 from bot.inbound import intake, listeners
 from bot.worker import worker
 from storage import schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, progress
 from storage.contacts import cases, consent
 from storage.messages import gate, inbox, leases, outbox, reconciliation, states
 from storage.programme import routing
 from storage.rules import quiet_hours
 from storage.schema import messages as table
-from storage.sheets import imports
 from storage.upkeep import restore
 
 Wrong = Callable[[], AbstractContextManager[Any]]
@@ -95,10 +94,10 @@ def _() -> Iterator[None]:
     def by_case(rules: Any, whose: Any) -> Any:
         return routing.by_number(rules, whose.c.contact_phone_number)
 
-    broadcasts._insertion.cache_clear()
+    expansion._insertion.cache_clear()
     with mock.patch.object(routing, "by_case", by_case):
         yield
-    broadcasts._insertion.cache_clear()
+    expansion._insertion.cache_clear()
 
 
 @wrong("absent at the first look")
@@ -187,7 +186,7 @@ def _() -> Iterator[None]:
         """Marks the broadcast and leaves its texts to the gate."""
         del by
         tx.execute(update(schema.broadcasts).where(schema.broadcasts.c.id == number).values(state="halted"))
-        return broadcasts.progress(tx, number)
+        return progress.progress(tx, number)
 
     with mock.patch.object(gate, "_verdict", forgetful), mock.patch.object(broadcasts, "halt", halted):
         yield
@@ -235,7 +234,7 @@ def _() -> AbstractContextManager[Any]:
             driver.execute("BEGIN IMMEDIATE")
         return ids
 
-    return mock.patch.object(imports.contacts, "save", one_by_one)
+    return mock.patch.object(cases, "save", one_by_one)
 
 
 @wrong("any text opts in again")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, previews
 from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.operations import operations
@@ -108,7 +108,7 @@ def lived(db):
         consent.hear(tx, "233209876543", "stop", words="Stop, Kofi", message_id=None, by=TEST)
         consent.hear(tx, "233209876543", "start", words="start", message_id=None, by=TEST)
         for end in ("done", "dropped"):
-            number = broadcasts.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], words="tell anc hello ama", by=by)
+            number = previews.draft(tx, {"en": "Hello {name}"}, group_ids=[anc], words="tell anc hello ama", by=by)
             operations.decide(tx, number, end, by=by)
         broadcasts.launch(tx, number, hold_s=60, by=by)
         broadcasts.halt(tx, number, by=by)

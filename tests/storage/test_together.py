@@ -17,7 +17,7 @@ from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import audit, database
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews, progress
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
@@ -263,21 +263,21 @@ def test_a_worker_whose_clock_is_behind_does_not_fill_the_bucket_twice(db, other
 
 
 def test_a_broadcast_is_written_once_by_two_workers_and_halted_as_a_whole(db, others, monkeypatch):
-    monkeypatch.setattr(broadcasts, "RANGE", 10)
+    monkeypatch.setattr(expansion, "RANGE", 10)
     world = World(db)
     numbers = []
     for short in ("anc", "tb"):
         members = [world.case(f"{short} {n}", f"23320{n:03}{len(short)}000") for n in range(45)]
         group = world.group(short, *members)
         with db.transaction() as tx:
-            numbers.append(broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST))
+            numbers.append(previews.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST))
             broadcasts.launch(tx, numbers[-1], hold_s=0, by=TEST)
 
     def expand(which):
         found = True
         while found:
             with which.transaction() as tx:
-                found = broadcasts.expand_next(tx)
+                found = expansion.expand_next(tx)
 
     def halt():
         work(0.02)
@@ -288,8 +288,8 @@ def test_a_broadcast_is_written_once_by_two_workers_and_halted_as_a_whole(db, ot
     expand(db)
     with db.reading() as tx:
         for number in numbers:
-            assert sum(broadcasts.progress(tx, number).states.values()) == 45
-        assert set(broadcasts.progress(tx, numbers[0]).states) == {"cancelled"}
+            assert sum(progress.progress(tx, number).states.values()) == 45
+        assert set(progress.progress(tx, numbers[0]).states) == {"cancelled"}
 
 
 def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
@@ -306,8 +306,8 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
                 outbox.expire(tx)
                 outbox.adopt(tx)
                 broadcasts.put_away_unconfirmed(tx)
-                broadcasts.finish(tx)
-                broadcasts.expand_next(tx)
+                expansion.finish(tx)
+                expansion.expand_next(tx)
             with which.transaction(in_turn=False) as tx:
                 ids = outbox.claim(tx, "simulator", owner, 10)
             with which.transaction(in_turn=False) as tx:
@@ -322,7 +322,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
     def verbs(which):
         for _ in range(15):
             with which.transaction() as tx:
-                number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
+                number = previews.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
                 broadcasts.launch(tx, number, hold_s=0, by=TEST)
             with which.transaction() as tx:
                 cases.save(tx, [Wanted(members[number % 20], {"name": f"Ama {number}"})], by=TEST)
@@ -344,7 +344,7 @@ def test_nobody_waits_for_ever_when_workers_receipts_and_verbs_meet(db, others):
     assert audit.verify(db.reading).breach is None
     with db.transaction() as tx:
         # On a busy machine every broadcast may have been halted before a worker came to write its messages.
-        while broadcasts.expand_next(tx):
+        while expansion.expand_next(tx):
             pass
         assert tx.scalar(select(func.count()).select_from(table)) > 0
 

@@ -18,7 +18,7 @@ from sqlalchemy import event, insert, text
 from admin_notebooks.cli import exports as writing
 from admin_notebooks.sheets import reader
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
@@ -103,11 +103,11 @@ def busy(world, db):
         cases.save(tx, [Wanted(ama, {}, {"district": "Kisumu", "code": "0042"})], by=by)
         groups.remove(tx, anc, [kofi], by=by)
         consent.hear(tx, "233209876543", "stop", words="Stop, please", message_id=None, by=TEST)
-        number = broadcasts.draft(tx, {"en": "=Hello"}, group_ids=[anc], words="tell anc =Hello", by=by)
+        number = previews.draft(tx, {"en": "=Hello"}, group_ids=[anc], words="tell anc =Hello", by=by)
         operations.issue_code(tx, number, lead.id)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=0, by=by)
-        broadcasts.expand_next(tx)
+        expansion.expand_next(tx)
     return db
 
 
@@ -226,7 +226,7 @@ def hostile(db, world):
                 {"direction": "in", "phone": live, "body": live, "kind": "text", "state": "received", "gateway": live, "gateway_id": f"{n}", "due_at": tx.now, "created_at": tx.now},
             )  # fmt: skip
             consent.hear(tx, live, "stop", words=live, message_id=None, by=TEST)
-        broadcasts.draft(tx, {"en": "=Hello"}, group_ids=[group.id], words="x", by=Actor("sms", lead.id, "=text"))
+        previews.draft(tx, {"en": "=Hello"}, group_ids=[group.id], words="x", by=Actor("sms", lead.id, "=text"))
     return db
 
 

@@ -11,7 +11,7 @@ library("voila")
 
 from admin_notebooks.pages.passwords import hashed
 from bot.demo import LEAD, make
-from storage.broadcasts import broadcasts
+from storage.broadcasts import content, progress
 from storage.contacts import cases, groups, people
 from storage.contacts import passwords as store
 from storage.contacts.cases import Wanted
@@ -79,7 +79,7 @@ def test_a_broadcast_from_the_page_to_the_phones(tmp_path):
             browser.close()
         assert hosts == {address.removeprefix("http://")}
         with rehearsal.db.reading() as tx:
-            assert [row.id for row in broadcasts.list_all(tx)] == [number], "a double click is one broadcast"
+            assert [row.id for row in progress.list_all(tx)] == [number], "a double click is one broadcast"
             bodies = [m.body for m in lookups.list_all(tx) if m.broadcast_id == number and m.state == "delivered"]
         assert len(bodies) == 28
         assert f"Hello {HOSTILE}, we open at 10" in bodies
@@ -121,6 +121,6 @@ def journey(page):
 
 def state(db, number):
     with db.reading() as tx:
-        told = broadcasts.broadcast(tx, number).state
-        arrived = broadcasts.progress(tx, number).states.get("delivered", 0)
+        told = content.broadcast(tx, number).state
+        arrived = progress.progress(tx, number).states.get("delivered", 0)
     return told if arrived == 28 else "sending"

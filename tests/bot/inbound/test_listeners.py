@@ -21,7 +21,7 @@ from bot.inbound import listeners
 from bot.worker.worker import Worker
 from storage import schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, content, previews
 from storage.contacts import consent, groups, people
 from storage.database import Database
 from storage.messages import inbox, lookups, outbox, receipts
@@ -327,7 +327,7 @@ def launched(db: Database, *, hold_s: int = 60) -> int:
     """A broadcast of Samuel's that holds."""
     with db.transaction() as tx:
         by = Actor("sms", people.person(tx, SAMUEL).id)
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[groups.group(tx, "anc").id], by=by)
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[groups.group(tx, "anc").id], by=by)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=hold_s, by=by)
     return number
@@ -335,7 +335,7 @@ def launched(db: Database, *, hold_s: int = 60) -> int:
 
 def state_of(db: Database, number: int) -> str:
     with db.reading() as tx:
-        return str(broadcasts.broadcast(tx, number).state)
+        return str(content.broadcast(tx, number).state)
 
 
 @pytest.mark.parametrize(

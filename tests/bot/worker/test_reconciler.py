@@ -193,15 +193,15 @@ def test_of_two_texts_with_the_same_words_to_one_phone_each_gets_its_own(
 def test_the_leads_are_told_once_of_a_broadcast_of_which_some_stay_in_doubt(
     db: Database, world: World, clock: Any
 ) -> None:
-    from storage.broadcasts import broadcasts
+    from storage.broadcasts import broadcasts, expansion, previews
     from tests.world import TEST
 
     world.person("Lena", LENA)
     group = world.group("anc", world.case("ama", AMA), world.case("kofi", KOFI))
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
+        number = previews.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
-        broadcasts.expand_next(tx)
+        expansion.expand_next(tx)
         doubtful = schema.messages.c.broadcast_id == number
         tx.execute(update(schema.messages).where(doubtful).values(state="unresolved", attempts=1))
     for _ in range(2):

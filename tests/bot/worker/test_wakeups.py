@@ -41,7 +41,7 @@ from bot.worker import reconciler, wakeups
 from bot.worker import worker as worker_module
 from bot.worker.worker import Worker
 from storage import schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.database import Database
 from storage.messages import gate, inbox, lookups, outbox
 from storage.operations import operations
@@ -248,7 +248,7 @@ def broadcast(db: Database, many: int) -> int:
     world = World(db)
     group = world.group("anc", *(world.case(f"p{n}", phone) for n, phone in enumerate(PHONES[:many])))
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
+        number = previews.draft(tx, {"en": "Clinic on Monday"}, group_ids=[group], words="tell", by=TEST)
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
     return number
 
@@ -505,7 +505,7 @@ def test_three_workers_tell_the_leads_once_and_take_each_text_once(
         # Two hours ago somebody was told of all before; what was launched since is news.
         operations.mark_digested(tx, operations.digested(tx), 0)
         tx.execute(update(schema.programme).values(digested_at=tx.now - timedelta(hours=2)))
-        assert broadcasts.expand_next(tx)
+        assert expansion.expand_next(tx)
         # Asked about once, twenty minutes ago; the next look that finds nothing leaves them to a person.
         before = tx.now - timedelta(minutes=20)
         tx.execute(
@@ -721,8 +721,8 @@ def test_the_job_of_a_worker_that_died_is_given_to_another(shared: Database, oft
 
 @needs_jobs
 def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasts, "FEWEST", 20)
-    monkeypatch.setattr(broadcasts, "RANGE", 20)
+    monkeypatch.setattr(expansion, "FEWEST", 20)
+    monkeypatch.setattr(expansion, "RANGE", 20)
     line, expanding = Line(), []
     real = Worker._expand
 
@@ -750,8 +750,8 @@ def test_one_worker_expands_while_the_others_send(shared: Database, monkeypatch:
 def test_the_other_chores_are_done_while_one_worker_alone_expands_for_long(
     shared: Database, often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcasts, "FEWEST", 4)
-    monkeypatch.setattr(broadcasts, "RANGE", 4)
+    monkeypatch.setattr(expansion, "FEWEST", 4)
+    monkeypatch.setattr(expansion, "RANGE", 4)
     expand, put_away, tidied = Worker._expand, broadcasts.put_away_unconfirmed, []
 
     def slowly(self: Worker) -> bool:

@@ -18,7 +18,7 @@ from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendRes
 from bot.worker import worker as worker_module
 from bot.worker.worker import Worker, only_one
 from storage import schema
-from storage.broadcasts import broadcasts
+from storage.broadcasts import expansion
 from storage.database import Database
 from storage.errors import Misconfigured
 from storage.messages import gate, lookups, outbox, receipts
@@ -88,7 +88,7 @@ def test_a_fault_in_the_expansion_keeps_no_reply_from_leaving_and_no_answer_from
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue(db, PHONES[0], kind="reply")
-    monkeypatch.setattr(broadcasts, "is_expanding", lambda _tx: 1 / 0)
+    monkeypatch.setattr(expansion, "is_expanding", lambda _tx: 1 / 0)
 
     async def act(worker: Worker) -> None:
         for _ in range(2):
@@ -149,7 +149,7 @@ def test_a_fault_that_stays_ends_the_worker_and_one_that_passes_does_not(
     db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(worker_module, "FAULT_PAUSE_S", 0.01)
-    monkeypatch.setattr(broadcasts, "is_expanding", lambda _tx: 1 / 0)
+    monkeypatch.setattr(expansion, "is_expanding", lambda _tx: 1 / 0)
 
     async def act(worker: Worker) -> None:
         with pytest.raises(ZeroDivisionError):

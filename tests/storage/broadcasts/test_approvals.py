@@ -6,7 +6,7 @@ from datetime import datetime, time
 import pytest
 
 from storage.audit import Actor
-from storage.broadcasts import approvals, broadcasts
+from storage.broadcasts import approvals, broadcasts, content, previews, progress
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
 from storage.messages import lookups
@@ -51,7 +51,7 @@ def ok(db, by):
 
 def state(db, number):
     with db.reading() as tx:
-        return operations.operation(tx, number).state, broadcasts.broadcast(tx, number).state
+        return operations.operation(tx, number).state, content.broadcast(tx, number).state
 
 
 def refused(key, act, *args, **more):
@@ -173,7 +173,7 @@ def test_what_waited_too_long_or_is_somebody_elses_goes_no_more(db, world, ask, 
     ato = world.person("Ato", "233241110002")
     refused("broadcast-unknown", ok, number, by=Actor("desk", ato.id, "x"))
     with db.transaction() as tx:
-        by_phone = broadcasts.draft(tx, {"en": "By phone"}, group_ids=[anc], by=Actor("sms", ato.id, "message 1"))
+        by_phone = previews.draft(tx, {"en": "By phone"}, group_ids=[anc], by=Actor("sms", ato.id, "message 1"))
     refused("broadcast-unknown", ok, by_phone, by=Actor("desk", ato.id, "x"))
     clock.advance(minutes=16)
     refused("broadcast-decided", ok, number)
@@ -229,6 +229,6 @@ def test_the_dearest_rendering_of_a_language_and_those_left_out_are_told(db, wor
     group = world.group("mix", long, nobody, world.case("p-7", "233244123457", language_code="sw"))
     with db.transaction() as tx:
         number = approvals.ask(tx, {"en": "Dear {name}", "sw": "Habari"}, group_ids=[group], by=by)
-        english, swahili = broadcasts.dearest(tx, number, "en"), broadcasts.dearest(tx, number, "sw")
+        english, swahili = previews.dearest(tx, number, "en"), previews.dearest(tx, number, "sw")
         assert (english.parts, english.forced_by, swahili.parts, swahili.forced_by) == (2, "Ọ", 1, None)
-        assert [(row.case_id, row.reason) for row in broadcasts.list_skipped(tx, number, 9)] == [(nobody, "no-number")]
+        assert [(row.case_id, row.reason) for row in progress.list_skipped(tx, number, 9)] == [(nobody, "no-number")]

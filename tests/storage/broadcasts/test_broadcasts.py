@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, content, expansion, previews, progress
 from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import gate, leases, lookups, outbox
@@ -28,12 +28,12 @@ A, B = "233241234567", "233209876543"
 def draft(world, *group_ids, texts=None, **more):
     texts = {"en": texts or "Clinic closed Friday"} if not isinstance(texts, dict) else texts
     with world.db.transaction() as tx:
-        return broadcasts.draft(tx, texts, group_ids=group_ids, words="tell", by=TEST, **more)
+        return previews.draft(tx, texts, group_ids=group_ids, words="tell", by=TEST, **more)
 
 
 def preview(world, number):
     with world.db.reading() as tx:
-        return broadcasts.preview(tx, number)
+        return previews.preview(tx, number)
 
 
 def launch(world, number, hold_s=0):
@@ -46,7 +46,7 @@ def expand(world):
     ranges = 0
     while True:
         with world.db.transaction() as tx:
-            if not broadcasts.expand_next(tx):
+            if not expansion.expand_next(tx):
                 return ranges
         ranges += 1
 
@@ -66,9 +66,7 @@ def go(world, *group_ids, **more):
 def sent(world, number):
     """What each case of a broadcast got: its row, by external id."""
     with world.db.reading() as tx:
-        query = select(table, broadcasts.cases.c.external_id).join(
-            broadcasts.cases, broadcasts.cases.c.id == table.c.case_id
-        )
+        query = select(table, cases.c.external_id).join(cases, cases.c.id == table.c.case_id)
         return {row.external_id: row for row in tx.execute(query.where(table.c.broadcast_id == number))}
 
 
@@ -76,13 +74,13 @@ def reasons(world, number):
     return {name: row.reason for name, row in sent(world, number).items()}
 
 
-def progress(world, number):
+def progress_of(world, number):
     with world.db.reading() as tx:
-        return broadcasts.progress(tx, number)
+        return progress.progress(tx, number)
 
 
 def state(world, number):
-    return progress(world, number).row.state
+    return progress_of(world, number).row.state
 
 
 @pytest.fixture
@@ -112,7 +110,7 @@ def test_one_who_was_taken_out_after_the_preview_is_not_texted(world, anc):
         groups.add(tx, anc, [ama], by=TEST)
     launch(world, number)
     expand(world)
-    told = progress(world, number)
+    told = progress_of(world, number)
     assert told.states == {"queued": 1, "withheld": 1}
     assert told.skipped == {"left": 1}
     assert told.row.recipients == 2
@@ -127,7 +125,7 @@ def test_one_who_is_taken_out_during_the_hold_is_not_texted(world, anc):
     with world.db.transaction() as tx:
         going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
-    assert progress(world, number).skipped == {"left": 1}
+    assert progress_of(world, number).skipped == {"left": 1}
 
 
 def test_one_who_is_in_two_groups_and_named_besides_gets_it_once(world, anc):
@@ -216,7 +214,7 @@ def test_recipients_are_the_sum_of_all_states_and_each_phone_gets_it_once(new_db
         number = draft(world, world.group("anc", *ids))
         told = preview(world, number)
         launch(world, number)
-        assert progress(world, number).waiting == told.recipients
+        assert progress_of(world, number).waiting == told.recipients
         expand(world)
         with db.transaction() as tx:
             going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", taken), "me", rate_per_s=100)
@@ -224,7 +222,7 @@ def test_recipients_are_the_sum_of_all_states_and_each_phone_gets_it_once(new_db
             outbox.settle(
                 tx, [Settled(h.id, h.attempt_id, ends[n % 3], gateway_id=str(n)) for n, h in enumerate(going)]
             )
-        now = progress(world, number)
+        now = progress_of(world, number)
         rows = sent(world, number)
         assert sum(now.states.values()) == len(ids) == told.recipients + sum(told.skipped.values())
         assert now.states.get("withheld", 0) == sum(now.skipped.values()) and dict(now.skipped) == dict(told.skipped)
@@ -282,11 +280,11 @@ def test_a_preview_says_what_it_costs_and_which_character_makes_it_dear(world, a
 def test_a_broadcast_remembers_its_words_and_groups(world, anc):
     number = draft(world, anc, texts={"sw": "Habari", "en": "Hello"})
     with world.db.reading() as tx:
-        assert broadcasts.text_of(tx, number) == "Hello"
-        assert [g.short for g in broadcasts.groups_of(tx, number)] == ["anc"]
-        assert broadcasts.pending_for(tx, anc) == [number]
+        assert content.text_of(tx, number) == "Hello"
+        assert [g.short for g in progress.groups_of(tx, number)] == ["anc"]
+        assert progress.pending_for(tx, anc) == [number]
         with pytest.raises(Problem, match="broadcast-unknown"):
-            broadcasts.broadcast(tx, 99)
+            content.broadcast(tx, 99)
 
 
 # -- expanding ---------------------------------------------------------------------------------------------------------
@@ -294,7 +292,7 @@ def test_a_broadcast_remembers_its_words_and_groups(world, anc):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 def test_expansion_goes_on_where_it_stopped_and_writes_everybody_once(world, monkeypatch, size):
-    monkeypatch.setattr(broadcasts, "RANGE", size)
+    monkeypatch.setattr(expansion, "RANGE", size)
     ids = [world.case(f"p{n}", f"2332000000{n:02}") for n in range(5)]
     number = draft(world, world.group("anc", *ids))
     launch(world, number)
@@ -304,7 +302,7 @@ def test_expansion_goes_on_where_it_stopped_and_writes_everybody_once(world, mon
 
 
 def test_a_range_is_counted_in_members_and_not_in_row_ids(world, monkeypatch):
-    monkeypatch.setattr(broadcasts, "RANGE", 2)
+    monkeypatch.setattr(expansion, "RANGE", 2)
     members = [world.case(f"p{n}", f"2332000000{n:02}") for n in range(12)][::4]
     number = draft(world, world.group("anc", *members))
     launch(world, number)
@@ -313,7 +311,7 @@ def test_a_range_is_counted_in_members_and_not_in_row_ids(world, monkeypatch):
 
 
 def test_groups_and_single_cases_side_by_side_are_all_reached(world, monkeypatch):
-    monkeypatch.setattr(broadcasts, "RANGE", 2)
+    monkeypatch.setattr(expansion, "RANGE", 2)
     ids = [world.case(f"p{n}", f"2332000000{n:02}") for n in range(9)]
     one, two = world.group("one", *ids[0:4]), world.group("two", *ids[2:7])
     number = draft(world, one, two, case_ids=ids[7:])
@@ -324,22 +322,22 @@ def test_groups_and_single_cases_side_by_side_are_all_reached(world, monkeypatch
 
 def test_an_expansion_writes_fewer_at_once_where_writing_is_slow(monkeypatch):
     clock = iter([0.0, 1.0, 1.0, 1.001])  # a second for the first range, a moment for the next
-    monkeypatch.setattr(broadcasts.time, "perf_counter", lambda: next(clock))
-    pace = broadcasts.Pace()
+    monkeypatch.setattr(expansion.time, "perf_counter", lambda: next(clock))
+    pace = expansion.Pace()
     sizes = []
     for _ in range(2):
         with pace.kept() as many:
             sizes.append(many)
-    assert sizes == [2 * broadcasts.FEWEST, broadcasts.FEWEST]
-    assert pace.many == 2 * broadcasts.FEWEST
+    assert sizes == [2 * expansion.FEWEST, expansion.FEWEST]
+    assert pace.many == 2 * expansion.FEWEST
 
 
 def test_a_range_that_is_rolled_back_is_written_again(world, monkeypatch):
-    monkeypatch.setattr(broadcasts, "RANGE", 2)
+    monkeypatch.setattr(expansion, "RANGE", 2)
     number = draft(world, world.group("anc", *(world.case(f"p{n}", f"2332000000{n:02}") for n in range(5))))
     launch(world, number)
     with pytest.raises(KeyboardInterrupt), world.db.transaction() as tx:
-        broadcasts.expand_next(tx)
+        expansion.expand_next(tx)
         raise KeyboardInterrupt
     assert sent(world, number) == {}
     expand(world)
@@ -351,14 +349,14 @@ def test_expanding_a_range_again_writes_nobody_twice(world, anc):
     with world.db.transaction() as tx:
         tx.execute(broadcasts.broadcasts.update().values(state="expanding", expanded_through=0))
     expand(world)
-    assert progress(world, number).states == {"queued": 2}
+    assert progress_of(world, number).states == {"queued": 2}
 
 
 def test_a_range_is_one_statement_however_many_are_in_it(world, statements):
     number = draft(world, world.group("anc", *(world.case(f"p{n}", f"2332000000{n:02}") for n in range(40))))
     launch(world, number)
     with statements(world.db) as ran, world.db.transaction() as tx:
-        broadcasts.expand_next(tx)
+        expansion.expand_next(tx)
     assert len([s for s in ran if "INSERT INTO messages" in s]) == 1
     assert len(ran) < 12
 
@@ -385,11 +383,11 @@ def test_launching_twice_changes_nothing_and_tells_the_same_moment(world, anc, c
     number = draft(world, anc)
     first = launch(world, number, hold_s=60)
     with world.db.reading() as tx:
-        before = broadcasts.broadcast(tx, number), tx.execute(select(audit)).all()
+        before = content.broadcast(tx, number), tx.execute(select(audit)).all()
     clock.advance(seconds=30)
     assert launch(world, number, hold_s=60) == first
     with world.db.reading() as tx:
-        assert (broadcasts.broadcast(tx, number), tx.execute(select(audit)).all()) == before
+        assert (content.broadcast(tx, number), tx.execute(select(audit)).all()) == before
 
 
 def test_each_gets_it_in_the_hours_of_the_own_time_zone(world, clock):
@@ -479,7 +477,7 @@ def test_the_expansion_goes_on_and_counts_everybody_while_it_is_paused(world, an
     launch(world, number, hold_s=60)
     pause(world, number)
     expand(world)
-    assert progress(world, number).states == {"queued": 2}
+    assert progress_of(world, number).states == {"queued": 2}
     assert leave(world) == []
     told = halt(world, number)
     assert (told.row.state, told.states, broadcasts.is_paused(told.row)) == ("halted", {"cancelled": 2}, False)
@@ -491,7 +489,7 @@ def test_a_pause_lets_texts_grow_old(world, anc, clock):
     clock.advance(hours=world.db.rules.expiry_h)
     with world.db.transaction() as tx:
         assert outbox.expire(tx) == 2
-        broadcasts.finish(tx)
+        expansion.finish(tx)
     assert state(world, number) == "done"
     assert refused(resume, world, number) == "resume-not-paused"
     assert {row.state for row in sent(world, number).values()} == {"expired"}
@@ -521,7 +519,7 @@ def test_a_paused_one_keeps_nothing_else_from_its_people(world, anc):
 def test_one_that_is_paused_before_its_hour_begins_when_it_is_resumed(world, anc, clock):
     number = draft(world, anc)
     with world.db.transaction() as tx:
-        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
+        previews.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
     launch(world, number)
     pause(world, number)
     clock.advance(hours=2)
@@ -539,14 +537,14 @@ def test_one_that_stood_paused_at_its_hour_in_a_backup_is_sent_to_nobody_after_t
     """It was resumed and sent since, perhaps."""
     number = draft(world, anc)
     with world.db.transaction() as tx:
-        broadcasts.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
+        previews.amend(tx, number, send_at=datetime.fromisoformat("2026-11-03T11:00"))
     launch(world, number)
     pause(world, number)
     made_at = clock.advance(hours=2)
     clock.advance(hours=1)
     with world.db.transaction() as tx:
         restore.put_up(tx, made_at, by=TEST)
-    assert progress(world, number).states == {"unknown": 2}
+    assert progress_of(world, number).states == {"unknown": 2}
     resume(world, number)
     with world.db.transaction() as tx:
         assert broadcasts.whose_hour_has_come(tx) == []
@@ -562,14 +560,14 @@ def test_a_paused_one_is_not_over_while_what_is_in_doubt_may_come_back(world, an
         outbox.settle(tx, [Settled(h.id, h.attempt_id, "unknown", reason="no-answer") for h in going])
     pause(world, number)
     with world.db.transaction() as tx:
-        assert broadcasts.finish(tx) == 0
+        assert expansion.finish(tx) == 0
         first, second = (Settled(h.id, h.attempt_id, "queued", reason="absent", due_at=tx.now) for h in going)
         outbox.settle(tx, [first, replace(second, state="unresolved", due_at=None)])
     assert leave(world) == []
     resume(world, number)
     assert len(leave(world)) == 1
     with world.db.transaction() as tx:
-        assert broadcasts.finish(tx) == 1
+        assert expansion.finish(tx) == 1
 
 
 @pytest.mark.parametrize(("end", "reason"), [("halt", "halted"), ("expire", "expired")])
@@ -632,7 +630,7 @@ def test_a_halt_before_the_expansion_sends_to_nobody_and_still_counts_everybody(
     launch(world, number, hold_s=60)
     halt(world, number)
     expand(world)
-    told = progress(world, number)
+    told = progress_of(world, number)
     assert told.states == {"cancelled": 2}
     assert told.row.state == "halted"
 
@@ -660,7 +658,7 @@ def test_a_broadcast_is_done_when_nothing_of_it_is_left_to_send(world, anc):
 
     def finish():
         with world.db.transaction() as tx:
-            return broadcasts.finish(tx)
+            return expansion.finish(tx)
 
     assert finish() == 0
     with world.db.transaction() as tx:
@@ -683,7 +681,7 @@ def test_what_runs_is_listed_newest_first(world, anc):
     first, second = go(world, anc), go(world, tb)
     draft(world, anc)
     with world.db.reading() as tx:
-        assert [b.id for b in broadcasts.running(tx)] == [second, first]
+        assert [b.id for b in progress.running(tx)] == [second, first]
 
 
 def test_whether_and_how_one_case_got_it_can_be_asked(world, anc):
@@ -692,22 +690,22 @@ def test_whether_and_how_one_case_got_it_can_be_asked(world, anc):
     esi = world.case("esi", "233205550000")
     with world.db.transaction() as tx:
         tx.execute(table.update().where(table.c.case_id == ama).values(state="delivered"))
-        assert broadcasts.message_to(tx, number, ama).state == "delivered"
-        assert broadcasts.message_to(tx, number, esi) is None
-        assert (broadcasts.is_for(tx, number, ama), broadcasts.is_for(tx, number, esi)) == (True, False)
-        assert broadcasts.last_arrived(tx, ama).broadcast_id == number
-        assert broadcasts.last_arrived(tx, esi) is None
+        assert progress.message_to(tx, number, ama).state == "delivered"
+        assert progress.message_to(tx, number, esi) is None
+        assert (progress.is_for(tx, number, ama), progress.is_for(tx, number, esi)) == (True, False)
+        assert progress.last_arrived(tx, ama).broadcast_id == number
+        assert progress.last_arrived(tx, esi) is None
 
 
 def test_a_text_to_one_case_is_a_text_and_counts_for_who_asked(world, clock):
     person = world.person("Ama", "233241110001")
     ama = world.case("ama", A)
     with world.db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Come at 9"}, case_ids=[ama], by=Actor("sms", person.id))
-        assert broadcasts.broadcast(tx, number).kind == "text"
-        assert broadcasts.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 0
+        number = previews.draft(tx, {"en": "Come at 9"}, case_ids=[ama], by=Actor("sms", person.id))
+        assert content.broadcast(tx, number).kind == "text"
+        assert progress.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 0
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
-        assert broadcasts.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 1
+        assert progress.count_texts(tx, person.id, clock() - timedelta(hours=1)) == 1
 
 
 def test_a_number_that_changed_during_the_hold_is_not_texted(world, anc):
@@ -718,7 +716,7 @@ def test_a_number_that_changed_during_the_hold_is_not_texted(world, anc):
     with world.db.transaction() as tx:
         going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", 10), "me", rate_per_s=10)
     assert len(going) == 1
-    assert progress(world, number).skipped == {"changed": 1}
+    assert progress_of(world, number).skipped == {"changed": 1}
 
 
 def test_an_unknown_zone_of_one_case_keeps_nobody_waiting(world, anc):
@@ -733,6 +731,6 @@ def test_a_name_of_blanks_is_no_name_and_a_foreign_one_far_down_is_priced(world)
     foreign = world.case("p9", "233200000199", name="Zoë Ąžolas")
     number = draft(world, world.group("anc", blank, *plain, foreign), texts={"en": "Dear {name|friend}, " + "x" * 60})
     with world.db.reading() as tx:
-        told = broadcasts.preview(tx, number)
+        told = previews.preview(tx, number)
     assert told.samples[0].startswith("Dear friend, ")
     assert told.parts == 2

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import consent
 from storage.database import Lost, insert_new
 from storage.messages import gate, inbox, leases, lookups, outbox, receipts, states
@@ -484,9 +484,9 @@ def test_what_was_halted_after_the_claim_is_cancelled(world):
     db = world.db
     anc = world.group("anc", world.case("ama", A))
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "hello"}, group_ids=[anc], by=TEST)
+        number = previews.draft(tx, {"en": "hello"}, group_ids=[anc], by=TEST)
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
-        broadcasts.expand_next(tx)
+        expansion.expand_next(tx)
     (message,) = claim(db)
     with db.transaction() as tx:
         broadcasts.halt(tx, number, by=TEST)
@@ -732,7 +732,7 @@ def test_what_a_worker_does_each_second_looks_through_no_table_of_messages(db):
             told = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(f"{row[3]}: {statement}" for row in told)
 
-    for step in (leases.end_leases, outbox.expire, outbox.adopt, outbox.fail_over, broadcasts.finish):
+    for step in (leases.end_leases, outbox.expire, outbox.adopt, outbox.fail_over, expansion.finish):
         with db.transaction() as tx:
             step(tx)
     assert plans

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews, progress
 from storage.database import Database
 from storage.messages import gate, inbox, lookups, outbox
 from storage.messages.outbox import Settled
@@ -58,11 +58,11 @@ def test_a_broadcast_chooses_in_the_set_as_one_chooses_alone(db: Database, world
     ids = [world.case(name, phone, contact_backend_id=own) for name, (phone, own) in told.items()]
     group = world.group("anc", *ids)
     with db.transaction() as tx:
-        number = broadcasts.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
-        assert broadcasts.preview(tx, number).skipped == {"gateway-unknown": 1}
-        assert broadcasts.takes_s(tx, number) == 1.0, "the slowest: one at one a second, two by twilio at two"
+        number = previews.draft(tx, {"en": "Hello"}, group_ids=[group], by=TEST)
+        assert previews.preview(tx, number).skipped == {"gateway-unknown": 1}
+        assert progress.takes_s(tx, number) == 1.0, "the slowest: one at one a second, two by twilio at two"
         broadcasts.launch(tx, number, hold_s=0, by=TEST)
-        while broadcasts.expand_next(tx):
+        while expansion.expand_next(tx):
             pass
         rows = tx.execute(select(table.c.gateway, table.c.reason, cases.c.external_id).join(cases)).all()
         found = {row.external_id: (row.gateway, row.reason) for row in rows}

@@ -8,7 +8,7 @@ from sqlalchemy import func, inspect, select, text
 
 from storage import schema
 from storage.audit import Actor
-from storage.broadcasts import broadcasts
+from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import cases
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
@@ -107,10 +107,10 @@ def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):
     by = Actor("test", None)
     with lived.transaction() as tx:
         ama = cases.find_one(tx, "ama")
-        number = broadcasts.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
+        number = previews.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=0, by=by)
-        while broadcasts.expand_next(tx):
+        while expansion.expand_next(tx):
             pass
         broadcasts.pause(tx, number, by=by)
         assert outbox.claim(tx, "simulator", "me", 10) == []
