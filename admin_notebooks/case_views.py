@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 
 from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
 from storage import schema as s
 from storage.console import reason
@@ -154,7 +154,7 @@ def write_sheet(desk: Desk, path: Path) -> None:
             desk.allow(tx, "lead")
         table = exports.export(read, "cases")
         counted = Counted(table.rows)
-        reader.write_table(path, "cases", table.columns, counted)
+        writer.write_table(path, "cases", table.columns, counted)
     desk.note_download("cases", counted.rows)
 
 

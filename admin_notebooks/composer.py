@@ -24,7 +24,7 @@ from storage import schema as s
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, content, previews, progress
 from storage.console import count_of, people_of, sentence
-from storage.contacts import cases, groups, people
+from storage.contacts import groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.operations import operations
@@ -267,7 +267,7 @@ def _singles(desk: Desk, tx: Transaction, typed: str) -> list[int]:
         raise Problem("too-many-singles", limit=SINGLES)
     scope, found = desk.scope(tx), []
     for name in names:
-        row = cases.find_one(tx, name)
+        row = lookup.find_one(tx, name)
         if scope is not None and row.id not in groups.members_of_any(tx, scope, [row.id]):
             raise Problem("case-unknown", typed=name)
         found.append(row.id)

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, type_coerce
 
 from admin_notebooks.desk import Desk, Proposal
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s
 from storage.broadcasts import broadcasts, progress
-from storage.contacts import cases, groups, people
+from storage.contacts import groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import history, lookups, receipts
@@ -130,7 +130,7 @@ def export(desk: Desk, number: int, part: str = "") -> Iterator[list[Any]]:
 def write_sheet(desk: Desk, path: Path, number: int, part: str = "") -> None:
     """Every recipient as a workbook, and a line in the log of who took it away."""
     counted = Counted(export(desk, number, part))
-    reader.write_table(path, f"broadcast {number}", COLUMNS, counted)
+    writer.write_table(path, f"broadcast {number}", COLUMNS, counted)
     desk.note_download("recipients", counted.rows, number)
 
 
@@ -166,7 +166,7 @@ def why(desk: Desk, number: int, typed: str) -> Record:
     """
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
-        found = cases.find_one(tx, typed)
+        found = lookup.find_one(tx, typed)
         message = progress.message_to(tx, number, found.id)
         scope = desk.scope(tx)
         if message is None and scope is not None and found.id not in groups.members_of_any(tx, scope, [found.id]):
@@ -269,7 +269,7 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
     shorts = [group.name for group in progress.groups_of(tx, row.id)]
     singles = row.request.get("cases") or []
     if len(singles) == 1:
-        one = cases.contact(tx, int(singles[0]))
+        one = lookup.contact(tx, int(singles[0]))
         shorts.append(one.name or one.external_id or one.case_id)
     elif singles:
         shorts.append(f"{len(singles):,} cases")

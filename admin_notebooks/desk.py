@@ -23,12 +23,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, and_, exists, func, or_, select
 
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import cells, reader, writer
 from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, progress
 from storage.console import count_of, named_database, sentence, sentences_of
-from storage.contacts import cases, groups, people
+from storage.contacts import cases, groups, lookup, people
 from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
@@ -41,8 +41,8 @@ from storage.schema import audit as audit_table
 from storage.schema import audit_changes
 from storage.schema import cases as cases_table
 from storage.schema import people as people_table
-from storage.sheets import imports
-from storage.sheets.imports import IDENTIFIER, Mode, Plan, Verdict
+from storage.sheets import imports, members, plans
+from storage.sheets.plans import IDENTIFIER, Mode, Plan, Verdict
 
 PERSON = "DESK_PERSON"
 """The variable in which the desk's server tells a notebook who signed in: a person's row id; blank: nobody."""
@@ -61,7 +61,7 @@ SPLITS = 500
 """Lines with spaces in them that are looked at whether they name several cases."""
 
 _PROPERTY = re.compile(r"[^\W\d][\w.]{0,63}")
-_TAKEN = frozenset({"case_id", "caseid", "_id", *reader.RESULT_COLUMNS, *reader.RENAMED_RESULT_COLUMNS})
+_TAKEN = frozenset({"case_id", "caseid", "_id", *writer.RESULT_COLUMNS, *writer.RENAMED_RESULT_COLUMNS})
 """Names that mean something else in a sheet."""
 
 TRIES = 3
@@ -102,7 +102,7 @@ class Proposal:
     goes_with: tuple[str, ...] = ()
     must_type: str | None = None
     plan: Plan | None = None
-    sheet: reader.Sheet | None = None
+    sheet: cells.Sheet | None = None
     source: str | None = None
     meanwhile: tuple[str, ...] = ()
     seen: int = 0
@@ -226,8 +226,8 @@ class Desk:
         """
         scope = self.scope(tx)
         if scope is None:
-            return cases.find_one(tx, typed)
-        (found,) = cases.find(tx, [read_identifier(typed, country=tx.rules.country)])
+            return lookup.find_one(tx, typed)
+        (found,) = lookup.find(tx, [read_identifier(typed, country=tx.rules.country)])
         own = groups.members_of_any(tx, scope, [row.id for row in found])
         seen = [row for row in found if row.id in own]
         if not seen:
@@ -358,7 +358,7 @@ class Desk:
         """Take cases out of a group by whatever names them, as in `add`."""
         return self._members(short, self._pieces(typed, "remove"), "remove", None)
 
-    def _pieces(self, typed: str, mode: Mode) -> reader.Sheet:
+    def _pieces(self, typed: str, mode: Mode) -> cells.Sheet:
         """What was typed, a row for each case: a number may have spaces in it, so a line is split only where it names nobody."""
         sheet = reader.typed(typed, IDENTIFIER)
         lines = [row.cells[IDENTIFIER].text for row in sheet.rows]
@@ -367,7 +367,7 @@ class Desk:
             return sheet
         with self.db.reading() as tx:
             words = [*spaced, *(piece for line in spaced for piece in line.split())]
-            found = cases.find(tx, [read_identifier(word, country=tx.rules.country) for word in words])
+            found = lookup.find(tx, [read_identifier(word, country=tx.rules.country) for word in words])
             known = self._known(tx, mode)
             seen = (
                 None if known is None else groups.members_of_any(tx, known, [row.id for rows in found for row in rows])
@@ -385,18 +385,18 @@ class Desk:
         sheet = reader.read_bytes(name, data, wanted=(IDENTIFIER,))
         return self._members(short, sheet, mode, f"sheet {name} {sheet.digest[:16]}")
 
-    def _members(self, short: str, sheet: reader.Sheet, mode: Mode, source: str | None) -> Proposal:
-        read = imports.read_members(sheet.rows, self.db.rules)
+    def _members(self, short: str, sheet: cells.Sheet, mode: Mode, source: str | None) -> Proposal:
+        read = members.read_members(sheet.rows, self.db.rules)
 
         def again(tx: Transaction) -> Plan:
             self.allow(tx, "add" if mode == "add" else "change")
-            return imports.plan_members(tx, self.group(tx, short).id, read, mode, among=self._known(tx, mode))
+            return members.plan_members(tx, self.group(tx, short).id, read, mode, among=self._known(tx, mode))
 
         def do(tx: Transaction, plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "add" if mode == "add" else "change")
             group = self.group(tx, short)
             before = audit.head(tx)
-            done = imports.apply_members(tx, group.id, read, mode, planned=plan, among=self._known(tx, mode), by=by)
+            done = members.apply_members(tx, group.id, read, mode, planned=plan, among=self._known(tx, mode), by=by)
             lines = audit.list_since(tx, before.id if before else 0, ("groups.add", "groups.remove"))
             total = groups.count_members(tx, group.id)
             says = f"{_effect(done, group.name, is_done=True)}. It has {count_of(total, 'case')} now."
@@ -454,8 +454,8 @@ class Desk:
         with self.db.reading() as tx:
             self.allow(tx, "change")
             before = self.case(tx, typed)
-        cells = {"case_id": before.case_id, **{name: text if text.strip() else "--" for name, text in values.items()}}
-        row = reader.Row(1, {name: reader.Cell(text) for name, text in cells.items()})
+        texts = {"case_id": before.case_id, **{name: text if text.strip() else "--" for name, text in values.items()}}
+        row = cells.Row(1, {name: cells.Cell(text) for name, text in texts.items()})
         read = imports.read_cases([row], self.db.rules, columns=["case_id", *PROPERTIES, *values])
 
         def again(tx: Transaction) -> Plan:
@@ -489,11 +489,11 @@ class Desk:
             owner = cases.standing(tx, case).owner
             if owner is None or owner == case.case_id or case.claimed_at is None:
                 raise Problem("hand-over-not-waiting", case=case.case_id)
-            before = cases.find_one(tx, owner)
+            before = lookup.find_one(tx, owner)
 
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> _Done:
             self.allow(tx, "lead")
-            now = cases.contact(tx, case.id)
+            now = lookup.contact(tx, case.id)
             if cases.standing(tx, now).owner != owner or now.contact_phone_number != case.contact_phone_number:
                 raise Problem("plan-stale")  # it changed hands since: that must be seen first
             cases.hand_over(tx, now, by=by)
@@ -587,7 +587,7 @@ class Desk:
                 by = self._by(proposal.source)
                 if (before := operations.done_as(tx, proposal.mark, by=by)) is not None:
                     return self._result(tx, before)
-                if plan is None or imports.holds(tx, plan) or attempt == TRIES - 1:
+                if plan is None or plans.holds(tx, plan) or attempt == TRIES - 1:
                     return self._write(tx, proposal, plan, by)
             if proposal._again is not None:
                 with self.db.reading() as tx:
@@ -695,7 +695,7 @@ def faults_of(v: Verdict) -> list[str]:
     return sentences_of([v.reason, *v.more]) if v.reason else []
 
 
-def told_of(plan: Plan) -> Iterator[reader.Told]:
+def told_of(plan: Plan) -> Iterator[writer.Told]:
     """For each row of a sheet, in order, what its result workbook says: verdict, reason and suggestion."""
     for v in plan.verdicts:
         if v.row is not None:
@@ -703,12 +703,12 @@ def told_of(plan: Plan) -> Iterator[reader.Told]:
             yield v.row, v.verdict, why, v.suggestion or ""
 
 
-def without_result_columns(sheet: reader.Sheet) -> list[reader.Row]:
+def without_result_columns(sheet: cells.Sheet) -> list[cells.Row]:
     """A result workbook may be loaded again: its own columns are no properties of a case."""
     ours = sheet.columns[-3:]
-    if ours not in (reader.RESULT_COLUMNS, reader.RENAMED_RESULT_COLUMNS):
+    if ours not in (writer.RESULT_COLUMNS, writer.RENAMED_RESULT_COLUMNS):
         return list(sheet.rows)
-    return [reader.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
+    return [cells.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
 
 
 def sentence_of(warning: str, number: str | None) -> str:

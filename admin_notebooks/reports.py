@@ -21,7 +21,7 @@ from admin_notebooks import checks, plots
 from admin_notebooks.checks import Finding
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 from storage.console import count_of
 from storage.errors import Problem
 
@@ -74,9 +74,9 @@ def save(report: Report, path: str | Path) -> None:
     if path.suffix.lower() not in ENDINGS:
         raise Problem("report-ending", path=str(path))
     if path.suffix.lower() == ".xlsx":
-        reader.write_tables(path, _tables(report))
+        writer.write_tables(path, _tables(report))
         return
-    with reader.replacing(path) as file:
+    with writer.replacing(path) as file:
         file.write(html(report).encode())
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
+from bot.explanation_words import ASKED, AT_ONCE, CONSENT, DEEDS, OPERATIONS, STATES, TAKEN, WRITTEN_DOWN
 from bot.replies import sentences
 from storage.broadcasts import content, progress
 from storage.console import people_of
@@ -29,12 +30,6 @@ from storage.rules import quiet_hours
 from storage.sheets import exports
 
 Step = dict[str, Any]
-
-KINDS_OF_STEPS = (
-    "asked", "code", "confirmed", "second", "ended", "held", "scheduled", "halted", "queued", "consent", "gateway",
-    "waits", "attempt", "handed_over", "ask", "receipt", "withheld", "answers", "received", "effect", "reply", "fault", "state",
-)  # fmt: skip
-"""The words that stand under `kind`."""
 
 
 def life(tx: Transaction, number: int) -> list[Step]:
@@ -122,7 +117,7 @@ class _Life:
         deeds = history.deeds(self.tx, number)
         at_once = operation.door == "sms" and not used
         if at_once and operation.state == "done" and not deeds:
-            yield _step(operation.asked_at, "confirmed", f"{number} went {_AT_ONCE}")
+            yield _step(operation.asked_at, "confirmed", f"{number} went {AT_ONCE}")
         for deed in deeds:
             yield from self._decided(operation, deed, at_once=at_once)
         yield from self._previews(operation)
@@ -132,7 +127,7 @@ class _Life:
         number = operation.id
         who = f"{deed.person or 'system'} through {deed.door}{self._source(deed.source)}"
         if deed.verb == "operations.done":
-            yield _step(deed.at, "confirmed", f"{number} went {_AT_ONCE}" if at_once else f"{who} confirmed {number}")
+            yield _step(deed.at, "confirmed", f"{number} went {AT_ONCE}" if at_once else f"{who} confirmed {number}")
         elif deed.verb == "operations.seconding":
             limit = self.tx.rules.second_person_above
             told = f"{who} confirmed {number}; a second person's ok was asked for, for it is for more than {limit}"
@@ -141,7 +136,7 @@ class _Life:
             yield _step(deed.at, "halted", f"{who} halted {number}")
         elif deed.verb.startswith("operations.") and deed.verb != "operations.ask":
             state = deed.verb.removeprefix("operations.")
-            yield _step(deed.at, "ended", f"{who}: {number} is {_STATES.get(state, state)}")
+            yield _step(deed.at, "ended", f"{who}: {number} is {STATES.get(state, state)}")
 
     def _previews(self, operation: Row[Any]) -> Iterator[Step]:
         """Each message that carried a code, and the text that asked for it where it is another than the first."""
@@ -276,10 +271,10 @@ class _Life:
         shown = self._quoted(words, typed_by_staff=text is not None and exports.may_hold_a_code(text))
         if event.person_id:
             who = people.named(self.tx, event.person_id)
-            return f"{_WRITTEN_DOWN[event.kind]}: {who} wrote it down through {event.door}{by}: {shown}"
+            return f"{WRITTEN_DOWN[event.kind]}: {who} wrote it down through {event.door}{by}: {shown}"
         if words.strip(" .!").isdecimal():
             return f"answered {shown}, which means {event.kind.upper()}, through {event.door}{by}"
-        return f"{_CONSENT[event.kind]}: {shown} through {event.door}{by}"
+        return f"{CONSENT[event.kind]}: {shown} through {event.door}{by}"
 
     def _attempts(self) -> Iterator[Step]:
         row = self.row
@@ -310,7 +305,7 @@ class _Life:
         """What the gateway said when it was asked what became of it."""
         for ask in reconciliation.asks_of(self.tx, self.row.id):
             why = f": {ask.reason}" if ask.reason else ""
-            yield _step(ask.at, "ask", f"the gateway was asked what became of it, and {_ASKED[ask.answer]}{why}")
+            yield _step(ask.at, "ask", f"the gateway was asked what became of it, and {ASKED[ask.answer]}{why}")
 
     def _gate(self) -> str:
         """What was asked once more just before: of each kind of message something else."""
@@ -403,9 +398,9 @@ class _Life:
             answered = ", and had answered it itself" if row.answered else ""
             yield _step(row.created_at, "received", f"the gateway itself said that it means {row.told}{answered}")
         for event in history.consent_in(self.tx, row.id):
-            yield _step(event.at, "consent", f"the number {_CONSENT[event.kind]} by it")
+            yield _step(event.at, "consent", f"the number {CONSENT[event.kind]} by it")
         for operation in history.operations_of(self.tx, row.id):
-            what, state = _OPERATIONS.get(operation.kind, operation.kind), _STATES.get(operation.state, operation.state)
+            what, state = OPERATIONS.get(operation.kind, operation.kind), STATES.get(operation.state, operation.state)
             yield _step(operation.asked_at, "effect", f"it became {operation.id}, {what}, which is {state} now")
         for line in history.effects(self.tx, row.id):
             if not line.verb.startswith(("consent.", "operations.ask")):
@@ -420,7 +415,7 @@ class _Life:
         if line.subject == "group" and line.subject_id is not None:
             of = history.group_named(self.tx, line.subject_id)
         count = next((value for name, value in line.facts.items() if name in ("added", "removed")), 0)
-        told = _DEEDS.get(line.verb)
+        told = DEEDS.get(line.verb)
         return told.format(of=of, people=people_of(count)) if told else f"did {line.verb} {of}".rstrip()
 
     def _replies(self) -> Iterator[Step]:
@@ -436,7 +431,7 @@ class _Life:
         row = self.row
         at = row.settled_at or row.created_at
         if row.state == "handled":
-            return _step(at, "state", f"taken for: {row.handled_as} ({_TAKEN.get(row.handled_as, 'as it says')})")
+            return _step(at, "state", f"taken for: {row.handled_as} ({TAKEN.get(row.handled_as, 'as it says')})")
         if row.state == "set_aside" and row.reason == "restored":
             told = "set aside: it was sent before the database was restored, and was acted on then, perhaps"
             return _step(at, "state", f"{told}. A person must look; a STOP or START in it counts")
@@ -484,82 +479,6 @@ class _Life:
     def _time(self, at: datetime, zone: str | None = None) -> str:
         local = at.astimezone(ZoneInfo(zone or self.zone))
         return f"{local:%H:%M:%S} on {local.day} {local:%B} in {zone or self.zone}"
-
-
-_ASKED = {
-    "found": "has it",
-    "absent": "does not have it",
-    "cannot_tell": "could not say",
-}
-_CONSENT = {"stop": "said STOP", "start": "said START", "doubt": "may have said STOP, and is held until it answers"}
-
-_WRITTEN_DOWN = {
-    "stop": "wants no texts",
-    "start": "wants texts again",
-    "doubt": "may want no texts, and is held until it answers",
-}
-
-_AT_ONCE = "at once: this phone confirmed a code within twelve hours"
-
-_STATES = {
-    "waiting": "waiting for its code",
-    "seconding": "waiting for a second person's code",
-    "dropped": "dropped",
-    "expired": "expired: no code came in time",
-    "refused": "ended by a third wrong code",
-    "undone": "taken back",
-}
-"""The states of an operation that do not explain themselves, after `is`."""
-
-_OPERATIONS = {
-    "tell": "a text to be sent",
-    "new": "a new group",
-    "add": "people to be put into a group",
-    "drop": "people to be taken out of a group",
-    "name": "another name for a group",
-    "delete": "a group to be deleted",
-    "invite": "a phone to be asked whether it is a case's",
-    "move": "a new number for a case",
-    "inbox": "a reply that staff can answer by its number",
-    "resume": "a paused broadcast to go on",
-    "caution": "a text to look at twice",
-}
-"""What a text asked for, by the kind of its operation."""
-
-_DEEDS = {
-    "gateways.resume": "let a gateway try again",
-    "operations.done": "confirmed {of}",
-    "operations.seconding": "confirmed {of}, which waits for a second person",
-    "operations.dropped": "dropped {of}",
-    "operations.expired": "came too late for {of}",
-    "operations.refused": "was the third wrong code, which ended {of}",
-    "operations.undone": "took {of} back",
-    "broadcasts.launch": "let {of} go",
-    "broadcasts.pause": "paused {of}",
-    "broadcasts.resume": "let {of} go on",
-    "broadcasts.halt": "halted {of}",
-    "groups.create": "made the group {of}",
-    "groups.add": "put {people} into the group {of}",
-    "groups.remove": "took {people} out of the group {of}",
-    "groups.rename": "gave the group {of} another name",
-    "groups.delete": "deleted the group {of}",
-    "groups.restore": "brought the group {of} back",
-    "cases.save": "changed a case",
-}
-"""What was done, by the verb in the audit log, after `it`."""
-
-_TAKEN = {
-    "stop": "a wish to get no more texts",
-    "start": "a wish to get texts again",
-    "doubt": "it may mean STOP: the phone was asked, and gets nothing else until it answers",
-    "help": "a call for help",
-    "echo": "our own text come back: nothing was done",
-    "reaction": "a reaction to a text of ours: nothing was done",
-    "command": "a command of a member of staff",
-    "answer": "the answer to a question we asked this phone",
-    "inbox": "a reply for the people who care for this case",
-    "stranger": "a text of a number that we do not know",
-}
 
 
 def _parts(segments: int | None) -> str:

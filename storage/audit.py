@@ -36,7 +36,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from storage.database import TURN, Rows, Transaction, as_written, insert_ready, ready_rows
+from storage.bulk import Rows, insert_ready, ready_rows
+from storage.database import TURN, Transaction, as_written
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, people
 

@@ -29,7 +29,7 @@ from openpyxl import Workbook
 from admin_notebooks.pages.passwords import hashed
 from bot.demo import LEAD, make
 from storage.audit import Actor
-from storage.contacts import cases, consent, groups, people
+from storage.contacts import cases, consent, groups, lookup, people
 from storage.contacts import passwords as store
 from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction
@@ -296,7 +296,7 @@ def lived(db: Database) -> None:
     ids: list[int] = []
 
     def begin(tx: Transaction) -> None:
-        ids.extend(cases.find_one(tx, f"p-{100 + n}").id for n in range(1, 61))
+        ids.extend(lookup.find_one(tx, f"p-{100 + n}").id for n in range(1, 61))
         groups.create(tx, "visits", "Home visits", by=_lena(tx))
 
     def come(first: int, last: int) -> Callable[[Transaction], object]:

@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from storage import audit
 from storage.audit import Actor
+from storage.bulk import insert_many
 from storage.contacts import groups, people
-from storage.database import Database, Transaction, insert_many
+from storage.database import Database, Transaction
 from storage.schema import audit as lines
 from storage.schema import audit_changes, programme
 

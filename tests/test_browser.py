@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bot.gateways.simulator import Network
+from bot.gateways.simulator_network import Network
 from storage.audit import Actor
 from storage.contacts import cases, groups, people
 from storage.contacts.cases import Wanted

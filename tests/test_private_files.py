@@ -23,7 +23,7 @@ import pytest
 from bot.cli import main
 from bot.demo import LEAD, make
 from bot.gateways.base import Request
-from bot.gateways.simulator import Network
+from bot.gateways.simulator_network import Network
 from bot.inbound.intake import spool_of
 from bot.inbound.spool import Kept
 from bot.worker.worker import only_one

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage import audit
 from storage.audit import Actor
-from storage.contacts import cases, groups, people
+from storage.contacts import cases, groups, lookup, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Transaction
 
@@ -57,4 +57,4 @@ class World:
     def look(self, case: int) -> Any:
         """The case as it is now."""
         with self.db.reading() as tx:
-            return cases.contact(tx, case)
+            return lookup.contact(tx, case)

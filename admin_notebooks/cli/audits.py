@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from admin_notebooks.desk import Desk
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 from storage.console import as_json, open_database, show, working
 from storage.errors import Misconfigured, Problem
 from storage.upkeep.commands import audit as log
@@ -54,7 +54,7 @@ def _audit(short: str | None, since: str | None, path: str | None, *, numbers: b
     if path is not None:
         if Path(path).suffix.lower() not in reports.ENDINGS:
             raise Problem("report-ending", path=path)
-        reader.check_writable(path)
+        writer.check_writable(path)
     desk = Desk(open_database(), notebook="command line")
     if path is None:
         with working("auditing", json_=json_):

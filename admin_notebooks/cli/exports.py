@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import cells, writer
 from storage import audit
 from storage.console import as_json, count_of, open_database, show_one, working
 from storage.errors import Problem
@@ -36,7 +36,7 @@ def export(what: str, path: str, *, json_: bool) -> None:
     """Write cases, groups, members, messages, broadcasts, consent or audit to a .csv or .xlsx file."""
     if Path(path).suffix.lower() not in ENDINGS:
         raise Problem("export-ending", path=path)
-    reader.check_writable(path)
+    writer.check_writable(path)
     try:
         count, head = _export(what, Path(path), json_=json_)
     except OSError as error:
@@ -66,13 +66,13 @@ def _export(what: str, path: Path, *, json_: bool) -> tuple[int, audit.Head | No
 
 def _write_csv(path: Path, table: exports.Export, step: Step) -> int:
     """Comma, CRLF and quotes as in RFC 4180; UTF-8 with its mark, without which Excel reads other letters."""
-    with reader.replacing(path) as file:
+    with writer.replacing(path) as file:
         out = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-        writer = csv.writer(out)
-        writer.writerow([reader.guard(name) for name in table.columns])
+        rows = csv.writer(out)
+        rows.writerow([cells.guard(name) for name in table.columns])
         count = 0
         for count, row in enumerate(table.rows, start=1):
-            writer.writerow([reader.guard(cell) if isinstance(cell, str) else cell for cell in row])
+            rows.writerow([cells.guard(cell) if isinstance(cell, str) else cell for cell in row])
             step(count)
         out.flush()
         out.detach()
@@ -80,7 +80,7 @@ def _write_csv(path: Path, table: exports.Export, step: Step) -> int:
 
 
 def _write_workbook(path: Path, title: str, columns: Sequence[str], kept: _Kept, step: Step) -> None:
-    reader.write_table(path, title, columns, _counted(kept.rows(), step))
+    writer.write_table(path, title, columns, _counted(kept.rows(), step))
 
 
 class _Kept:
@@ -99,7 +99,7 @@ class _Kept:
     def take(self, rows: Iterable[list[exports.Cell]]) -> None:
         """Set all of them down; raises Problem `sheet-no-room` for what no workbook can hold."""
         for self.count, row in enumerate(rows, start=1):
-            reader.check_fits(self.count + 1, row)
+            writer.check_fits(self.count + 1, row)
             self._file.write(json.dumps(row) + "\n")
 
     def rows(self) -> Iterator[list[exports.Cell]]:

@@ -15,7 +15,7 @@ import click
 from sqlalchemy import Row
 
 from admin_notebooks import desk
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import cells, reader, writer
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, progress
 from storage.console import (
@@ -32,12 +32,13 @@ from storage.console import (
 )
 from storage.contacts import cases as c
 from storage.contacts import groups as g
+from storage.contacts import lookup
 from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.operations import operations
-from storage.sheets import imports
-from storage.sheets.imports import Mode, Plan
+from storage.sheets import imports, members, plans
+from storage.sheets.plans import Mode, Plan
 
 KNOWN_COLUMNS = (*PROPERTIES, "case_id", "caseid", "closed")
 """The columns of a sheet of cases that mean something; any other is kept as a property."""
@@ -80,7 +81,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
 def list_cases(*, json_: bool) -> None:
     """Every case."""
     with open_database().reading() as tx:
-        records = [_case(row) for row in c.list_all(tx)]
+        records = [_case(row) for row in lookup.list_all(tx)]
     show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "two_way", "status"))
 
 
@@ -90,12 +91,12 @@ def list_cases(*, json_: bool) -> None:
 def show_case(identifier: str, *, json_: bool) -> None:
     """One case, by phone, external id or case id: every property, who owns its number, its groups."""
     with open_database().reading() as tx:
-        row = c.find_one(tx, identifier)
+        row = lookup.find_one(tx, identifier)
         standing = c.standing(tx, row)
         record = _case(row) | {
             "owner_of_number": standing.owner,
             "waiting": list(standing.waiting),
-            "groups": c.groups_of(tx, row.id),
+            "groups": lookup.groups_of(tx, row.id),
         }
     if row.number_warning and not json_:
         record["warning"] = sentence(Problem(row.number_warning, typed=row.contact_phone_number))
@@ -107,7 +108,7 @@ def show_case(identifier: str, *, json_: bool) -> None:
 def write_case_template(path: str) -> None:
     """Write an empty sheet of cases to fill in."""
     _check_free(path)
-    reader.write_case_template(path)
+    writer.write_case_template(path)
     click.echo(f"wrote {path}: a case a row, each with an external_id of your own; give it to 'jumbe cases import'")
 
 
@@ -169,15 +170,15 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
     db = open_database()
     with _without_collector():
         with working(f"reading {Path(file).name}", json_=json_) as step:
-            sheet = reader.read(file, wanted=(imports.IDENTIFIER,), step=step)
-            read = imports.read_members(sheet.rows, db.rules)
+            sheet = reader.read(file, wanted=(plans.IDENTIFIER,), step=step)
+            read = members.read_members(sheet.rows, db.rules)
 
         def plan_it(tx: Transaction) -> Plan:
-            return imports.plan_members(tx, g.group(tx, short).id, read, mode)
+            return members.plan_members(tx, g.group(tx, short).id, read, mode)
 
         def apply_it(tx: Transaction, plan: Plan) -> Plan:
             group_id = g.group(tx, short).id
-            return imports.apply_members(tx, group_id, read, mode, planned=plan, by=_by_sheet(file, sheet))
+            return members.apply_members(tx, group_id, read, mode, planned=plan, by=_by_sheet(file, sheet))
 
         plan = _look(db, plan_it, json_=json_) if only_plan else _carry_out(db, plan_it, apply_it, json_=json_)
     _tell(plan, sheet, result, json_=json_, applied=not only_plan)
@@ -188,7 +189,7 @@ def import_members(short: str, file: str, mode: Mode, result: str | None, *, onl
 def write_template(path: str) -> None:
     """Write an empty sheet of members to fill in."""
     _check_free(path)
-    reader.write_template(path)
+    writer.write_template(path)
     click.echo(f"wrote {path}: fill in the column case_identifier and give it to 'jumbe groups import'")
 
 
@@ -247,7 +248,7 @@ def _carry_out(
         if not plan.acts:
             return plan
         with working(f"carrying out {count_of(len(plan.verdicts), 'row')}", json_=json_), db.transaction() as tx:
-            if imports.holds(tx, plan):
+            if plans.holds(tx, plan):
                 return apply_it(tx, plan)
     with working(f"carrying out {count_of(len(plan.verdicts), 'row')}", json_=json_), db.transaction() as tx:
         return apply_it(tx, plan)
@@ -277,12 +278,12 @@ def _check_result(file: str, result: str | None) -> None:
         return
     if os.path.realpath(result) == os.path.realpath(file):
         raise Problem("result-over-sheet", path=result)
-    reader.check_writable(result)
+    writer.check_writable(result)
     if Path(result).suffix.lower() != ".xlsx":
         raise Problem("result-not-xlsx", path=result)
 
 
-def _misspelt(sheet: reader.Sheet) -> Iterator[str]:
+def _misspelt(sheet: cells.Sheet) -> Iterator[str]:
     """What to say of a column that is kept as a property and looks like one that means something."""
     for column in sheet.columns:
         near = difflib.get_close_matches(column, [c for c in KNOWN_COLUMNS if c not in sheet.columns], n=1, cutoff=0.8)
@@ -290,7 +291,7 @@ def _misspelt(sheet: reader.Sheet) -> Iterator[str]:
             yield sentence(Problem("column-misspelt", column=column, near=near[0]))
 
 
-def _by_sheet(file: str, sheet: reader.Sheet) -> Actor:
+def _by_sheet(file: str, sheet: cells.Sheet) -> Actor:
     return Actor("cli", None, f"sheet {Path(file).name} {sheet.digest[:16]}")
 
 
@@ -299,7 +300,7 @@ def _case(row: Row[Any]) -> dict[str, Any]:
     return known | {"two_way": row.two_way, "properties": row.properties}
 
 
-def _tell(plan: Plan, sheet: reader.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
+def _tell(plan: Plan, sheet: cells.Sheet, result: str | None, *, json_: bool, applied: bool) -> None:
     """Write the result, then say what was done, and only then that the result could not be written."""
     unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
@@ -330,12 +331,12 @@ def _show(plan: Plan, summary: str) -> None:
         click.echo(f"it would be refused: {sentence(plan.refusal)}")
 
 
-def _write_result(plan: Plan, sheet: reader.Sheet, result: str, *, json_: bool) -> Problem | None:
+def _write_result(plan: Plan, sheet: cells.Sheet, result: str, *, json_: bool) -> Problem | None:
     """What kept the result from being written, if anything did."""
     told = desk.told_of(plan)
     try:
         with working(f"writing {Path(result).name}", json_=json_):
-            reader.write_result(result, sheet, told)
+            writer.write_result(result, sheet, told)
     except Problem as problem:
         return problem
     return None

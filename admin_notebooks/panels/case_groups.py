@@ -9,8 +9,8 @@ from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import asset
 from admin_notebooks.panels.uploads import SheetPanel, bytes_of
 from admin_notebooks.panels.verbs import Day, Line, Number, Pasted, Sheet, Short, choice, many, text, verb
-from admin_notebooks.sheets import reader
-from storage.sheets.imports import Mode
+from admin_notebooks.sheets import writer
+from storage.sheets.plans import Mode
 
 
 class CaseGroups(SheetPanel):
@@ -93,7 +93,7 @@ class CaseGroups(SheetPanel):
     @verb("see")
     def do_template(self) -> bytes:
         """The sheet to fill in."""
-        return bytes_of(reader.write_template)
+        return bytes_of(writer.write_template)
 
 
 def panel(desk: Desk) -> CaseGroups:

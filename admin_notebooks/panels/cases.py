@@ -12,7 +12,7 @@ from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import asset
 from admin_notebooks.panels.uploads import SheetPanel, bytes_of
 from admin_notebooks.panels.verbs import Line, Number, Sheet, choice, named, text, verb
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 
 Values = Annotated[dict[str, str], named(text(100), text(33_000), 200)]
 """Properties of a case by name; a cell of a workbook has room for so much."""
@@ -71,7 +71,7 @@ class Cases(SheetPanel):
     @verb("see")
     def do_template(self) -> bytes:
         """The sheet to fill in."""
-        return bytes_of(reader.write_case_template)
+        return bytes_of(writer.write_case_template)
 
     @verb("lead")
     def do_everybody(self) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from admin_notebooks.desk import Proposal, told_of
 from admin_notebooks.panels.panel import Panel
 from admin_notebooks.panels.verbs import Short, verb
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 from storage.errors import Problem
 
 SHOWN = 500
@@ -36,7 +36,7 @@ class SheetPanel(Panel):
         proposal = self.proposed(mark)
         if proposal.sheet is None or proposal.plan is None:
             raise Problem("proposal-gone")
-        return bytes_of(functools.partial(reader.write_result, sheet=proposal.sheet, results=told_of(proposal.plan)))
+        return bytes_of(functools.partial(writer.write_result, sheet=proposal.sheet, results=told_of(proposal.plan)))
 
 
 def bytes_of(write: Callable[[Path], None]) -> bytes:

@@ -9,7 +9,7 @@ import click
 
 from storage import private_files
 from storage.console import as_json, named_database, open_database, printable, show, show_one
-from storage.contacts import cases
+from storage.contacts import lookup
 from storage.errors import Misconfigured
 from storage.programme import routing
 from storage.programme import settings as told_settings
@@ -98,7 +98,7 @@ def route(number: str | None, identifier: str | None, *, json_: bool) -> None:
     own = None
     if identifier is not None:
         with db.reading() as tx:
-            case = cases.find_one(tx, identifier)
+            case = lookup.find_one(tx, identifier)
         own, number = case.contact_backend_id, number or case.contact_phone_number or ""
     digits = numbers.read(number, country=db.rules.country).digits if number else ""
     choice = routing.choose(db.rules, digits, own)

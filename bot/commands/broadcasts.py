@@ -18,7 +18,7 @@ from bot.commands.reach import may_reach
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, content, previews, progress
-from storage.contacts import cases, consent, people
+from storage.contacts import consent, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import outbox
@@ -59,7 +59,7 @@ def re_(call: Call, number: str, text: str) -> Answer:
         return said_before
     if twice := _look_twice(call, text):
         return twice
-    return _tell_one(call, cases.contact(call.tx, int(row.request["case"])), text)
+    return _tell_one(call, lookup.contact(call.tx, int(row.request["case"])), text)
 
 
 def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
@@ -296,7 +296,7 @@ def _starts(call: Call, row: Row[Any], hold_s: int) -> tuple[str, dict[str, Any]
     zones: tuple[str, ...] = (call.tx.rules.time_zone,)
     operation = operations.operation(call.tx, row.id)
     if row.kind == "text" and operation is not None:
-        zones = _zones(call, cases.contact(call.tx, int(operation.request["cases"][0])))
+        zones = _zones(call, lookup.contact(call.tx, int(operation.request["cases"][0])))
     opens = quiet_hours.next_allowed(held_until, zones, call.tx.rules.hours)
     if opens > held_until:
         return "starts-day", {"time": clock_shown(call, opens)}
@@ -378,7 +378,7 @@ def _whom_asked(call: Call, operation: Row[Any]) -> tuple[str, dict[str, Any]]:
         return "ask-fix", {"fixed": operation.request["fixes"]}
     if shorts := [group.short for group in progress.groups_of(call.tx, operation.id)]:
         return "ask-tell", {"group": ", ".join(shorts)}
-    case = cases.contact(call.tx, int(operation.request["cases"][0]))
+    case = lookup.contact(call.tx, int(operation.request["cases"][0]))
     return "ask-text", {"person": Words(person_shown(case))}
 
 

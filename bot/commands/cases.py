@@ -11,7 +11,7 @@ from bot.commands.broadcasts import goes_at_once
 from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
 from bot.replies import Spare, Words, names, sentences, shorten
-from storage.contacts import cases, consent, people
+from storage.contacts import consent, lookup, people
 from storage.conversations import invitations
 from storage.errors import Problem
 from storage.messages import outbox
@@ -30,7 +30,7 @@ def find(call: Call, words: str) -> Answer:
     """A case by name, id or number: at most three, numbers masked."""
     may_look_up(call)
     own = None if people.may(call.person, "lead") else [group.id for group in call.groups]
-    count, found = cases.search(call.tx, words, group_ids=own, at_most=SHOWN)
+    count, found = lookup.search(call.tx, words, group_ids=own, at_most=SHOWN)
     if not count:
         not_found(call, 1)
         return call.say(("find-nobody", {"words": Words(words)}))
@@ -52,7 +52,7 @@ def move(call: Call, who: str, phone: str) -> Answer:
         return again
     if number.digits == case.contact_phone_number:
         return call.say(("move-same", {"person": Words(person_shown(case)), "phone": number.digits}))
-    others = [other for other in cases.on_phone(call.tx, number.digits) if is_seen(call, other)]
+    others = [other for other in lookup.on_phone(call.tx, number.digits) if is_seen(call, other)]
     knows = people.may(call.person, "lead") or bool(others)
     reason = "closed" if case.status == "closed" else _cannot_ask(call, number.digits, case) if knows else None
     if reason:
@@ -87,7 +87,7 @@ def invite(call: Call, who: str) -> Answer:
 
 def confirm(call: Call, operation: Row[Any]) -> Answer:
     """The code was right: ask the phone."""
-    case = cases.contact(call.tx, int(operation.request["case"]))
+    case = lookup.contact(call.tx, int(operation.request["case"]))
     reason = "closed" if case.status == "closed" else None
     if operation.kind == "invite":
         reason = reason or _cannot_ask(call, operation.request["phone"], case)
@@ -105,7 +105,7 @@ def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
     if operation.state != "done":
         state = call.sentences.state(operation.state)
         return call.say(("decided-before", {"number": operation.id, "state": state}))
-    case = cases.contact(call.tx, int(operation.request["case"]))
+    case = lookup.contact(call.tx, int(operation.request["case"]))
     question = invitations.asked_by(call.tx, operation.id)
     answer = question.answer if question is not None else None
     closed = question is not None and question.closed_at is not None
@@ -120,7 +120,7 @@ def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> A
     A phone that is being asked something else is left alone.  Whoever asks is told the same: a new number may be
     anybody's, and what its owner said to us is not theirs to know.
     """
-    case = cases.contact(call.tx, int(request["case"]))
+    case = lookup.contact(call.tx, int(request["case"]))
     phone = request["phone"]
     asked = invitations.open_on(call.tx, phone)
     if asked is None or asked.case_id == case.id:

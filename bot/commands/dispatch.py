@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from bot.replies import Names, Sentences, Words, names, sentences, shorten
 from storage.audit import Actor
 from storage.broadcasts import progress
-from storage.contacts import attempts, cases, consent, groups, people
+from storage.contacts import attempts, consent, groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.operations import codes, operations
@@ -456,7 +456,7 @@ def case_of(call: Call, word: str) -> Row[Any]:
     if not seen:
         not_found(call, 1)
         if people.may(call.person, "lead"):
-            cases.find_one(call.tx, word)  # says what is near
+            lookup.find_one(call.tx, word)  # says what is near
         raise Problem("case-unknown", typed=word)
     if len(seen) > 1:
         raise Problem("case-ambiguous", typed=word, candidates=", ".join(map(person_shown, seen)))
@@ -465,7 +465,7 @@ def case_of(call: Call, word: str) -> Row[Any]:
 
 def _seen(call: Call, word: str) -> list[Row[Any]]:
     """The cases that a word fits, of those this person may see."""
-    fitting = cases.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
+    fitting = lookup.find(call.tx, [read_identifier(word, country=call.tx.rules.country)])[0]
     return [case for case in fitting if is_seen(call, case)]
 
 
@@ -473,7 +473,7 @@ def is_seen(call: Call, case: Row[Any]) -> bool:
     """Whether a case is within what this person may see: in one of their groups; for a lead always."""
     if people.may(call.person, "lead"):
         return True
-    return bool({g.short for g in call.groups} & set(cases.groups_of(call.tx, case.id)))
+    return bool({g.short for g in call.groups} & set(lookup.groups_of(call.tx, case.id)))
 
 
 def may_look_up(call: Call) -> None:

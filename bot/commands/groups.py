@@ -24,7 +24,7 @@ from bot.commands.dispatch import (
 )
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
 from storage.broadcasts import broadcasts, progress
-from storage.contacts import attempts, cases, consent, groups, people
+from storage.contacts import attempts, consent, groups, lookup, people
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import caps, codes, operations
@@ -258,7 +258,7 @@ def _find(call: Call, who: Sequence[str], *, seen: bool) -> tuple[list[Row[Any]]
     found: dict[int, Row[Any]] = {}
     unknown: list[str] = []
     several: list[str] = []
-    for word, fits in zip(who, cases.find(call.tx, identifiers), strict=True):
+    for word, fits in zip(who, lookup.find(call.tx, identifiers), strict=True):
         fitting = [c for c in fits if is_seen(call, c)] if seen else fits
         if len(fitting) == 1:
             found.setdefault(fitting[0].id, fitting[0])
@@ -283,7 +283,7 @@ def _is_number(call: Call, pieces: Sequence[str], *, seen: bool) -> bool:
     if not all(piece.isdigit() and len(piece) < 7 for piece in pieces):
         return False
     number = numbers.find("".join(pieces), country=call.tx.rules.country)
-    case = cases.by_phone(call.tx, number.digits) if number is not None else None
+    case = lookup.by_phone(call.tx, number.digits) if number is not None else None
     return case is not None and (not seen or is_seen(call, case))
 
 

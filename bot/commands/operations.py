@@ -19,7 +19,7 @@ from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.replies import Words, names, sentences, shorten
 from storage.broadcasts import approvals as rules
 from storage.broadcasts import broadcasts, content, progress
-from storage.contacts import cases, consent, people
+from storage.contacts import consent, lookup, people
 from storage.errors import Problem
 from storage.messages import lookups, outbox
 from storage.messages.states import OPEN
@@ -346,7 +346,7 @@ def _shown(call: Call, number: int) -> str:
         return ", ".join(shorts)
     if operation.request.get("fixes"):
         return f"{call.sentences.verb('fix')} {operation.request['fixes']}"
-    return shorten(person_shown(cases.contact(call.tx, int(operation.request["cases"][0]))), 24)
+    return shorten(person_shown(lookup.contact(call.tx, int(operation.request["cases"][0]))), 24)
 
 
 def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
@@ -354,7 +354,7 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     message = progress.message_to(call.tx, row.id, case.id)
     who, number = Words(person_shown(case)), row.id
     if message is None:
-        if _waits(call, row) and set(cases.groups_of(call.tx, case.id)) & {
+        if _waits(call, row) and set(lookup.groups_of(call.tx, case.id)) & {
             g.short for g in progress.groups_of(call.tx, number)
         }:
             reason = call.sentences.reason("scheduled")

@@ -25,7 +25,7 @@ from bot.inbound import echoes
 from bot.inbound.echoes import Heard
 from bot.replies import Quote, Sentences, Words, sentences
 from storage.audit import Actor
-from storage.contacts import attempts, cases, consent, people
+from storage.contacts import attempts, cases, consent, lookup, people
 from storage.contacts.cases import Wanted
 from storage.conversations import invitations, sender_lookup
 from storage.conversations.sender_lookup import Caller
@@ -312,7 +312,7 @@ def _answered(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentence
     Not if the case was closed or got another number since it was asked for: what stands there now is newer.
     """
     operation = operations.operation(tx, question.operation_id)
-    case = cases.contact(tx, question.case_id)
+    case = lookup.contact(tx, question.case_id)
     stands = operation is not None and case.contact_phone_number == operation.request["instead_of"]
     if meant == "yes" and (case.status == "closed" or not stands):
         meant = "stale"
@@ -341,7 +341,7 @@ def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) 
     asker = people.by_id(tx, operation.person_id) if operation is not None else None
     if operation is None or asker is None or not consent.may_text(tx, asker.phone):
         return
-    case = cases.contact(tx, question.case_id)
+    case = lookup.contact(tx, question.case_id)
     values = {"number": operation.id, "person": Words(person_shown(case)), "phone": row.phone}
     word = "asked-stale" if meant == "stale" else "asked-no"
     if meant == "yes":

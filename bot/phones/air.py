@@ -12,7 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from bot.gateways.base import Request
-from bot.gateways.simulator import Simulator, Typed
+from bot.gateways.simulator import Simulator
+from bot.gateways.simulator_network import Typed
 from bot.inbound import intake
 from storage.database import Database
 

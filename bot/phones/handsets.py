@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.gateways.faults import GATEWAY
-from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator, Typed
-from bot.gateways.simulator import Text as Arrived
+from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator
+from bot.gateways.simulator_network import Text as Arrived
+from bot.gateways.simulator_network import Typed
 from bot.phones import cards
 from bot.replies import sentences
-from storage.contacts import cases, people
+from storage.contacts import lookup, people
 from storage.database import Database, Transaction
 from storage.messages import inbox, states
 from storage.rules import segments
@@ -69,7 +70,7 @@ def handsets(tx: Transaction, taken_out: Sequence[str] = ()) -> list[Phone]:
     """
     staff = sorted(people.list_all(tx), key=lambda p: p.role != "lead")
     found = {p.phone: Phone(p.phone, "person", p.name, p.role, p.language_code or tx.rules.language) for p in staff}
-    for number, sharing in cases.by_number(tx, at_most=MOST_PHONES).items():
+    for number, sharing in lookup.by_number(tx, at_most=MOST_PHONES).items():
         if number in found:
             person = found[number]
             found[number] = Phone(

@@ -14,32 +14,24 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Integer,
-    MetaData,
     Row,
-    Table,
-    Text,
     and_,
     bindparam,
     exists,
     func,
-    or_,
     select,
-    union_all,
     update,
 )
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.database import Rows, Transaction, insert_lines, insert_many, insert_ready, ready_rows
+from storage.bulk import insert_ready, ready_rows
+from storage.contacts.lookup import Ready, fill, wanted_cases, wanted_identifiers, wanted_numbers
+from storage.database import Transaction
 from storage.errors import Problem
-from storage.rules import numbers
-from storage.rules.identifiers import Identifier, key, near, new_case_id
-from storage.rules.identifiers import read as read_identifier
+from storage.rules.identifiers import key, new_case_id
 from storage.rules.normalize import searched
-from storage.schema import cases, groups, memberships
+from storage.schema import cases
 
 PROPERTIES = (
     "external_id",
@@ -53,46 +45,6 @@ PROPERTIES = (
     "contact_backend_id",
 )
 """The columns of a case that a sheet or a person may set, with the names that CommCare exports use."""
-
-_DIGITS = 4
-"""Of a number that is searched by its end."""
-
-_random = random.SystemRandom()
-
-_wanted = Table(
-    "wanted_identifiers",
-    MetaData(),
-    Column("n", Integer, primary_key=True),
-    Column("key", Text, nullable=False),
-    Column("phone", Text),
-    prefixes=["TEMPORARY"],
-)
-
-_numbers = Table(
-    "wanted_numbers",
-    MetaData(),
-    Column("phone", Text, primary_key=True),
-    prefixes=["TEMPORARY"],
-)
-
-
-_near = Table(
-    "near_identifiers",
-    MetaData(),
-    Column("n", Integer, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("phone", Text),
-    prefixes=["TEMPORARY"],
-)
-
-BY_PHONE = (
-    select(cases)
-    .where(cases.c.contact_phone_number == bindparam("phone"), cases.c.status == "open")
-    .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
-    .limit(1)
-)
-
-_ids = Table("wanted_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,133 +68,6 @@ class Standing:
     waiting: tuple[str, ...]
 
 
-def contact(tx: Transaction, case: int) -> Row[Any]:
-    """The case with this row id; raises LookupError if there is none."""
-    row = tx.execute(select(cases).where(cases.c.id == case)).first()
-    if row is None:
-        raise LookupError(f"no case {case}")
-    return row
-
-
-def find(
-    tx: Transaction, identifiers: Sequence[Identifier], columns: Sequence[ColumnElement[Any]] = ()
-) -> list[list[Row[Any]]]:
-    """For each identifier the cases that it fits, in one question to the database.
-
-    A case fits by phone number, external id or case id.  Of several cases on one phone only the open ones count, unless
-    all are closed.  `columns` are what is told of a case, its `status` among them; without any, all of it.
-    """
-    if not identifiers:
-        return []
-    told = columns or cases.c
-    tx.temporary(_wanted)
-    insert_lines(tx, _wanted, ("n", "key", "phone"), [(n, i.key, i.phone) for n, i in enumerate(identifiers)])
-    same = (
-        cases.c.contact_phone_number == _wanted.c.phone,
-        cases.c.external_id_key == _wanted.c.key,
-        cases.c.case_id_key == _wanted.c.key,
-    )
-    # Each way by itself and in no order: to sort and to merge them costs as much as to look them up.
-    fits = union_all(*(select(_wanted.c.n, cases.c.id.label("case"), *told).join(cases, way) for way in same))
-    found: list[list[Row[Any]]] = [[] for _ in identifiers]
-    for row in tx.execute(fits).all():
-        found[row[0]].append(row)
-    return [fitting if len(fitting) < 2 else _settled(fitting) for fitting in found]
-
-
-def _settled(fitting: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Each case once, the oldest first, and of several only the open ones, unless all are closed."""
-    once = [row for _, row in sorted({row.case: row for row in fitting}.items())]
-    return [row for row in once if row.status == "open"] or once
-
-
-def find_one(tx: Transaction, typed: str) -> Row[Any]:
-    """The one case that a typed identifier names.
-
-    Raises Problem `case-unknown` (with the nearest identifier that exists, where one is near) or `case-ambiguous` (with
-    the candidates).
-    """
-    identifier = read_identifier(typed, country=tx.rules.country)
-    fitting = find(tx, [identifier])[0]
-    if not fitting:
-        nearest = suggest(tx, [identifier])[0]
-        raise (
-            Problem("case-unknown-near", typed=typed, near=nearest) if nearest else Problem("case-unknown", typed=typed)
-        )
-    if len(fitting) > 1:
-        raise Problem("case-ambiguous", typed=typed, candidates=", ".join(row.case_id for row in fitting))
-    return fitting[0]
-
-
-def search(
-    tx: Transaction, words: str, *, group_ids: Iterable[int] | None = None, at_most: int = 3
-) -> tuple[int, list[Row[Any]]]:
-    """The cases whose name has all of these words, or whose id or number has them: how many, and the first few.
-
-    Without capitals and accents; a number whole, or by its last four digits.  `group_ids` keeps to the members of some
-    groups.  Open cases come first, then by name.
-    """
-    keys = [key.strip("\"'.,:;!?()*#") for key in searched(words).split()]
-    keys = [key for key in keys if key]
-    if not keys:
-        return 0, []
-    named = and_(*(cases.c.name_key.contains(word, autoescape=True) for word in keys))
-    whole = "".join(keys)
-    fits = [named, cases.c.case_id_key == whole, cases.c.external_id_key == whole]
-    number = whole.lstrip("+")
-    if number.isdigit() and len(number) >= _DIGITS:
-        if len(number) == _DIGITS:
-            # The end of a number, and no longer piece of it: digit by digit a masked number could be asked out.
-            fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
-        elif (read := numbers.find(whole, country=tx.rules.country)) is not None:
-            fits.append(cases.c.contact_phone_number == read.digits)
-    query = select(cases).where(or_(*fits))
-    if group_ids is not None:
-        inside = select(memberships.c.case_id).where(
-            memberships.c.group_id.in_(list(group_ids)), memberships.c.removed_at.is_(None)
-        )
-        query = query.where(cases.c.id.in_(inside))
-    count = int(tx.scalar(select(func.count()).select_from(query.subquery())))
-    first = query.order_by(cases.c.status.desc(), cases.c.name_key, cases.c.id).limit(at_most)
-    return count, list(tx.execute(first)) if count else []
-
-
-SUGGESTED = 200
-"""Identifiers for which a near one is looked up: a sheet with more unknown rows has another trouble than typing."""
-
-
-def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | None]:
-    """For each unknown identifier one that exists at edit distance 1, or None; only the first `SUGGESTED` are looked up."""
-    variants = [
-        {"n": n, "key": other, "phone": other if other.isdigit() else None}
-        for n, identifier in enumerate(identifiers[:SUGGESTED])
-        for other in {*near(identifier.key), *(near(identifier.phone) if identifier.phone else ())}
-    ]
-    suggestions: list[str | None] = [None] * len(identifiers)
-    if not variants:
-        return suggestions
-    fill(tx, _near, variants)
-    for column in (cases.c.case_id_key, cases.c.external_id_key, cases.c.contact_phone_number):
-        variant = _near.c.phone if column is cases.c.contact_phone_number else _near.c.key
-        shown = {cases.c.external_id_key: cases.c.external_id, cases.c.case_id_key: cases.c.case_id}.get(column, column)
-        for row in tx.execute(
-            select(_near.c.n, func.min(shown).label("nearest")).join(cases, column == variant).group_by(_near.c.n)
-        ):
-            suggestions[row.n] = row.nearest
-    return suggestions
-
-
-def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
-    """The case that a text from this number is from: its owner, else the open case longest on that number."""
-    return tx.execute(BY_PHONE, {"phone": phone}).first()
-
-
-def on_phone(tx: Transaction, phone: str) -> list[Row[Any]]:
-    """Every open case with this number, its owner first."""
-    same = (cases.c.contact_phone_number == phone, cases.c.status == "open")
-    return list(tx.execute(select(cases).where(*same).order_by(cases.c.two_way.desc(), cases.c.id)))
-
-
 def standing(tx: Transaction, case: Row[Any]) -> Standing:
     """Who owns the number of this case, and who waits for it, in order."""
     if case.contact_phone_number is None:
@@ -262,72 +87,11 @@ def owners_of(tx: Transaction, numbers: Iterable[str]) -> dict[str, Row[Any]]:
     if not _fill_numbers(tx, numbers):
         return {}
     rows = tx.execute(
-        select(cases).join(_numbers, _numbers.c.phone == cases.c.contact_phone_number).where(cases.c.two_way)
+        select(cases)
+        .join(wanted_numbers, wanted_numbers.c.phone == cases.c.contact_phone_number)
+        .where(cases.c.two_way)
     )
     return {row.contact_phone_number: row for row in rows}
-
-
-def groups_of(tx: Transaction, case: int) -> list[str]:
-    """Short names of the groups that a case is in."""
-    return list(
-        tx.execute(
-            select(groups.c.short)
-            .join(memberships, memberships.c.group_id == groups.c.id)
-            .where(memberships.c.case_id == case, memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-            .order_by(groups.c.short)
-        ).scalars()
-    )
-
-
-def by_number(tx: Transaction, *, at_most: int) -> dict[str, list[Row[Any]]]:
-    """The cases on each of the first numbers, owner first, each with the short names of its `groups`."""
-    number = cases.c.contact_phone_number
-    first = (
-        select(number.label("phone"), func.min(cases.c.id).label("oldest"))
-        .where(number.is_not(None))
-        .group_by(number)
-        .order_by(func.min(cases.c.id))
-        .limit(at_most)
-        .subquery()
-    )
-    inside = (
-        select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
-        .join(groups, groups.c.id == memberships.c.group_id)
-        .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(memberships.c.case_id.in_(select(cases.c.id).join(first, first.c.phone == number)))
-        .group_by(memberships.c.case_id)
-        .subquery()
-    )
-    rows = tx.execute(
-        select(cases, func.coalesce(inside.c.shorts, "").label("groups"))
-        .join(first, first.c.phone == number)
-        .outerjoin(inside, inside.c.case_id == cases.c.id)
-        .order_by(first.c.oldest, cases.c.two_way.desc(), cases.c.id)
-    )
-    found: dict[str, list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault(row.contact_phone_number, []).append(row)
-    return found
-
-
-def list_all(tx: Transaction) -> list[Row[Any]]:
-    """Every case, oldest first."""
-    return list(tx.execute(select(cases).order_by(cases.c.id)))
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What `write` writes for some wishes, worked out beforehand: `ids` are the row ids in their order, `case_ids` the public
-    ones of those that are new, by row id."""
-
-    ids: Sequence[int]
-    case_ids: Mapping[int, str]
-    made: Rows | None
-    updated: Sequence[Mapping[str, Any]]
-    numbers: frozenset[str]
-    changes: audit.Changes
-    after: int | None
-    """On SQLite the last row id before the new ones: they fit only while no other case was made."""
 
 
 def make_ready(tx: Transaction, wanted: Sequence[Wanted]) -> Ready:
@@ -379,9 +143,13 @@ def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save",
     return write(tx, make_ready(tx, wanted), verb=verb, by=by)
 
 
-def fits(tx: Transaction, ready: Ready) -> bool:
-    """Whether the new cases may still have the row ids that were thought of; that no case changed the caller knows."""
-    return ready.after is None or ready.after == (tx.scalar(select(func.max(cases.c.id))) or 0)
+_SETTABLE = (*PROPERTIES, "name_key", "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
+
+_UPDATE = (
+    update(cases)
+    .where(cases.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in (*_SETTABLE, "modified_at")})
+)
 
 
 def write(tx: Transaction, ready: Ready, *, verb: str, by: Actor) -> list[int]:
@@ -413,7 +181,7 @@ def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
     """Give each number to the first in its line, and take it from a case that may not hold it any more."""
     if not _fill_numbers(tx, numbers):
         return
-    here = cases.c.contact_phone_number.in_(select(_numbers.c.phone))
+    here = cases.c.contact_phone_number.in_(select(wanted_numbers.c.phone))
     tx.execute(update(cases).where(here, cases.c.two_way, cases.c.claimed_at.is_(None)).values(two_way=False))
     other = cases.alias("other")
     line = select(
@@ -449,22 +217,17 @@ def hand_over(tx: Transaction, case: Row[Any], *, by: Actor) -> Row[Any]:
     return owner
 
 
-_SETTABLE = (*PROPERTIES, "name_key", "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
-_UPDATE = (
-    update(cases)
-    .where(cases.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in (*_SETTABLE, "modified_at")})
-)
-
-
 def _load(tx: Transaction, ids: list[int]) -> dict[int, dict[str, Any]]:
     """The settable columns of these cases, by row id, in one question for up to a whole sheet."""
     if not ids:
         return {}
-    fill(tx, _ids, [{"id": i} for i in sorted(set(ids))])
+    fill(tx, wanted_cases, [{"id": i} for i in sorted(set(ids))])
     columns = [cases.c.id, *(cases.c[name] for name in _SETTABLE)]
-    rows = tx.execute(select(*columns).join(_ids, _ids.c.id == cases.c.id)).mappings()
+    rows = tx.execute(select(*columns).join(wanted_cases, wanted_cases.c.id == cases.c.id)).mappings()
     return {row["id"]: {name: row[name] for name in _SETTABLE} for row in rows}
+
+
+_random = random.SystemRandom()
 
 
 def _unused_case_ids(tx: Transaction, count: int) -> list[str]:
@@ -474,8 +237,10 @@ def _unused_case_ids(tx: Transaction, count: int) -> list[str]:
     fresh: set[str] = set()
     while len(fresh) < count:
         tried = {new_case_id(quick) for _ in range(count - len(fresh))}
-        fill(tx, _wanted, [{"n": n, "key": case_id, "phone": None} for n, case_id in enumerate(tried)])
-        taken = tx.execute(select(_wanted.c.key).join(cases, cases.c.case_id_key == _wanted.c.key)).scalars()
+        fill(tx, wanted_identifiers, [{"n": n, "key": case_id, "phone": None} for n, case_id in enumerate(tried)])
+        taken = tx.execute(
+            select(wanted_identifiers.c.key).join(cases, cases.c.case_id_key == wanted_identifiers.c.key)
+        ).scalars()
         fresh |= tried - set(taken)
     return list(fresh)
 
@@ -523,14 +288,8 @@ def _claim(now: datetime, since: datetime | None, *, claims: bool, moved: bool) 
 
 def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:
     distinct = [{"phone": phone} for phone in sorted(set(numbers))]
-    fill(tx, _numbers, distinct)
+    fill(tx, wanted_numbers, distinct)
     return bool(distinct)
-
-
-def fill(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Make a temporary table hold these rows and no others."""
-    tx.temporary(table)
-    insert_many(tx, table, rows)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from sqlalchemy import (
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.database import Transaction, insert_lines
+from storage.bulk import insert_lines
+from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules.identifiers import fold, key, near
 from storage.rules.optout import GATEWAY_WORDS

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Integer, Row, literal, select
 
-from storage.contacts import cases, consent, people
+from storage.contacts import consent, lookup, people
 from storage.conversations import invitations
 from storage.database import Transaction
 from storage.schema import cases as cases_table
@@ -26,7 +26,7 @@ _CALLER = (
     .select_from(select(literal(1, Integer()).label("number")).subquery("one"))
     .outerjoin(
         cases_table,
-        cases_table.c.id == cases.BY_PHONE.with_only_columns(cases_table.c.id).correlate(None).scalar_subquery(),
+        cases_table.c.id == lookup.BY_PHONE.with_only_columns(cases_table.c.id).correlate(None).scalar_subquery(),
     )
 )
 

@@ -20,8 +20,9 @@ from sqlalchemy import (
     update,
 )
 
+from storage.bulk import execute_many
 from storage.contacts import consent
-from storage.database import Transaction, execute_many
+from storage.database import Transaction
 from storage.messages import audience
 from storage.messages.leases import LEASE
 from storage.messages.states import KINDS, move

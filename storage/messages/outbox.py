@@ -31,7 +31,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from storage.database import Transaction, execute_many
+from storage.bulk import execute_many
+from storage.database import Transaction
 from storage.messages.gate import STAYS
 from storage.messages.leases import LEASE
 from storage.messages.receipts import apply_parked

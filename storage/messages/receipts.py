@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 
 from storage.audit import Actor
+from storage.bulk import insert_new
 from storage.contacts import consent
-from storage.database import Transaction, insert_new
+from storage.database import Transaction
 from storage.messages.lookups import count_since
 from storage.messages.states import MOVES, RESTORED
 from storage.schema import attempts, messages, receipts

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Row, and_, func, select
 
 from storage.audit import Actor
-from storage.contacts import cases, groups, people
+from storage.contacts import cases, groups, lookup, people
 from storage.contacts.cases import PROPERTIES, Wanted
 from storage.database import Transaction
 from storage.errors import Problem
@@ -197,7 +197,7 @@ def take_back_number(tx: Transaction, row: Row[Any], *, by: Actor) -> Row[Any]:
     """
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
-    before, now = cases.contact(tx, row.undoes["owned"]), cases.contact(tx, row.undoes["owns"])
+    before, now = lookup.contact(tx, row.undoes["owned"]), lookup.contact(tx, row.undoes["owns"])
     same = before.contact_phone_number == now.contact_phone_number
     if not same or not now.two_way or before.claimed_at is None:
         raise Problem("hand-over-since")

@@ -19,7 +19,8 @@ from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, case, literal
 
 from storage import audit
 from storage.audit import Actor
-from storage.database import Transaction, insert_new
+from storage.bulk import insert_new
+from storage.database import Transaction
 from storage.rules import quiet_hours
 from storage.rules.hours_and_limits import Senders
 from storage.schema import gateways, senders

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from storage.database import Transaction, insert_new
+from storage.bulk import insert_new
+from storage.database import Transaction
 from storage.schema import Moment, workers
 
 FRESH = timedelta(seconds=20)

@@ -7,8 +7,7 @@ import pytest
 from admin_notebooks import case_views
 from admin_notebooks.desk import Desk
 from storage.console import reason
-from storage.contacts import cases as contacts
-from storage.contacts import consent, groups
+from storage.contacts import consent, groups, lookup
 from storage.errors import Problem
 from storage.messages import inbox, outbox
 from tests.pages import ROOT
@@ -137,7 +136,7 @@ def test_another_s_people_do_not_exist(yaw_s):
 
 def test_several_of_one_s_own_on_a_phone_are_named(db, yaw_s):
     with db.transaction() as tx:
-        kofi = contacts.find_one(tx, "p-2")
+        kofi = lookup.find_one(tx, "p-2")
         groups.add(tx, groups.group(tx, "tb").id, [kofi.id], by=TEST)
     with pytest.raises(Problem) as told:
         case_views.describe(yaw_s, SHARED)

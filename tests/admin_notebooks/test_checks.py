@@ -7,7 +7,7 @@ import pytest
 from admin_notebooks.desk import Desk
 from storage.audit import Actor
 from storage.broadcasts import previews
-from storage.contacts import cases, consent, groups
+from storage.contacts import cases, consent, groups, lookup
 from storage.contacts.cases import Wanted
 from storage.errors import Problem
 from storage.messages import outbox
@@ -67,7 +67,7 @@ def troubled(db, world, clock):
 
 
 def world_phone(tx, case):
-    return cases.contact(tx, case).contact_phone_number
+    return lookup.contact(tx, case).contact_phone_number
 
 
 def found(desk, key, **where):

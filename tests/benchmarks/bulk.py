@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from sqlalchemy import func, insert, or_, select
 
-from storage.contacts import cases
+from storage.bulk import insert_many, insert_ready, ready_rows
+from storage.contacts import cases, lookup
 from storage.contacts.cases import Wanted
-from storage.database import Database, Transaction, insert_many, insert_ready, ready_rows
+from storage.database import Database, Transaction
 from storage.rules import identifiers
 from storage.rules.identifiers import Identifier
 from storage.schema import cases as cases_table
@@ -135,7 +136,7 @@ def _resolving(programme: Programme, dice: random.Random, rounds: int, many: int
     columns = [cases_table.c[name] for name in told]
 
     def ours(tx: Transaction) -> int:
-        return sum(len(fitting) for fitting in cases.find(tx, asked, columns))
+        return sum(len(fitting) for fitting in lookup.find(tx, asked, columns))
 
     def by_hand(tx: Transaction) -> int:
         return len(resolved_by_hand(tx, asked, ", ".join(f"cases.{name}" for name in told)))

@@ -17,8 +17,9 @@ from sqlalchemy import insert, select
 from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
+from storage.bulk import insert_many
 from storage.contacts import groups, people
-from storage.database import Database, insert_many, stamp
+from storage.database import Database, stamp
 from storage.rules.hours_and_limits import Rules
 from storage.schema import cases, consent_events, memberships
 from storage.upkeep import migrate

@@ -23,17 +23,17 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
 from admin_notebooks import desk
-from admin_notebooks.sheets import reader, xlsx_writer
+from admin_notebooks.sheets import cells, reader, writer, xlsx_writer
 from storage.contacts import groups
 from storage.database import Database
 from storage.rules import identifiers, numbers
 from storage.schema import cases, memberships
-from storage.sheets import imports
+from storage.sheets import members, plans
 from tests.benchmarks.bulk import resolved_by_hand
 from tests.benchmarks.ground import BY, RULES, Programme, phone_of
 from tests.benchmarks.measuring import Comparison, Rounds, in_turn, spending
 
-COLUMN: Final = imports.IDENTIFIER
+COLUMN: Final = plans.IDENTIFIER
 
 
 class Case: ...
@@ -77,7 +77,7 @@ def _by_openpyxl(data: bytes) -> list[str]:
 
 def _by_us(data: bytes) -> list[str]:
     rows = reader.read_bytes("members.xlsx", data, wanted=(COLUMN,)).rows
-    assert isinstance(rows, reader.Rows)
+    assert isinstance(rows, cells.Rows)
     return [text for _, text, _ in rows.column(COLUMN)]
 
 
@@ -162,12 +162,12 @@ def _uploading(
     def whole(seen: Rounds) -> None:
         with closing(programme.copy("whole")) as db, spending(children=True) as spent:
             sheet = reader.read_bytes("members.xlsx", data, wanted=(COLUMN,))
-            read = imports.read_members(sheet.rows, db.rules)
+            read = members.read_members(sheet.rows, db.rules)
             with db.reading() as tx:
-                plan = imports.plan_members(tx, group, read)
+                plan = members.plan_members(tx, group, read)
             with db.transaction() as tx:
-                imports.apply_members(tx, group, read, planned=plan, by=BY)
-            reader.write_result(result, sheet, desk.told_of(plan))
+                members.apply_members(tx, group, read, planned=plan, by=BY)
+            writer.write_result(result, sheet, desk.told_of(plan))
         assert plan.counts == {"add": there, "not_found": many - there}
         seen.note("whole", spent.cpu_s / many * 1e6)
 
@@ -186,7 +186,7 @@ def _uploading(
                 )
             lines = enumerate(([one, "add", None, None] for one in texts), start=2)
             with result.open("wb") as file:
-                columns = [COLUMN, *reader.RESULT_COLUMNS]
+                columns = [COLUMN, *writer.RESULT_COLUMNS]
                 xlsx_writer.write(file, [xlsx_writer.Table("result", columns, lines, marked=1)])
         assert len(ids) == there
         seen.note("parts", spent.cpu_s / many * 1e6)

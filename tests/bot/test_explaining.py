@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from bot import explaining
+from bot import explaining, explanation_words
 from bot.cli import main
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.inbound import listeners
@@ -542,7 +542,7 @@ def test_a_life_is_told_in_order_with_every_step_that_it_had(story: Story, lived
         assert part in told[place:], f"{part!r} is not told, or not after what comes before it, in:\n{told}"
         place = told.index(part, place)
     assert [step["at"] for step in steps] == sorted(step["at"] for step in steps)
-    assert {step["kind"] for step in steps} <= set(explaining.KINDS_OF_STEPS)
+    assert {step["kind"] for step in steps} <= set(explanation_words.KINDS_OF_STEPS)
     assert [step["kind"] for step in steps].count("state") == 1
     assert steps[-1]["kind"] == "state"
 
@@ -599,7 +599,7 @@ def test_every_verb_of_the_log_that_a_text_can_cause_has_words(story: Story) -> 
     verbs = set(re.findall(r'audit\.record\(\s*tx,\s*"([a-z.]+)"', source)) - NO_TEXT_CAUSES
     verbs = {verb for verb in verbs if not verb.startswith("people.")}
     assert verbs | {f"operations.{state}" for state in ("done", "seconding", "dropped", "refused", "undone")} <= set(
-        explaining._DEEDS
+        explanation_words.DEEDS
     )
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import Row, func, select
 from bot.replies import sentences
 from storage import schema
 from storage.broadcasts import broadcasts, progress
-from storage.contacts import cases, consent, groups, people
+from storage.contacts import cases, consent, groups, lookup, people
 from storage.contacts.cases import Wanted
 from storage.database import Database
 from storage.messages import lookups, receipts
@@ -616,13 +616,13 @@ def deletes(tx: Any, rng: Random) -> None:
 
 
 def moves_a_case(tx: Any, rng: Random) -> None:
-    case = cases.find_one(tx, rng.choice(["ama", "yaw", "p1", "fatou", "104"]))
+    case = lookup.find_one(tx, rng.choice(["ama", "yaw", "p1", "fatou", "104"]))
     if (row := groups.find(tx, rng.choice(["anc", "tb", "big", "ward1"]))) is not None:
         rng.choice([groups.add, groups.remove])(tx, row.id, [case.id], by=TEST)
 
 
 def changes_a_case(tx: Any, rng: Random) -> None:
-    case = cases.find_one(tx, rng.choice(["ama", "kofi", "yaw", "p1", "zola"]))
+    case = lookup.find_one(tx, rng.choice(["ama", "kofi", "yaw", "p1", "zola"]))
     values = rng.choice([
         {"contact_phone_number": f"23324400030{rng.randint(0, 9)}"}, {"name": rng.choice(["Zed", "", "{external_id}", "ሰላም", "x" * 200])},
         {"status": rng.choice(["closed", "open"])}, {"language_code": rng.choice(["sw", "es"])},
@@ -639,8 +639,8 @@ def hears_a_start(tx: Any, rng: Random) -> None:
 def swaps_fatou_for_yaw(tx: Any, _rng: Random) -> None:
     """In tb, to which she comes and which he leaves."""
     if (row := groups.find(tx, "tb")) is not None:
-        groups.add(tx, row.id, [cases.find_one(tx, "fatou").id], by=TEST)
-        groups.remove(tx, row.id, [cases.find_one(tx, "yaw").id], by=TEST)
+        groups.add(tx, row.id, [lookup.find_one(tx, "fatou").id], by=TEST)
+        groups.remove(tx, row.id, [lookup.find_one(tx, "yaw").id], by=TEST)
 
 
 DESK: dict[str, Callable[[Any, Random], None]] = {

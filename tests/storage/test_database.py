@@ -15,16 +15,8 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from bot.cli import main
 from storage import database, schema
-from storage.database import (
-    COPIED,
-    Database,
-    execute_many,
-    insert_many,
-    insert_new,
-    is_rehearsal,
-    sqlite_is_safe,
-    stamp,
-)
+from storage.bulk import COPIED, execute_many, insert_many, insert_new
+from storage.database import Database, is_rehearsal, sqlite_is_safe, stamp
 from storage.errors import Misconfigured
 from storage.schema import cases, groups
 from tests.benchmarks.ground import case_row

@@ -18,7 +18,7 @@ from bot.inbound import listeners
 from storage import audit, database
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews, progress
-from storage.contacts import cases, consent, groups, people
+from storage.contacts import cases, consent, groups, lookup, people
 from storage.contacts.cases import Wanted
 from storage.database import Database, Lost
 from storage.errors import Problem
@@ -121,7 +121,7 @@ def test_one_number_that_two_verify_at_once_has_one_owner_and_one_who_waits(db, 
     made = at_once(*(lambda w=w, n=n: claim_number(w, f"case {n}") for n, w in enumerate(others)))
     assert all(isinstance(number, int) for number in made), made
     with db.reading() as tx:
-        standing = cases.standing(tx, cases.contact(tx, made[0]))
+        standing = cases.standing(tx, lookup.contact(tx, made[0]))
     assert standing.owner is not None and len(standing.waiting) == 3
 
 

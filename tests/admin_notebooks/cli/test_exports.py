@@ -16,7 +16,7 @@ from openpyxl import load_workbook
 from sqlalchemy import event, insert, text
 
 from admin_notebooks.cli import exports as writing
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import cells, reader
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import cases, consent, groups, people
@@ -70,7 +70,7 @@ def written(db, what, path):
     return path
 
 
-def cells(path):
+def cells_of(path):
     """Every row of a file as text, blanks as ''."""
     if path.suffix == ".csv":
         return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
@@ -117,7 +117,7 @@ def test_an_export_of_cases_comes_back_unchanged(busy, file):
 
 
 def test_an_export_of_cases_has_the_columns_of_a_sheet_and_keeps_every_zero(busy, file):
-    header, ama, kofi, shut = cells(written(busy, "cases", file))
+    header, ama, kofi, shut = cells_of(written(busy, "cases", file))
     assert header == [
         "case_id", "external_id", "name", "status", "contact_phone_number", "contact_phone_number_is_verified",
         "commcare_email_address", "time_zone", "language_code", "contact_backend_id", "code", "district",
@@ -142,7 +142,7 @@ def test_an_export_into_an_empty_programme_makes_the_same_programme(busy, file, 
 
 def test_members_are_the_whole_history_with_who_and_through_which_door(busy, file):
     header, ama, kofi = (
-        dict(zip(HEADERS["members"], row, strict=True)) for row in cells(written(busy, "members", file))
+        dict(zip(HEADERS["members"], row, strict=True)) for row in cells_of(written(busy, "members", file))
     )
     assert list(header) == list(header.values())
     assert (ama["group"], ama["group_name"], ama["external_id"], ama["removed_at"], ama["removed_by"]) == (
@@ -182,13 +182,13 @@ HEADERS = {
 
 @pytest.mark.parametrize("what", HEADERS)
 def test_the_columns_of_an_export_stay_as_they_are(busy, file, what):
-    rows = cells(written(busy, what, file))
+    rows = cells_of(written(busy, what, file))
     assert rows[0] == HEADERS[what]
     assert len(rows) > 1
 
 
 def test_a_broadcast_is_exported_with_its_group_and_its_counts(busy, file):
-    row = dict(zip(HEADERS["broadcasts"], cells(written(busy, "broadcasts", file))[1], strict=True))
+    row = dict(zip(HEADERS["broadcasts"], cells_of(written(busy, "broadcasts", file))[1], strict=True))
     assert (row["group"], row["state"], row["recipients"], row["asked_by"]) == ("anc", "expanding", "2", "Esi Mensah")
     assert json.loads(row["counts"]) == {"queued": 1, "withheld": 1}
 
@@ -198,7 +198,7 @@ def test_an_exported_line_of_the_audit_log_holds_all_that_its_hash_is_made_of(bu
 
     from storage.audit import hash_of
 
-    for row in cells(written(busy, "audit", file))[1:]:
+    for row in cells_of(written(busy, "audit", file))[1:]:
         line = {k: v or None for k, v in zip(HEADERS["audit"], row, strict=True) if k not in ("id", "person")}
         line |= {"at": datetime.fromisoformat(line["at"]), "facts": json.loads(line["facts"])}
         line |= {k: int(line[k]) if line[k] else None for k in ("person_id", "subject_id")}
@@ -268,8 +268,8 @@ ANY_TEXT = st.text(
 @example("\n \t=")
 @example(" '=")
 def test_what_guards_a_text_is_taken_away_again_exactly(text):
-    guarded = reader.guard(text)
-    assert reader.unguard(guarded) == text
+    guarded = cells.guard(text)
+    assert cells.unguard(guarded) == text
     assert guarded.strip(" \u00a0\u3000\ufeff\u200b\v\f\u2028")[:1] not in tuple("=+-@\t\r＝＋－＠")
 
 
@@ -281,7 +281,7 @@ def test_whatever_a_sheet_brought_in_goes_out_and_comes_back_unchanged(empty_fil
         shutil.copy(empty_file, Path(room) / "one.db")
         db = Database(f"sqlite:///{room}/one.db", Rules(country="GH"))
         rows = [
-            reader.Row(n, {"external_id": reader.Cell(f"id-{n}"), "name": reader._text_cell(name), "note": reader._text_cell(note)})
+            cells.Row(n, {"external_id": cells.Cell(f"id-{n}"), "name": cells.text_cell(name), "note": cells.text_cell(note)})
             for n, (name, note) in enumerate(values, start=2)
         ]  # fmt: skip
         try:
@@ -315,11 +315,11 @@ def test_no_code_is_in_any_export_neither_as_sent_nor_as_typed(busy, file, tmp_p
         ):
             row = inbox.record_inbound(tx, gateway="simulator", gateway_id=f"i{n}", sender="233241110001", text=body)
             inbox.handled(tx, row.id, "command", case_id=None, person_id=1)
-    rows = cells(written(busy, "messages", file))
+    rows = cells_of(written(busy, "messages", file))
     said = [row[3] for row in rows if row[1] == "in"]
     assert said == ["ok ******", "OK *** ***", "confirm-******!", "******", "please take ****** as my code"]
     for what in exports.WHAT:
-        assert digits not in str(cells(written(busy, what, tmp_path / f"all{file.suffix}")))
+        assert digits not in str(cells_of(written(busy, what, tmp_path / f"all{file.suffix}")))
 
 
 @pytest.mark.parametrize(
@@ -357,21 +357,21 @@ def test_the_number_that_a_case_writes_and_that_we_write_stay_readable(busy, fil
         row = inbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241234567", text="ok call 0244123456")
         inbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
         outbox.queue(tx, "233241234567", "Call 0244123456 or 244123", "notice")
-    said = [row[3] for row in cells(written(busy, "messages", file))]
+    said = [row[3] for row in cells_of(written(busy, "messages", file))]
     assert {"ok call 0244123456", "Call 0244123456 or 244123"} <= set(said)
 
 
 def test_a_text_that_could_not_be_handled_shows_no_code_either(busy, file):
     with busy.transaction() as tx:
         inbox.record_inbound(tx, gateway="s", gateway_id="i", sender="233241110001", text="ok 999999")
-    assert "ok ******" in [row[3] for row in cells(written(busy, "messages", file))]
+    assert "ok ******" in [row[3] for row in cells_of(written(busy, "messages", file))]
 
 
 def test_six_digits_of_a_case_are_no_code(busy, file):
     with busy.transaction() as tx:
         row = inbox.record_inbound(tx, gateway="simulator", gateway_id="i", sender="233241234567", text="123456")
         inbox.handled(tx, row.id, "inbox", case_id=1, person_id=None)
-    assert [row[3] for row in cells(written(busy, "messages", file)) if row[1] == "in"] == ["123456"]
+    assert [row[3] for row in cells_of(written(busy, "messages", file)) if row[1] == "in"] == ["123456"]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -479,7 +479,7 @@ def test_an_export_is_one_moment_and_lets_others_write_meanwhile(busy, tmp_path)
 
 
 def test_an_empty_table_is_a_header(db, file):
-    assert cells(written(db, "cases", file)) == [list(exports._OF_A_CASE)]
+    assert cells_of(written(db, "cases", file)) == [list(exports._OF_A_CASE)]
 
 
 def test_rows_are_fetched_in_pieces_however_many_there_are(db, statements_of):

@@ -8,12 +8,12 @@ import shutil
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import cells
 from storage import console
 from storage.console import CLI
-from storage.contacts import cases, groups
+from storage.contacts import cases, groups, lookup
 from storage.database import Database
-from storage.sheets import imports
+from storage.sheets import imports, members
 from tests.patience import HANG_S, until, work
 
 
@@ -162,7 +162,7 @@ def test_a_replace_by_the_untouched_template_is_refused(programme, tmp_path):
 def test_a_change_in_the_middle_of_an_import_makes_it_plan_again(programme, tmp_path, monkeypatch):
     (tmp_path / "all.csv").write_text("case_identifier\np-1\np-3\n", encoding="utf-8")
     plans = []
-    plan_members = imports.plan_members
+    plan_members = members.plan_members
 
     def disturbed(tx, *told, **more):
         plan = plan_members(tx, *told, **more)
@@ -172,12 +172,12 @@ def test_a_change_in_the_middle_of_an_import_makes_it_plan_again(programme, tmp_
             tx.connection.close()
             other = Database(f"sqlite:///{tmp_path}/desk.db")
             with other.transaction() as meanwhile:
-                close = cases.Wanted(cases.find_one(meanwhile, "p-3").id, {"status": "closed"})
+                close = cases.Wanted(lookup.find_one(meanwhile, "p-3").id, {"status": "closed"})
                 cases.save(meanwhile, [close], by=CLI)
             other.close()
         return plan
 
-    monkeypatch.setattr(imports, "plan_members", disturbed)
+    monkeypatch.setattr(members, "plan_members", disturbed)
     told = records(programme, "groups", "import", "anc", "all.csv")
     assert [plan.counts for plan in plans] == [{"add": 2}, {"add": 1, "closed": 1}]
     assert told["counts"] == {"add": 1, "closed": 1}
@@ -384,8 +384,8 @@ def counted(statements_of, count, tmp_path, empty_file, kind):
             done = imports.apply_cases(tx, rows_of(changed), by=CLI)
             assert done.counts == {"update": count // 2, "create": count - count // 2}
         else:
-            assert imports.apply_members(tx, group, rows_of(wanted), by=CLI).counts == {"add": count}
-            assert imports.apply_members(tx, group, rows_of(wanted), "remove", by=CLI).counts == {"remove": count}
+            assert members.apply_members(tx, group, rows_of(wanted), by=CLI).counts == {"add": count}
+            assert members.apply_members(tx, group, rows_of(wanted), "remove", by=CLI).counts == {"remove": count}
     db.close()
     return len(ran)
 
@@ -398,6 +398,6 @@ def test_ten_times_the_rows_take_no_statement_more(statements_of, tmp_path, empt
 
 def rows_of(records):
     return [
-        reader.Row(n, {name: reader.Cell(text) for name, text in record.items()})
+        cells.Row(n, {name: cells.Cell(text) for name, text in record.items()})
         for n, record in enumerate(records, start=2)
     ]

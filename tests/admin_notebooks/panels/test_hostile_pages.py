@@ -30,7 +30,7 @@ from admin_notebooks.panels import verbs
 from admin_notebooks.panels.audit import Audit
 from admin_notebooks.panels.panel import Panel
 from admin_notebooks.panels.verbs import Line, Number, verb
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import writer
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -388,12 +388,12 @@ def test_a_file_is_written_only_where_every_folder_of_its_path_is_there(tmp_path
         "nowhere",
         "x\0.xlsx",
     ):
-        for write in (reader.write_template, reader.check_writable):
+        for write in (writer.write_template, writer.check_writable):
             with pytest.raises(Problem) as refused:
                 write(f"{inside}/{name}")
             assert refused.value.key == "sheet-cannot-write", name
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "folder", "loop", "nowhere", "somewhere"]
-    reader.write_template(inside / "somewhere")
+    writer.write_template(inside / "somewhere")
     assert (inside / "somewhere").is_symlink() and (tmp_path / "a" / "linked.xlsx").is_file()
 
 

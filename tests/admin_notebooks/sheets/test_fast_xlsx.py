@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from admin_notebooks.sheets import fast_xlsx, reader, sandbox
+from admin_notebooks.sheets import cells, fast_xlsx, reader, sandbox
 from storage.errors import Problem
 from tests import children
 from tests.admin_notebooks.sheets.test_reader import HEADER_XML, WANTED, column, inline, problem, repacked, sheet_data
@@ -39,7 +39,7 @@ def whole(data: bytes, *, quickly: bool, wanted: tuple[str, ...] = WANTED) -> An
     try:
         pieces = reader.parse(data, "x.xlsx", wanted, quickly)
         columns, headers = next(pieces)
-        rows = reader.Rows(columns)
+        rows = cells.Rows(columns)
         for piece in pieces:
             rows.extend(piece)
     except Problem as told:
@@ -177,8 +177,8 @@ def test_a_large_sheet_is_read_apart_and_alike(large: bytes, monkeypatch: pytest
     assert apart == ["yes"]
     assert steps == [20_000, 21_000]
     assert (sheet.columns, sheet.headers, tuple(sheet.rows)) == tuple(map(tuple, whole(large, quickly=False)))
-    assert sheet.rows[0] == reader.Row(
-        2, {n: reader.Cell(t) for n, t in zip(HEAD, ("HH-000000", "Ama", "0"), strict=True)}
+    assert sheet.rows[0] == cells.Row(
+        2, {n: cells.Cell(t) for n, t in zip(HEAD, ("HH-000000", "Ama", "0"), strict=True)}
     )
     assert sheet.rows[-1].number == 21_001
     reader.read_bytes("small.csv", b"case_identifier\nHH-1\n", wanted=WANTED)
@@ -190,7 +190,7 @@ def test_a_large_csv_is_read_apart_with_its_faults(tmp_path: Path) -> None:
     sheet = reader.read_bytes("x.csv", "\n".join(lines).encode(), wanted=WANTED)
     assert len(sheet.rows) == 30_002
     assert sheet.rows[-2].cells["case_identifier"].fault is not None
-    assert sheet.rows[-1] == reader.Row(30_003, {"case_identifier": reader.Cell("HH-last")})
+    assert sheet.rows[-1] == cells.Row(30_003, {"case_identifier": cells.Cell("HH-last")})
 
 
 def test_what_is_wrong_with_a_large_sheet_is_told_as_of_a_small_one(large: bytes) -> None:

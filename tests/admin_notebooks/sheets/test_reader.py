@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
-from admin_notebooks.sheets import reader
-from admin_notebooks.sheets.reader import Cell, Row, Sheet, read, write_result, write_template
+from admin_notebooks.sheets import cells, reader, workbook_reader
+from admin_notebooks.sheets.cells import Cell, Row, Sheet
+from admin_notebooks.sheets.reader import read
+from admin_notebooks.sheets.writer import write_result, write_template
 from storage import console
 from storage.errors import Problem
 from tests.patience import cpu_used_s
@@ -182,18 +184,18 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monk
     with path.open("wb") as file:
         file.truncate(50 * 2**20 + 1)
     assert problem(path) == ("sheet-too-large", {"path": "big.csv"})
-    monkeypatch.setattr(reader, "MAX_UNZIPPED", 4_000)
+    monkeypatch.setattr(workbook_reader, "MAX_UNZIPPED", 4_000)
     assert problem(column(tmp_path / "unzips.xlsx", "HH-1")) == ("sheet-too-large", {"path": "unzips.xlsx"})
 
 
 def test_the_limits_are_those_that_the_page_states() -> None:
-    assert (reader.MAX_BYTES, reader.MAX_UNZIPPED, reader.MAX_MEMBERS, reader.MAX_RATIO) == (
+    assert (reader.MAX_BYTES, workbook_reader.MAX_UNZIPPED, workbook_reader.MAX_MEMBERS, workbook_reader.MAX_RATIO) == (
         52_428_800,
         536_870_912,
         1_000,
         200,
     )
-    assert (reader.MAX_ROWS, reader.MAX_EMPTY_RUN) == (1_048_576, 10_000)
+    assert (cells.MAX_ROWS, cells.MAX_EMPTY_RUN) == (1_048_576, 10_000)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_a_row_after_ten_thousand_empty_ones_is_still_read_and_none_after_more(t
 def test_rows_beyond_the_limit_are_refused_and_never_dropped_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "MAX_ROWS", 3)
+    monkeypatch.setattr(cells, "MAX_ROWS", 3)
     assert len(read(column(tmp_path / "x.xlsx", "a", "b")).rows) == 2
     assert problem(column(tmp_path / "x.xlsx", "a", "b", "c")) == ("sheet-too-large", {"path": "x.xlsx"})
     assert problem(raw(tmp_path / "x.csv", "case_identifier\na\nb\nc\n")) == ("sheet-too-large", {"path": "x.csv"})
@@ -612,7 +614,7 @@ def test_what_the_csv_module_writes_comes_back(
         row.number: tuple(row.cells.get(name, Cell("")).text for name in ("case_identifier", "note"))
         for row in read(path, wanted=WANTED).rows
     }
-    typed = {number: tuple(reader._trim(text) for text in row) for number, row in enumerate(rows, start=2)}
+    typed = {number: tuple(cells.trim(text) for text in row) for number, row in enumerate(rows, start=2)}
     assert read_back == {number: row for number, row in typed.items() if any(row)}
 
 

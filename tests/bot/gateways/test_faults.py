@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from bot.gateways import faults as faulty
 from bot.gateways.base import Accepted, NotSent, Outgoing, SendResult, Unknown
 from bot.gateways.faults import GATEWAY, Faults
-from bot.gateways.simulator import MAGIC_RECIPIENTS, Network, Simulator
-from bot.gateways.twilio import CODES
+from bot.gateways.simulator import MAGIC_RECIPIENTS, Simulator
+from bot.gateways.simulator_network import Network
+from bot.gateways.twilio_codes import CODES
 
 PUBLIC = "http://127.0.0.1:1"
 PERSON = "254700000001"

@@ -32,7 +32,8 @@ from bot.gateways.base import (
     Unreadable,
 )
 from bot.gateways.faults import Faults
-from bot.gateways.simulator import MAGIC_RECIPIENTS, SIGNATURE, Network, Simulator
+from bot.gateways.simulator import MAGIC_RECIPIENTS, SIGNATURE, Simulator
+from bot.gateways.simulator_network import Network
 from tests.patience import HANG_S, soon
 
 PUBLIC = "http://127.0.0.1:8000"

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from bot.gateways import twilio
+from bot.gateways import twilio, twilio_webhooks
 from bot.gateways.base import (
     Accepted,
     Forged,
@@ -32,7 +32,9 @@ from bot.gateways.base import (
     Unknown,
     Unreadable,
 )
-from bot.gateways.twilio import CODES, Twilio, form_encoded, result_of, signature_fits
+from bot.gateways.twilio import Twilio
+from bot.gateways.twilio_codes import CODES, result_of
+from bot.gateways.twilio_webhooks import form_encoded, signature_fits
 from tests.patience import HANG_S, forward, on_forward, soon
 from tests.stub_twilio import Received, StubTwilio, new_sid, requires_spec, spec_path
 
@@ -186,7 +188,7 @@ SITES = [
 def test_a_signature_fits_exactly_where_the_official_validator_says_so(
     fields: list[tuple[str, str]], site: str, signed_for: str, path: str, spoilt: str, other_token: bool
 ) -> None:
-    params = twilio._MultiDict()
+    params = twilio_webhooks._MultiDict()
     for name, value in fields:
         params.setdefault(name, []).append(value)
     made = RequestValidator("54321" if other_token else TOKEN).compute_signature(signed_for + path, params) + spoilt
@@ -259,7 +261,7 @@ STRANGE = {
     "MessageSid": ["SM1", "SM" + "G" * 32, "SM" + "a" * 32 + "\n", "XX" + "a" * 32, ""],
     "From": ["+25470#", "+" + "1" * 16, "+٢٥٤٧٠٠٠٠٠٠٠١", "two words and more", "+254700000001\n"],
     "To": ["+1500555 0006", "javascript:alert"],
-    "Body": ["x" * (twilio.MOST_TEXT + 1)],
+    "Body": ["x" * (twilio_webhooks.MOST_TEXT + 1)],
     "NumMedia": ["-1", "1e3", "", "100"],
     "NumSegments": ["one", "٣"],
     "SmsStatus": ["received now", "", "RECEIVED"],
@@ -290,7 +292,7 @@ def test_a_known_field_said_twice_and_two_message_ids_are_forged() -> None:
     twice = [*inbound().items(), ("From", SUPERVISOR)]
     assert is_forged(request(twice))
     assert is_forged(request(inbound(SmsSid=new_sid())))
-    assert is_forged(request([*inbound().items(), *((f"X{n}", "") for n in range(twilio.MOST_FIELDS))]))
+    assert is_forged(request([*inbound().items(), *((f"X{n}", "") for n in range(twilio_webhooks.MOST_FIELDS))]))
 
 
 # A re-cut: the attacker wrote Body, saw one signature, and cuts the same bytes into other parameters.
@@ -389,7 +391,7 @@ def test_2000_recut_forgeries_carry_a_true_signature_and_all_are_forged() -> Non
     split = 0
     for n in range(2000):
         fields, signature = recut(rng, CUTS[n % len(CUTS)])
-        params = twilio._MultiDict()
+        params = twilio_webhooks._MultiDict()
         for name, value in fields:
             params.setdefault(name, []).append(value)
         assert validator.validate(INBOUND, params, signature), CUTS[n % len(CUTS)].__name__
@@ -426,7 +428,7 @@ SIGNABLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=70)
 
 
 @given(
-    changes=st.dictionaries(st.sampled_from(sorted(twilio._SHAPES)) | SIGNABLE, SIGNABLE, max_size=4),
+    changes=st.dictionaries(st.sampled_from(sorted(twilio_webhooks._SHAPES)) | SIGNABLE, SIGNABLE, max_size=4),
     dropped=st.sets(st.sampled_from(sorted(inbound())), max_size=4),
 )
 @settings(max_examples=300, deadline=None)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, inspect, update
 from sqlalchemy.exc import IntegrityError
 
-from storage.contacts import cases
+from storage.contacts import cases, lookup
 from storage.contacts.cases import Wanted
 from storage.errors import Problem
 from storage.rules import numbers
@@ -20,7 +20,7 @@ NUMBER, OTHER = "233241234567", "233209876543"
 
 def standing(world, case):
     with world.db.reading() as tx:
-        return cases.standing(tx, cases.contact(tx, case))
+        return cases.standing(tx, lookup.contact(tx, case))
 
 
 def owner(world, phone=NUMBER):
@@ -31,7 +31,7 @@ def owner(world, phone=NUMBER):
 
 def find_one(world, typed):
     with world.db.reading() as tx:
-        return cases.find_one(tx, typed)
+        return lookup.find_one(tx, typed)
 
 
 # -- one owner per number ----------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_whatever_happens_the_first_in_line_owns_and_nobody_else(new_db, steps):
                 found = cases.owners_of(tx, [phone]).get(phone)
                 assert (found and found.id) == (ids[line[0]] if line else None)
                 if found:
-                    waiting = [cases.contact(tx, ids[n]).case_id for n in line[1:]]
+                    waiting = [lookup.contact(tx, ids[n]).case_id for n in line[1:]]
                     assert list(cases.standing(tx, found).waiting) == waiting
 
 
@@ -313,7 +313,7 @@ def test_an_identifier_two_slips_away_is_only_echoed(world):
 def test_our_own_case_ids_can_never_be_read_as_a_number(world):
     with world.db.transaction() as tx:
         ids = cases.save(tx, [Wanted(None, {}) for _ in range(200)], by=TEST)
-        made = [cases.contact(tx, i).case_id for i in ids]
+        made = [lookup.contact(tx, i).case_id for i in ids]
     for country in (None, "GH", "US"):
         assert [read(case_id, country=country).phone for case_id in made] == [None] * len(made)
         assert numbers.find(made[0], country=country) is None
@@ -323,23 +323,23 @@ def test_finding_keeps_the_order_in_which_was_asked(world):
     ama, kofi = world.case("ama", NUMBER), world.case("kofi", OTHER)
     asked = [read(typed, country="GH") for typed in ("kofi", "nobody", NUMBER, "kofi")]
     with world.db.reading() as tx:
-        assert [[row.id for row in rows] for rows in cases.find(tx, asked)] == [[kofi], [], [ama], [kofi]]
-        assert cases.find(tx, []) == []
+        assert [[row.id for row in rows] for rows in lookup.find(tx, asked)] == [[kofi], [], [ama], [kofi]]
+        assert lookup.find(tx, []) == []
 
 
 def test_a_text_is_from_the_owner_of_its_number_else_from_the_open_case_longest_on_it(world):
     unverified, ama = world.case("esi", NUMBER, verified=False), world.case("ama", NUMBER)
     with world.db.reading() as tx:
-        assert cases.by_phone(tx, NUMBER).id == ama
-        assert cases.by_phone(tx, OTHER) is None
+        assert lookup.by_phone(tx, NUMBER).id == ama
+        assert lookup.by_phone(tx, OTHER) is None
     world.change(ama, status="closed")
     with world.db.reading() as tx:
-        assert cases.by_phone(tx, NUMBER).id == unverified
+        assert lookup.by_phone(tx, NUMBER).id == unverified
 
 
 def test_a_case_that_is_not_there_is_a_mistake_of_the_caller(db):
     with db.reading() as tx, pytest.raises(LookupError):
-        cases.contact(tx, 99)
+        lookup.contact(tx, 99)
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_a_save_of_two_thousand_cases_is_as_many_statements_as_a_save_of_two(db,
 def test_the_ids_come_back_in_the_order_given(db):
     with db.transaction() as tx:
         ids = cases.save(tx, _many(50), by=TEST)
-        assert [cases.contact(tx, i).external_id for i in ids] == [f"p-{n}" for n in range(50)]
+        assert [lookup.contact(tx, i).external_id for i in ids] == [f"p-{n}" for n in range(50)]
 
 
 def test_a_save_writes_one_audit_line_with_old_and_new_values(world):
@@ -399,5 +399,5 @@ def test_two_cases_cannot_have_one_case_id(world):
     with pytest.raises(IntegrityError, match="case_id_key"), world.db.transaction() as tx:
         cases.save(tx, [Wanted(None, {}, case_id="abc"), Wanted(None, {}, case_id="ABC ")], by=TEST)
     with world.db.reading() as tx:
-        assert cases.list_all(tx) == []
+        assert lookup.list_all(tx) == []
         assert broken_line(tx) is None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage.contacts import cases, groups
+from storage.contacts import cases, groups, lookup
 from storage.errors import Problem
 from storage.rules.optout import GATEWAY_WORDS
 from storage.schema import audit, memberships
@@ -209,7 +209,7 @@ def test_a_deleted_group_frees_its_names_and_keeps_its_history(world, clock):
     with world.db.transaction() as tx:
         groups.delete(tx, old, by=TEST)
         assert groups.find(tx, "anc") is None
-        assert cases.groups_of(tx, a) == []
+        assert lookup.groups_of(tx, a) == []
 
     new = world.group("anc", name="Antenatal")
 

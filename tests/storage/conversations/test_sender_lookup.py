@@ -1,6 +1,6 @@
 """Who a text is from: one question finds what four would."""
 
-from storage.contacts import cases, consent, people
+from storage.contacts import consent, lookup, people
 from storage.conversations import invitations, sender_lookup
 from storage.messages import outbox
 from storage.operations import operations
@@ -30,7 +30,7 @@ def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
     for _ in range(2):
         with world.db.reading() as tx:
             for phone in (AMA, KOFI, LENA, NOBODY):
-                found, case = sender_lookup.caller(tx, phone), cases.by_phone(tx, phone)
+                found, case = sender_lookup.caller(tx, phone), lookup.by_phone(tx, phone)
                 assert found.person == people.by_phone(tx, phone)
                 assert (found.case.id if found.case else None) == (case.id if case else None)
                 assert found.said_last == consent.newest(tx, phone)

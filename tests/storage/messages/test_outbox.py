@@ -13,8 +13,9 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.broadcasts import broadcasts, expansion, previews
+from storage.bulk import insert_new
 from storage.contacts import consent
-from storage.database import Lost, insert_new
+from storage.database import Lost
 from storage.messages import gate, inbox, leases, lookups, outbox, receipts, states
 from storage.messages.outbox import Settled
 from storage.messages.states import MOVES

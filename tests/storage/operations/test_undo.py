@@ -8,7 +8,7 @@ from storage.contacts import groups
 from storage.errors import Problem
 from storage.operations import operations
 from storage.operations import undo as undoing
-from storage.sheets import imports
+from storage.sheets import members
 from tests.storage.rows import sheet
 
 
@@ -23,7 +23,7 @@ def loaded(db, anc, rows, mode, by):
     """A sheet was loaded, and the operation says by which lines of the log."""
     with db.transaction() as tx:
         before = audit.head(tx).id
-        imports.apply_members(tx, anc, sheet(*rows), mode, by=by)
+        members.apply_members(tx, anc, sheet(*rows), mode, by=by)
         lines = [line.id for line in audit.list_since(tx, before, ("groups.add", "groups.remove"))]
         return operations.note(tx, "upload", words="desk:1", undoes={"lines": lines}, group_id=anc, by=by)
 

@@ -7,11 +7,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.console import sentence
-from storage.contacts import cases, consent, groups
+from storage.contacts import cases, consent, groups, lookup
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, memberships
 from storage.schema import cases as cases_table
-from storage.sheets import imports
+from storage.sheets import imports, members, plans
 from tests.breaking import break_rows
 from tests.storage.rows import Cell, sheet
 from tests.world import TEST, broken_line
@@ -21,15 +21,15 @@ NUMBER, OTHER = "233241234567", "233209876543"
 
 def plan(world, group, rows, mode="add"):
     with world.db.reading() as tx:
-        return imports.plan_members(tx, group, rows, mode)
+        return members.plan_members(tx, group, rows, mode)
 
 
 def apply(world, group, rows, mode="add", **planned):
     with world.db.transaction() as tx:
-        return imports.apply_members(tx, group, rows, mode, by=TEST, **planned)
+        return members.apply_members(tx, group, rows, mode, by=TEST, **planned)
 
 
-def members(world, group):
+def members_of(world, group):
     with world.db.reading() as tx:
         return [row.external_id for row in groups.members(tx, group)]
 
@@ -121,20 +121,20 @@ def test_a_sheet_to_remove_takes_out_closed_cases_and_those_without_a_number(wor
     world.change(ids[1], status="closed")
     done = apply(world, clinic, sheet("kofi", "nophone", "twin1", "nosuch-9", "kofi"), "remove")
     assert verdicts(done) == [(2, "remove"), (3, "remove"), (4, "not_member"), (5, "not_found"), (6, "duplicate")]
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
 
 
 def test_a_sheet_to_replace_takes_out_whoever_is_not_in_it_and_names_them(world, clinic):
     done = apply(world, clinic, sheet("kofi", "twin1"), "replace")
     assert verdicts(done) == [(2, "add"), (3, "add"), (None, "remove")]
     assert (done.verdicts[2].identifier, done.verdicts[2].reason.key) == ("ama", "row-left-out")
-    assert members(world, clinic) == ["kofi", "twin1"]
+    assert members_of(world, clinic) == ["kofi", "twin1"]
 
 
 def test_a_replace_keeps_a_member_who_is_closed_but_in_the_sheet(world, clinic):
     world.change(case_named(world, "ama").id, status="closed")
     assert verdicts(apply(world, clinic, sheet("ama"), "replace")) == [(2, "already_in")]
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
 
 
 @pytest.mark.parametrize("unsure", ["nosuch-9", "233203333333", Cell("x", "unreadable"), ""])
@@ -142,7 +142,7 @@ def test_a_replace_is_refused_while_a_row_is_unsure_and_drops_nobody(world, clin
     with pytest.raises(Problem) as refused:
         apply(world, clinic, sheet("kofi", unsure), "replace")
     assert (refused.value.key, refused.value.values) == ("replace-unsure", {"count": 1, "rows": "3"})
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
 
 
 def test_a_number_that_said_stop_and_one_that_another_owns_are_warnings(world, clinic):
@@ -162,7 +162,7 @@ def test_a_replace_by_a_sheet_that_names_no_case_never_empties_the_group(world, 
         apply(world, clinic, sheet(*rows), "replace")
     assert refused.value.key == ("replace-unsure" if rows else "replace-empty")
     assert "nothing was done" in sentence(refused.value)
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
     assert plan(world, clinic, sheet(*rows), "replace").refusal.key == refused.value.key
 
 
@@ -171,7 +171,7 @@ def test_a_replace_by_a_sheet_that_names_no_case_never_empties_the_group(world, 
 
 def test_a_plan_touches_nothing(world, clinic):
     plan(world, clinic, EVERY_KIND)
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
 
 
 @pytest.mark.parametrize("mode", ["add", "remove", "replace"])
@@ -207,17 +207,17 @@ def test_a_plan_made_before_somebody_changed_the_group_or_the_case_is_refused(wo
     meanwhile(world, clinic, case_named(world, "kofi").id)
     with pytest.raises(Problem, match="plan-stale"):
         apply(world, clinic, rows, planned=planned)
-    assert "twin1" not in members(world, clinic)
+    assert "twin1" not in members_of(world, clinic)
 
 
 def test_a_plan_that_still_holds_is_carried_out(world, clinic):
     rows = sheet("kofi", "twin1")
     assert apply(world, clinic, rows, planned=plan(world, clinic, rows)).counts == {"add": 2}
-    assert members(world, clinic) == ["ama", "kofi", "twin1"]
+    assert members_of(world, clinic) == ["ama", "kofi", "twin1"]
 
 
 def read_members(world, *rows):
-    return imports.read_members(sheet(*rows), world.db.rules)
+    return members.read_members(sheet(*rows), world.db.rules)
 
 
 def test_a_plan_that_nobody_disturbed_is_not_made_twice(world, clinic, statements):
@@ -225,9 +225,9 @@ def test_a_plan_that_nobody_disturbed_is_not_made_twice(world, clinic, statement
     read = read_members(world, *(f"p-{n}" for n in range(50)), "kofi")
     planned = plan(world, clinic, read)
     with world.db.transaction() as tx, statements(world.db) as ran:
-        assert imports.apply_members(tx, clinic, read, planned=planned, by=TEST) is planned
+        assert members.apply_members(tx, clinic, read, planned=planned, by=TEST) is planned
     assert not any("wanted_identifiers" in statement or "near_identifiers" in statement for statement in ran)
-    assert members(world, clinic) == ["ama", "kofi"]
+    assert members_of(world, clinic) == ["ama", "kofi"]
 
 
 def test_a_plan_is_carried_out_after_a_change_that_does_not_touch_it(world, clinic):
@@ -252,7 +252,7 @@ def test_a_stop_that_came_in_meanwhile_does_not_make_a_plan_stale(world, clinic)
     planned = plan(world, clinic, read)
     with world.db.transaction() as tx:
         consent.hear(tx, "233201111111", "stop", words="stop", message_id=None, by=TEST)
-        assert imports.holds(tx, planned)
+        assert plans.holds(tx, planned)
 
 
 @pytest.mark.parametrize("change", ["case", "member added", "member removed", "group made", "group deleted"])
@@ -272,7 +272,7 @@ def test_a_plan_holds_no_longer_after_any_change_of_a_case_or_a_group(world, cli
             case "group deleted":
                 groups.delete(tx, clinic, by=TEST)
     with world.db.reading() as tx:
-        assert not imports.holds(tx, planned)
+        assert not plans.holds(tx, planned)
 
 
 def test_members_come_in_all_of_them_or_none(world, clinic):
@@ -281,7 +281,7 @@ def test_members_come_in_all_of_them_or_none(world, clinic):
         break_rows(tx, "memberships", twin, "a fault in the middle")
     with pytest.raises(IntegrityError, match="a fault in the middle"):
         apply(world, clinic, sheet("kofi", "twin1", "twin2"))
-    assert members(world, clinic) == ["ama"]
+    assert members_of(world, clinic) == ["ama"]
 
 
 # -- cases -------------------------------------------------------------------------------------------------------------
@@ -302,10 +302,10 @@ def test_a_sheet_of_cases_loaded_twice_changes_nothing_the_second_time(world):
     rows = [AMA, {"external_id": "kofi", "contact_phone_number": "---", "contact_phone_number_is_verified": "1"}, {"external_id": "esi", "contact_phone_number": NUMBER, "closed": "true"}]  # fmt: skip
     load(world, *rows)
     with world.db.reading() as tx:
-        before = cases.list_all(tx)
+        before = lookup.list_all(tx)
     assert load(world, *rows).counts == {"unchanged": 3}
     with world.db.reading() as tx:
-        assert cases.list_all(tx) == before
+        assert lookup.list_all(tx) == before
 
 
 def test_an_update_shows_old_and_new_values(world):
@@ -424,7 +424,7 @@ def test_a_commcare_case_export_is_loaded_as_it_comes(world):
     row = {"caseid": "5f0c6a3e7b1d4c0f9a2e8d7c6b5a4f3e", "case_name": "Ama", "closed": "False", "external_id": "---", "contact_phone_number": NUMBER, "contact_phone_number_is_verified": "1", "language_code": "---", "last_visit": Cell("2026-01-02", "a date")}  # fmt: skip
     assert load(world, row).counts == {"create": 1}
     with world.db.reading() as tx:
-        ama = cases.find_one(tx, "5F0C6A3E7B1D4C0F9A2E8D7C6B5A4F3E")
+        ama = lookup.find_one(tx, "5F0C6A3E7B1D4C0F9A2E8D7C6B5A4F3E")
     assert (ama.name, ama.status, ama.two_way, ama.language_code, ama.external_id) == ("Ama", "open", True, None, None)
     assert ama.properties == {"last_visit": "2026-01-02"}
     assert load(world, row).counts == {"unchanged": 1}
@@ -529,7 +529,7 @@ def test_cases_come_in_all_of_them_or_none(world):
     with pytest.raises(IntegrityError, match="a fault at the end"):
         load(world, AMA, {"external_id": "kofi"})
     with world.db.reading() as tx:
-        assert cases.list_all(tx) == []
+        assert lookup.list_all(tx) == []
 
 
 def test_twenty_thousand_rows_are_planned_and_applied_by_a_bounded_number_of_statements(world, statements):
@@ -559,12 +559,12 @@ def test_what_was_worked_out_beforehand_is_written_as_it_would_be_without(db, wo
     )
     with db.reading() as tx:
         plan = imports.make_ready(tx, imports.plan_cases(tx, rows))
-        assert [row.external_id for row in cases.list_all(tx)] == ["kofi"], "nothing was written"
+        assert [row.external_id for row in lookup.list_all(tx)] == ["kofi"], "nothing was written"
     with db.transaction() as tx:
         done = imports.apply_cases(tx, rows, planned=plan, by=TEST)
     assert done.counts == {"create": 1, "update": 1, "invalid": 1}
     with db.reading() as tx:
-        ama, kofi = cases.find_one(tx, "ama"), cases.find_one(tx, "kofi")
+        ama, kofi = lookup.find_one(tx, "ama"), lookup.find_one(tx, "kofi")
         assert broken_line(tx) is None
         under = [(row.subject_id, row.after) for row in tx.execute(select(audit_changes)) if row.subject == "case"]
         again = imports.plan_cases(tx, sheet({"case_id": ama.case_id, "external_id": "ama"}))
@@ -584,6 +584,6 @@ def test_a_case_that_was_made_meanwhile_keeps_its_row_and_the_sheet_makes_others
         done = imports.apply_cases(tx, rows, planned=replace(plan, ready=ready), by=TEST)
     assert world.look(kofi).external_id == "kofi"
     with db.reading() as tx:
-        assert sorted(row.external_id for row in cases.list_all(tx)) == ["ama", "esi", "kofi"]
-        assert {v.target for v in done.verdicts} == {cases.find_one(tx, name).id for name in ("ama", "esi")}
+        assert sorted(row.external_id for row in lookup.list_all(tx)) == ["ama", "esi", "kofi"]
+        assert {v.target for v in done.verdicts} == {lookup.find_one(tx, name).id for name in ("ama", "esi")}
         assert broken_line(tx) is None

@@ -9,7 +9,7 @@ from sqlalchemy import func, inspect, select, text
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
-from storage.contacts import cases
+from storage.contacts import lookup
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
 from storage.messages import outbox
@@ -106,7 +106,7 @@ def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):
     """It would leave at once: an older release would claim it."""
     by = Actor("test", None)
     with lived.transaction() as tx:
-        ama = cases.find_one(tx, "ama")
+        ama = lookup.find_one(tx, "ama")
         number = previews.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
         operations.decide(tx, number, "done", by=by)
         broadcasts.launch(tx, number, hold_s=0, by=by)
