@@ -60,7 +60,7 @@ def rights() -> str:
 def commands() -> str:
     """The commands of a text, from their registry."""
     import bot.commands  # noqa: F401  registers them
-    from bot.commands.dispatch import table
+    from bot.commands.registry import table
 
     return table()
 

@@ -52,7 +52,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, func, insert, select
 
 from bot.app import create_app
-from bot.commands.dispatch import COMMANDS
+from bot.commands.registry import COMMANDS
 from bot.gateways.twilio import Twilio
 from bot.replies import FOLDER, read, sentences
 from bot.worker.worker import Worker

@@ -25,7 +25,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from bot.app import create_app
-from bot.commands.dispatch import COMMANDS
+from bot.commands.registry import COMMANDS
 from bot.gateways.base import CannotTell, Capabilities, Inbound
 from bot.gateways.twilio import Twilio
 from bot.worker.worker import Worker

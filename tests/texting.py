@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from sqlalchemy import event
 
-from bot.commands.dispatch import COMMANDS, verbs_of
+from bot.commands.dispatch import verbs_of
+from bot.commands.registry import COMMANDS
 from bot.gateways.base import Accepted, Capabilities, Inbound, NotSent, Outgoing, SendResult, Unknown
 from bot.inbound import listeners
 from bot.replies import sentences

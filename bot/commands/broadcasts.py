@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import Answer, Call, command, id_shown, kept_answer, number_of, person_shown
-from bot.commands.dispatch import whom as find_whom
+from bot.commands.dispatch import kept_answer
+from bot.commands.naming import id_shown, number_of, person_shown
+from bot.commands.naming import whom as find_whom
 from bot.commands.reach import may_reach
+from bot.commands.registry import Answer, Call, command
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, content, previews, progress

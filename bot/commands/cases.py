@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot.commands.broadcasts import goes_at_once
-from bot.commands.dispatch import Answer, Call, case_of, command, is_seen, may_look_up, not_found, person_shown
 from bot.commands.groups import ask_with_code, waiting_already
+from bot.commands.naming import case_of, is_seen, may_look_up, not_found, person_shown
+from bot.commands.registry import Answer, Call, command
 from bot.replies import Spare, Words, names, sentences, shorten
 from storage.contacts import consent, lookup, people
 from storage.conversations import invitations

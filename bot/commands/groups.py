@@ -8,20 +8,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import (
-    COMMANDS,
-    Answer,
-    Call,
-    command,
-    group_of,
-    in_order,
-    is_seen,
-    kept_answer,
-    listed,
-    may_look_up,
-    not_found,
-    verbs_of,
-)
+from bot.commands.dispatch import kept_answer, verbs_of
+from bot.commands.naming import group_of, is_seen, listed, may_look_up, not_found
+from bot.commands.registry import COMMANDS, Answer, Call, command, in_order
 from bot.replies import Quote, Spare, Words, names, sentences, shorten
 from storage.broadcasts import broadcasts, progress
 from storage.contacts import attempts, consent, groups, lookup, people

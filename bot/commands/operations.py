@@ -14,8 +14,9 @@ from bot.commands import broadcasts as telling
 from bot.commands import cases as asking
 from bot.commands import groups as grouping
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
-from bot.commands.dispatch import Answer, Call, case_of, clean, command, number_of, person_shown
+from bot.commands.naming import case_of, clean, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
+from bot.commands.registry import Answer, Call, command
 from bot.replies import Words, names, sentences, shorten
 from storage.broadcasts import approvals as rules
 from storage.broadcasts import broadcasts, content, progress

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import Answer, Call, is_exact
+from bot.commands.dispatch import is_exact
+from bot.commands.registry import Answer, Call
 from bot.replies import names
 from storage.broadcasts import broadcasts, progress
 from storage.database import Transaction

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.commands.dispatch import COMMANDS, Call
+from bot.commands.registry import COMMANDS, Call
 from storage.broadcasts import progress
 from storage.contacts import groups, people
 from storage.operations import codes, operations

@@ -15,7 +15,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 
 from bot.gateways.base import Forged, Gateway, Receipt, Request, Unreadable
-from bot.inbound import listeners
+from bot.inbound import listeners, opt_outs
 from bot.inbound.spool import OUTAGES, Kept, Spool
 from storage import private_files
 from storage.audit import Actor
@@ -115,7 +115,7 @@ def _act_on(tx: Transaction, message: Row[Any] | None, receipt: Receipt, *, move
     if message is None:
         return
     if receipt.opted_out:
-        listeners.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
+        opt_outs.note_opt_out(tx, message.id, by=Actor("gateway", None, f"receipt of {message.id}"))
     if receipt.trouble is not None and moved:
         because = f"{receipt.trouble.reason} ({receipt.code})"
         whole = receipt.trouble.scope == "gateway"

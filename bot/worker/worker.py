@@ -30,7 +30,7 @@ from typing import IO, Any, TypeVar
 
 from bot.commands.broadcasts import ask_second_leads, begin
 from bot.gateways.base import Accepted, Gateway, NotSent, Outgoing, SendResult, Unknown
-from bot.inbound import intake, listeners
+from bot.inbound import intake, listeners, opt_outs
 from bot.inbound.intake import spool_of
 from bot.worker import digest
 from bot.worker.circuit_breaker import Breaker
@@ -452,7 +452,7 @@ class Worker:
     def _consequences(self, tx: Any, gateway: Gateway, handed: HandOver, result: NotSent) -> bool:
         """What a refusal means beyond its message; returns whether the gateway is paused by it."""
         if result.scope == "opted_out":
-            listeners.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
+            opt_outs.note_opt_out(tx, handed.id, by=Actor("gateway", None, f"message {handed.id}"))
         number = handed.own_number
         because = f"{result.reason} ({result.code or 'no code'})"
         if result.scope == "throttled" or (result.scope == "sender" and number is not None):

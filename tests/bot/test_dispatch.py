@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from bot.commands.dispatch import COMMANDS, Answer, answer, table, verbs_of
+from bot.commands.dispatch import answer, verbs_of
+from bot.commands.registry import COMMANDS, Answer, table
 from bot.replies import sentences
 from storage import schema
 from storage.contacts import people
@@ -72,7 +73,7 @@ def test_every_command_has_an_example_of_its_own() -> None:
 
 
 def test_a_command_whose_holes_are_not_its_parameters_is_refused_when_it_is_declared() -> None:
-    from bot.commands.dispatch import command
+    from bot.commands.registry import command
 
     def wave(call: Any, whom: str) -> Any:
         """Wave."""

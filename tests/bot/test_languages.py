@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from bot.commands.dispatch import COMMANDS, _fill, verbs_of
+from bot.commands.dispatch import _fill, verbs_of
+from bot.commands.registry import COMMANDS
 from bot.replies import FOLDER, TABLES, Names, Quote, Sentences, Spare, Words, names, read, sentences, shorten
 from storage import schema
 from storage.contacts.groups import VERBS

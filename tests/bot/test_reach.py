@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from bot.commands.dispatch import COMMANDS
 from bot.commands.reach import _KINDS
+from bot.commands.registry import COMMANDS
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import schema

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from bot.commands.dispatch import COMMANDS, answer, verbs_of
+from bot.commands.dispatch import answer, verbs_of
+from bot.commands.registry import COMMANDS
 from bot.replies import sentences
 from storage import schema
 from storage.audit import Actor

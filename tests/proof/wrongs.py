@@ -17,9 +17,10 @@ from unittest import mock
 from sqlalchemy import Integer, bindparam, select, update
 
 from bot.gateways.base import Unknown
-from bot.inbound import intake, listeners
+from bot.inbound import intake, opt_outs
 from bot.worker import worker
 from storage import schema
+from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, progress
 from storage.contacts import cases, consent
 from storage.messages import gate, inbox, leases, outbox, reconciliation, states
@@ -239,16 +240,16 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("any text opts in again")
 def _() -> AbstractContextManager[Any]:
-    heard = listeners._hear_consent
+    heard = opt_outs.hear_consent
 
     def welcome(tx: Any, row: Any, sender: Any) -> Any:
         said = heard(tx, row, sender)
         if consent.newest(tx, row.phone) == "stop" and consent.heard_in(tx, row.phone, row.id) is None:
-            by = listeners.Actor("sms", None, f"message {row.id}")
+            by = Actor("sms", None, f"message {row.id}")
             consent.hear(tx, row.phone, "start", words=row.body, message_id=row.id, by=by)
         return said
 
-    return mock.patch.object(listeners, "_hear_consent", welcome)
+    return mock.patch.object(opt_outs, "hear_consent", welcome)
 
 
 @wrong("a receipt pauses nothing")

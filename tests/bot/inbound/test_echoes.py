@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from bot.commands.dispatch import COMMANDS, verbs_of
+from bot.commands.dispatch import verbs_of
+from bot.commands.registry import COMMANDS
 from bot.gateways.base import Inbound
 from bot.inbound import echoes, listeners
 from bot.replies import FOLDER, Sentences, read

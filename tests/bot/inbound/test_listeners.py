@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from bot.app import create_app
 from bot.gateways.base import Inbound, Request
 from bot.gateways.twilio import Twilio
-from bot.inbound import listeners
+from bot.inbound import listeners, opt_outs
 from bot.worker.worker import Worker
 from storage import schema
 from storage.audit import Actor
@@ -404,8 +404,8 @@ def test_a_halt_that_failed_is_tried_again_and_stops_no_phone(app: Flask, db: Da
 def test_the_leads_learn_that_the_network_stopped_a_phone_of_staff(app: Flask, db: Database) -> None:
     with db.transaction() as tx:
         reply = outbox.queue(tx, SAMUEL, "Hello", "reply")
-        listeners.note_opt_out(tx, reply, by=TEST)
-        listeners.note_opt_out(tx, reply, by=TEST)
+        opt_outs.note_opt_out(tx, reply, by=TEST)
+        opt_outs.note_opt_out(tx, reply, by=TEST)
     assert answers(db, LENA) == ["Samuel texted STOP and cannot be answered any more, until START from that phone"]
 
 

@@ -1,0 +1,53 @@
+"""What a case writes that is no command and no answer: kept, and passed on to the supervisors who care for that case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.commands.naming import person_shown
+from bot.inbound.echoes import Heard
+from bot.inbound.senders import STRANGER_HEARS_AGAIN, is_a_phone
+from bot.replies import Quote, Sentences, Words, sentences
+from storage.audit import Actor
+from storage.contacts import consent, people
+from storage.database import Transaction
+from storage.messages import lookups, outbox
+from storage.operations import operations
+
+
+def keep_for_staff(
+    tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Sentences, person: Row[Any] | None, said: Heard
+) -> str:
+    """A reply of a case that owns its number goes to those who care for it; others get one polite answer a day.
+
+    A supervisor who is that case learns that it was not taken for a command.
+    """
+    if case is not None and case.two_way:
+        forward(tx, row, case, said)
+        if person is not None and consent.may_text(tx, row.phone):
+            outbox.queue(tx, row.phone, told.say(("own-reply", {})), "reply", person_id=person.id, reply_to=row.id)
+        return "inbox"
+    if (
+        consent.may_text(tx, row.phone)
+        and is_a_phone(row.phone)
+        and lookups.sent_since(tx, row.phone, "reply", tx.now - STRANGER_HEARS_AGAIN) == 0
+    ):
+        outbox.queue(tx, row.phone, told.say(("stranger", {})), "reply", reply_to=row.id)
+    return "inbox" if case is not None else "stranger"
+
+
+def forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None:
+    """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
+    # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
+    caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and not p.stopped]
+    caring = caring or [p for p in people.leads(tx) if p.phone != row.phone]
+    request = {"case": case.id, "told": [p.id for p in caring]}
+    by = Actor("sms", None, f"message {row.id}")
+    number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
+    for person in caring:
+        told = sentences(person.language_code or tx.rules.language)
+        values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
+        text = told.say(("inbox", values), sms=2)
+        outbox.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
