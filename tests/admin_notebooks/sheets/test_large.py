@@ -31,16 +31,16 @@ def held(pid):
 
 from storage.database import Database
 from admin_notebooks import desk
-from admin_notebooks.sheets import reader
+from admin_notebooks.sheets import reader, writer
 from storage.contacts import groups
-from storage.sheets import imports
+from storage.sheets import members
 from tests.benchmarks.ground import BY, RULES
 
 path, address, result = sys.argv[1:]
 db = Database(address, RULES)
 with db.transaction() as tx:
     group = groups.create(tx, "fresh", None, by=BY).id
-reader.write_result(result, reader.typed("warm", "case_identifier"), [])
+writer.write_result(result, reader.typed("warm", "case_identifier"), [])
 before = peak = held(os.getpid())
 over = threading.Event()
 
@@ -52,12 +52,12 @@ def watch():
 watching = threading.Thread(target=watch)
 watching.start()
 sheet = reader.read(path, wanted=("case_identifier",))
-read = imports.read_members(sheet.rows, RULES)
+read = members.read_members(sheet.rows, RULES)
 with db.reading() as tx:
-    plan = imports.plan_members(tx, group, read)
+    plan = members.plan_members(tx, group, read)
 with db.transaction() as tx:
-    imports.apply_members(tx, group, read, planned=plan, by=BY)
-reader.write_result(result, sheet, desk.told_of(plan))
+    members.apply_members(tx, group, read, planned=plan, by=BY)
+writer.write_result(result, sheet, desk.told_of(plan))
 over.set()
 watching.join()
 print(json.dumps({"counts": plan.counts, "kilobytes": peak - before}))

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
-from admin_notebooks.sheets import cells, reader, workbook_reader
+from admin_notebooks.sheets import cells, csv_reader, reader, workbook_reader
 from admin_notebooks.sheets.cells import Cell, Row, Sheet
 from admin_notebooks.sheets.reader import read
 from admin_notebooks.sheets.writer import write_result, write_template
@@ -254,7 +254,8 @@ def test_a_row_after_ten_thousand_empty_ones_is_still_read_and_none_after_more(t
 def test_rows_beyond_the_limit_are_refused_and_never_dropped_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells, "MAX_ROWS", 3)
+    for module in (reader, workbook_reader, csv_reader):
+        monkeypatch.setattr(module, "MAX_ROWS", 3)
     assert len(read(column(tmp_path / "x.xlsx", "a", "b")).rows) == 2
     assert problem(column(tmp_path / "x.xlsx", "a", "b", "c")) == ("sheet-too-large", {"path": "x.xlsx"})
     assert problem(raw(tmp_path / "x.csv", "case_identifier\na\nb\nc\n")) == ("sheet-too-large", {"path": "x.csv"})
@@ -854,7 +855,7 @@ def test_writing_leaves_no_other_file_beside_it(tmp_path: Path) -> None:
 
 
 def test_every_problem_has_a_sentence_with_its_own_holes() -> None:
-    source = Path(reader.__file__)
+    sources = [path.read_text(encoding="utf-8") for path in Path(reader.__file__).parent.glob("*.py")]
     told = tomllib.loads(Path(console.__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
     sentences = {key: sentence for key, sentence in told.items() if key.startswith("sheet-")}
     holes = {
@@ -866,7 +867,7 @@ def test_every_problem_has_a_sentence_with_its_own_holes() -> None:
         "kind": "a folder",
         "seconds": 30,
     }
-    keys = {word.split('"')[0] for word in source.read_text(encoding="utf-8").split('Problem("')[1:]}
+    keys = {word.split('"')[0] for source in sources for word in source.split('Problem("')[1:]}
     assert keys == set(sentences)
     for sentence in sentences.values():
         assert sentence.format(**holes).endswith(".")
