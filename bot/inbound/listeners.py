@@ -22,12 +22,8 @@ from bot.commands import panic
 from bot.commands.dispatch import answer, call_of, carries_code, is_exact, storable
 from bot.commands.registry import Answer, challenge
 from bot.gateways.base import Inbound
-from bot.inbound import echoes
+from bot.inbound import echoes, forwarding, opt_outs, questions, senders
 from bot.inbound.echoes import Heard
-from bot.inbound.forwarding import keep_for_staff
-from bot.inbound.opt_outs import ask_back, confirm_consent, hear_consent, opt_word
-from bot.inbound.questions import is_answering, question_to, say_again, take_answer
-from bot.inbound.senders import HELP_A_DAY, STRANGER_HEARS_AGAIN, sentences_for
 from bot.replies import Sentences, Words, sentences
 from storage.contacts import attempts, consent, people
 from storage.conversations import sender_lookup
@@ -107,7 +103,7 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
         return None
     sender = sender_lookup.caller(tx, row.phone)
     said = echoes.listen(tx, row, sender)
-    return row, sender, said, hear_consent(tx, row, sender, said)
+    return row, sender, said, opt_outs.hear_consent(tx, row, sender, said)
 
 
 def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
@@ -172,11 +168,11 @@ def _where(fault: BaseException) -> str:
 
 
 def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: consent.Kind | None) -> None:
-    person, case, told, answered = sender.person, sender.case, sentences_for(tx, sender), row.answered
+    person, case, told, answered = sender.person, sender.case, senders.sentences_for(tx, sender), row.answered
     says = told.answer(key(said.words).strip(" .!?"))
-    question = question_to(tx, row, sender)
+    question = questions.question_to(tx, row, sender)
     # Only of staff it must be asked: whoever else texts gives no commands.
-    answering = question is not None or (person is not None and is_answering(tx, row, case))
+    answering = question is not None or (person is not None and questions.is_answering(tx, row, case))
     if answering and person is not None and is_exact(tx, person, said.words):
         answering = False
     if said.mark is not None and heard is None:
@@ -184,21 +180,21 @@ def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: 
     elif person is not None and _halts(tx, row, person, said.words, heard):
         taken_for = "command"
     elif question is not None and answering and says is not None:
-        taken_for = take_answer(tx, row, question, told, says)
+        taken_for = questions.take_answer(tx, row, question, told, says)
     elif heard in ("stop", "start"):
-        taken_for = confirm_consent(tx, row, told, heard, answered=answered)
+        taken_for = opt_outs.confirm_consent(tx, row, told, heard, answered=answered)
     elif heard == "doubt":
-        taken_for = ask_back(tx, row, case, told, said)
+        taken_for = opt_outs.ask_back(tx, row, case, told, said)
     elif says is not None and consent.newest(tx, row.phone) == "doubt":
-        taken_for = ask_back(tx, row, None, told, said)
+        taken_for = opt_outs.ask_back(tx, row, None, told, said)
     elif person is not None and not answering:
         taken_for = _command(tx, row, person, said.words)
-    elif opt_word(row, sender, said.words) == "help":
+    elif opt_outs.opt_word(row, sender, said.words) == "help":
         taken_for = "help" if answered else _help(tx, row, told)
     elif question is not None and not (case is not None and case.two_way):
-        taken_for = say_again(tx, row, question, told)
+        taken_for = questions.say_again(tx, row, question, told)
     else:
-        taken_for = keep_for_staff(tx, row, case, told, person, said)
+        taken_for = forwarding.keep_for_staff(tx, row, case, told, person, said)
     inbox.handled(tx, row.id, taken_for, case_id=case.id if case else None, person_id=person.id if person else None)
 
 
@@ -275,7 +271,10 @@ def _is_enough(tx: Transaction, row: Row[Any], person: Row[Any], given: Answer, 
 def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     """HELP is answered to strangers too (the carriers ask for it), a few times a day."""
     text = told.say(("help-case", {"programme": Words(tx.rules.name)}))
-    if lookups.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text) < HELP_A_DAY:
+    if (
+        lookups.sent_since(tx, row.phone, "consent", tx.now - senders.STRANGER_HEARS_AGAIN, body=text)
+        < senders.HELP_A_DAY
+    ):
         outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
 

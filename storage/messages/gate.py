@@ -23,8 +23,7 @@ from sqlalchemy import (
 from storage.bulk import execute_many
 from storage.contacts import consent
 from storage.database import Transaction
-from storage.messages import audience
-from storage.messages.leases import LEASE
+from storage.messages import audience, leases
 from storage.messages.states import KINDS, move
 from storage.operations import codes
 from storage.programme import rate_limits
@@ -109,7 +108,7 @@ def hand_over(
         if handed.id in granted
     ]
     if going:
-        same = {"owner": owner, "now": tx.now, "until": tx.now + LEASE}
+        same = {"owner": owner, "now": tx.now, "until": tx.now + leases.LEASE}
         execute_many(
             tx,
             _SEND,

@@ -33,8 +33,8 @@ from sqlalchemy.types import NullType
 
 from storage.bulk import execute_many
 from storage.database import Transaction
+from storage.messages import leases
 from storage.messages.gate import STAYS
-from storage.messages.leases import LEASE
 from storage.messages.receipts import apply_parked
 from storage.messages.states import KINDS, SETTLE
 from storage.programme import routing
@@ -173,7 +173,7 @@ def claim(tx: Transaction, gateway: str, owner: str, at_most: int) -> list[int]:
     to the same phone.
     """
     tx.alone("claim")
-    values = {"by": gateway, "now": tx.now, "many": at_most, "owner": owner, "until": tx.now + LEASE}
+    values = {"by": gateway, "now": tx.now, "many": at_most, "owner": owner, "until": tx.now + leases.LEASE}
     return [row.id for row in sorted(tx.execute(_CLAIM, values), key=lambda row: (row.priority, row.due_at, row.id))]
 
 

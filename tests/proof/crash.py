@@ -19,29 +19,29 @@ from datetime import timedelta
 from typing import Any, Final
 
 POINTS: Final = {
-    "expand:before": ("storage.broadcasts.broadcasts", "expand_next", "before"),
-    "expand:written": ("storage.broadcasts.broadcasts", "expand_next", "after"),
+    "expand:before": ("storage.broadcasts.expansion", "expand_next", "before"),
+    "expand:written": ("storage.broadcasts.expansion", "expand_next", "after"),
     "expand:committed": ("bot.worker.worker", "Worker._expand", "after"),
     "claim:before": ("storage.messages.outbox", "claim", "before"),
     "claim:written": ("storage.messages.outbox", "claim", "after"),
-    "gate:before": ("storage.messages.outbox", "hand_over", "before"),
-    "handover:written": ("storage.messages.outbox", "hand_over", "after"),
-    "handover:committed": ("bot.worker.worker", "Worker._take", "after"),
+    "gate:before": ("storage.messages.gate", "hand_over", "before"),
+    "handover:written": ("storage.messages.gate", "hand_over", "after"),
+    "handover:committed": ("bot.worker.dispatcher", "Dispatcher._take", "after"),
     "call:before": ("bot.gateways.twilio", "Twilio.send", "before"),
     "call:after": ("bot.gateways.twilio", "Twilio.send", "after"),
     "settle:before": ("storage.messages.outbox", "settle", "before"),
     "settle:written": ("storage.messages.outbox", "settle", "after"),
-    "settle:committed": ("bot.worker.worker", "Worker._trade", "after"),
-    "leases:written": ("storage.messages.outbox", "end_leases", "after"),
+    "settle:committed": ("bot.worker.dispatcher", "Dispatcher._trade", "after"),
+    "leases:written": ("storage.messages.leases", "end_leases", "after"),
     "leases:committed": ("bot.worker.worker", "Worker.start", "after"),
     "reconcile:asked": ("bot.gateways.twilio", "Twilio.find", "after"),
     "reconcile:before": ("bot.worker.reconciler", "Reconciler._record", "before"),
     "reconcile:written": ("bot.worker.reconciler", "_settle", "after"),
     "reconcile:committed": ("bot.worker.reconciler", "Reconciler._record", "after"),
-    "inbound:recorded": ("storage.messages.outbox", "record_inbound", "after"),
-    "inbound:written": ("storage.messages.outbox", "handled", "after"),
+    "inbound:recorded": ("storage.messages.inbox", "record_inbound", "after"),
+    "inbound:written": ("storage.messages.inbox", "handled", "after"),
     "inbound:committed": ("bot.inbound.listeners", "take", "after"),
-    "receipt:written": ("storage.messages.outbox", "receive_receipt", "after"),
+    "receipt:written": ("storage.messages.receipts", "receive_receipt", "after"),
     "receipt:committed": ("bot.inbound.intake", "_keep", "after"),
     "spool:before": ("bot.inbound.spool", "Spool.keep", "before"),
     "spool:kept": ("bot.inbound.spool", "Spool.keep", "after"),
@@ -156,12 +156,12 @@ def _alarmed(function: Callable[..., Any], after_s: float) -> Callable[..., Any]
 
 def _hurry() -> None:
     """Seconds for minutes; a call stays shorter than its lease, and a gateway's lateness shorter than the first question."""
-    from bot.worker import reconciler, wakeups, worker
+    from bot.worker import dispatcher, reconciler, wakeups
     from storage.messages import leases, reconciliation
 
     wakeups.HEARTBEAT_S, wakeups.STALLED_S = 1.0, 3.0
     wakeups.EVERY = {**wakeups.EVERY, "tidy": "* * * * * *", "reconcile": "* * * * * *", "rescue": "* * * * * */2"}
-    worker.CALL_S = 2.0
+    dispatcher.CALL_S = 2.0
     leases.LEASE = timedelta(seconds=5)
     reconciliation.GRACE = timedelta(seconds=3)
     reconciliation.AGAIN = (timedelta(seconds=2),) * 4

@@ -48,7 +48,7 @@ from bot.gateways.base import (
     Unreadable,
     attempt_in,
 )
-from bot.worker.worker import LOOK_S
+from bot.worker.dispatcher import LOOK_S
 from storage.database import Database, Transaction
 
 URL: Final = "http://127.0.0.1"

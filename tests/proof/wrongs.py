@@ -18,7 +18,7 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from bot.gateways.base import Unknown
 from bot.inbound import intake, opt_outs
-from bot.worker import worker
+from bot.worker import dispatcher
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, progress
@@ -56,18 +56,18 @@ def _() -> AbstractContextManager[Any]:
 
 @wrong("no answer counts as not sent")
 def _() -> AbstractContextManager[Any]:
-    settled = worker._settled
+    settled = dispatcher._settled
 
     def unsent(handed: Any, result: Any, *more: Any) -> Any:
         found = settled(handed, result, *more)
         return replace(found, state="queued", reason="unreachable") if isinstance(result, Unknown) else found
 
-    return mock.patch.object(worker, "_settled", unsent)
+    return mock.patch.object(dispatcher, "_settled", unsent)
 
 
 @wrong("another gateway takes over after no answer")
 def _() -> AbstractContextManager[Any]:
-    settled = worker._settled
+    settled = dispatcher._settled
 
     def over(handed: Any, result: Any, now: Any, instead: str | None) -> Any:
         found = settled(handed, result, now, instead)
@@ -75,7 +75,7 @@ def _() -> AbstractContextManager[Any]:
             return found
         return replace(found, state="queued", reason="unreachable", due_at=now, gateway=instead)
 
-    return mock.patch.object(worker, "_settled", over)
+    return mock.patch.object(dispatcher, "_settled", over)
 
 
 @wrong("what is in doubt at a gateway that is gone goes by another")

@@ -10,7 +10,8 @@ import pytest
 
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult, Unknown
 from bot.worker.circuit_breaker import LAST, LONGEST_PAUSE, Breaker
-from bot.worker.worker import NO_ANSWERS, Worker
+from bot.worker.dispatcher import NO_ANSWERS
+from bot.worker.worker import Worker
 from storage.database import Database
 from storage.messages import lookups, outbox
 from storage.programme import rate_limits

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
-from bot.worker import worker as worker_module
+from bot.worker import dispatcher
 from bot.worker.worker import Worker
 from storage.database import Database
 from storage.messages import leases, outbox
@@ -113,7 +113,7 @@ def test_a_reply_leaves_by_the_next_token_and_before_all_bulk(
         await pass_by(3 + comes_after_s)
         (reply,) = queue(db, ["233209999999"], "reply")
         before = len(line.took)
-        await pass_by(1.1 + worker_module.LOOK_S)
+        await pass_by(1.1 + dispatcher.LOOK_S)
         by = {one.id: one.own_number for one in line.took}
         assert reply in by, "it left within a second, and a look"
         since = [one.id for one in line.took[before:] if one.own_number == by[reply]]
@@ -174,12 +174,12 @@ def test_a_wait_that_the_gateway_asks_for_is_waited_by_all_and_ends_by_itself(db
 
 
 def test_each_vain_try_waits_longer_and_no_two_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = [[worker_module._wait_s(None, attempt) for _ in range(50)] for attempt in range(1, 14)]
+    waits = [[dispatcher._wait_s(None, attempt) for _ in range(50)] for attempt in range(1, 14)]
     for attempt, drawn in enumerate(waits, 1):
         longest = min(300.0, 2.0**attempt)
         assert all(longest / 2 <= wait <= longest for wait in drawn)
         assert len(set(drawn)) > 40
-    asked = [worker_module._wait_s(30.0, 1) for _ in range(50)]
+    asked = [dispatcher._wait_s(30.0, 1) for _ in range(50)]
     assert all(30 <= wait <= 36 for wait in asked)
     assert len(set(asked)) > 40
     assert timedelta(seconds=max(waits[-1])) <= timedelta(minutes=5)

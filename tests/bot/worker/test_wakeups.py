@@ -37,7 +37,7 @@ from bot.gateways.base import (
 from bot.inbound import listeners
 from bot.inbound.intake import spool_of
 from bot.inbound.spool import Kept
-from bot.worker import reconciler, wakeups
+from bot.worker import dispatcher, reconciler, wakeups
 from bot.worker import worker as worker_module
 from bot.worker.worker import Worker
 from storage import schema
@@ -624,7 +624,7 @@ def test_a_gateway_that_a_person_lets_go_on_is_tried_with_one_message_and_goes_o
 
 
 def test_if_the_worker_that_tries_it_dies_another_does(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "STANDBY", timedelta(seconds=1))
+    monkeypatch.setattr(dispatcher, "STANDBY", timedelta(seconds=1))
     line = Line()
     queue(shared, *PHONES[:5])
     with shared.transaction() as tx:

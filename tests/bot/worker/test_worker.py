@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event, text, update
 
 from bot.gateways.base import Accepted, Capabilities, NotSent, Outgoing, SendResult
+from bot.worker import dispatcher
 from bot.worker import worker as worker_module
 from bot.worker.worker import Worker, only_one
 from storage import schema
@@ -129,10 +130,10 @@ def test_a_call_that_nobody_answers_is_cut_off_and_one_that_left_later_has_its_o
 
     async def act(worker: Worker) -> None:
         await worker.turn()
-        forward(worker_module.CALL_S * 0.7)
+        forward(dispatcher.CALL_S * 0.7)
         queue(db, PHONES[1])
         await worker.turn()
-        forward(worker_module.CALL_S * 0.6)
+        forward(dispatcher.CALL_S * 0.6)
         await soon(lambda: len(worker._under_way()) == 1, "the first is cut off")
         gateway.may_answer.set()
         await worker.drain()
