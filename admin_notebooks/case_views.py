@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true
 
-from admin_notebooks.desk import FOR_LEADS, Desk, sentence_of
+from admin_notebooks.deeds import FOR_LEADS, sentence_of
+from admin_notebooks.desk import Desk
 from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
 from storage import schema as s

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, func, select, type_coerce
 
-from admin_notebooks.desk import Desk, Proposal
+from admin_notebooks.desk import Desk
+from admin_notebooks.proposals import Proposal
 from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
 
-from admin_notebooks import desk as desks
+from admin_notebooks import deeds
 from admin_notebooks.desk import Desk
 from storage import schema as s
 from storage.broadcasts import progress
@@ -184,7 +184,7 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
 def _there(tx: Transaction, as_of: str) -> ColumnElement[bool]:
     if not as_of:
         return s.memberships.c.removed_at.is_(None)
-    at = desks.moment(as_of, tx.rules.time_zone)
+    at = deeds.moment(as_of, tx.rules.time_zone)
     gone = or_(s.memberships.c.removed_at.is_(None), s.memberships.c.removed_at > at)
     return and_(s.memberships.c.added_at <= at, gone)
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from sqlalchemy import Row
 
-from admin_notebooks import desk
+from admin_notebooks import deeds
 from admin_notebooks.sheets import cells, reader, writer
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, progress
@@ -61,7 +61,7 @@ def import_cases(file: str, result: str | None, *, only_plan: bool, json_: bool)
     with _without_collector():
         with working(f"reading {Path(file).name}", json_=json_) as step:
             sheet = reader.read(file, wanted=("external_id", "case_id", "caseid"), step=step)
-            read = imports.read_cases(desk.without_result_columns(sheet), db.rules, columns=sheet.columns)
+            read = imports.read_cases(deeds.without_result_columns(sheet), db.rules, columns=sheet.columns)
 
         def plan_it(tx: Transaction) -> Plan:
             plan = imports.plan_cases(tx, read)
@@ -144,7 +144,7 @@ def list_groups(*, json_: bool) -> None:
 def list_members(short: str, as_of: str | None, *, json_: bool) -> None:
     """Who is in a group, now or as of a moment."""
     with open_database().reading() as tx:
-        moment = desk.moment(as_of, tx.rules.time_zone) if as_of else None
+        moment = deeds.moment(as_of, tx.rules.time_zone) if as_of else None
         rows = g.members(tx, g.group(tx, short).id, as_of=moment)
         records = [_case(row) | {"added_at": row.added_at} for row in rows]
     show(records, json_=json_, columns=("case_id", "external_id", "name", "contact_phone_number", "status", "added_at"))
@@ -305,7 +305,7 @@ def _tell(plan: Plan, sheet: cells.Sheet, result: str | None, *, json_: bool, ap
     unwritten = _write_result(plan, sheet, result, json_=json_) if result else None
     counts = ", ".join(f"{n} {verdict}" for verdict, n in plan.counts.items()) or "no rows"
     if json_:
-        show_rows("rows", map(desk.record, plan.verdicts), {"counts": dict(plan.counts)})
+        show_rows("rows", map(deeds.record, plan.verdicts), {"counts": dict(plan.counts)})
     else:
         _show(plan, f"{'done' if applied else 'plan, nothing changed'}: {counts}")
     if unwritten and applied:
@@ -318,7 +318,7 @@ def _tell(plan: Plan, sheet: cells.Sheet, result: str | None, *, json_: bool, ap
 
 def _show(plan: Plan, summary: str) -> None:
     remarkable = (v for v in plan.verdicts if v.reason or v.warnings)
-    listed = [desk.record(v) for v in itertools.islice(remarkable, LISTED)]
+    listed = [deeds.record(v) for v in itertools.islice(remarkable, LISTED)]
     if listed:
         columns = ("row", "identifier", "verdict", "reason", "suggestion", "warnings")
         show(listed, json_=False, columns=columns)
@@ -333,7 +333,7 @@ def _show(plan: Plan, summary: str) -> None:
 
 def _write_result(plan: Plan, sheet: cells.Sheet, result: str, *, json_: bool) -> Problem | None:
     """What kept the result from being written, if anything did."""
-    told = desk.told_of(plan)
+    told = deeds.told_of(plan)
     try:
         with working(f"writing {Path(result).name}", json_=json_):
             writer.write_result(result, sheet, told)

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 
 import anywidget
 
-from admin_notebooks.desk import Desk, Proposal, Result
+from admin_notebooks.desk import Desk
 from admin_notebooks.panels import verbs
 from admin_notebooks.panels.verbs import ANYBODY, Line, Number, Short, verb
+from admin_notebooks.proposals import Proposal, Result
 from storage.console import sentence
 from storage.errors import Problem
 

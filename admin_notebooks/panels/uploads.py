@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from admin_notebooks.desk import Proposal, told_of
+from admin_notebooks.deeds import told_of
 from admin_notebooks.panels.panel import Panel
 from admin_notebooks.panels.verbs import Short, verb
+from admin_notebooks.proposals import Proposal
 from admin_notebooks.sheets import writer
 from storage.errors import Problem
 

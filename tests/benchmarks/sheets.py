@@ -22,7 +22,7 @@ from phonenumbers import PhoneNumberFormat, PhoneNumberType
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, registry
 
-from admin_notebooks import desk
+from admin_notebooks import deeds
 from admin_notebooks.sheets import cells, reader, writer, xlsx_writer
 from storage.contacts import groups
 from storage.database import Database
@@ -167,7 +167,7 @@ def _uploading(
                 plan = members.plan_members(tx, group, read)
             with db.transaction() as tx:
                 members.apply_members(tx, group, read, planned=plan, by=BY)
-            writer.write_result(result, sheet, desk.told_of(plan))
+            writer.write_result(result, sheet, deeds.told_of(plan))
         assert plan.counts == {"add": there, "not_found": many - there}
         seen.note("whole", spent.cpu_s / many * 1e6)
 

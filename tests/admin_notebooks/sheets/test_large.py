@@ -30,7 +30,7 @@ def held(pid):
         return 0
 
 from storage.database import Database
-from admin_notebooks import desk
+from admin_notebooks import deeds
 from admin_notebooks.sheets import reader, writer
 from storage.contacts import groups
 from storage.sheets import members
@@ -57,7 +57,7 @@ with db.reading() as tx:
     plan = members.plan_members(tx, group, read)
 with db.transaction() as tx:
     members.apply_members(tx, group, read, planned=plan, by=BY)
-writer.write_result(result, sheet, desk.told_of(plan))
+writer.write_result(result, sheet, deeds.told_of(plan))
 over.set()
 watching.join()
 print(json.dumps({"counts": plan.counts, "kilobytes": peak - before}))
