@@ -73,29 +73,8 @@ LAB_LEFT_S: Final = 12 * 3600
 
 LOOK_S: Final = 60
 """Seconds between two looks for such kernels."""
-
-_NEWS: Final = "@jupyterlab/apputils-extension:announcements"
 LARGEST: Final = 16 * 2**20
 """Bytes of what a page sends at once: a sheet of 8 MiB as text, and more."""
-
-_HERE: Final = Path(__file__).parent
-_NOTEBOOKS: Final = _HERE.parent
-
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' ws: wss: data: blob:; worker-src 'self' blob:; form-action 'self'; "
-    "base-uri 'self'; frame-ancestors 'none'; object-src 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
-_SIGN_IN: Final = SandboxedEnvironment(autoescape=True).from_string(
-    (_HERE / "templates" / "sign_in.html").read_text(encoding="utf-8")
-)
 TEMPLATE: Final = "lab"
 """Which of Voila's templates ours builds on."""
 
@@ -489,3 +468,30 @@ def _own_folder(db: Database) -> Iterator[Path]:
         if config := os.environ.get("JUMBE_CONFIG"):
             os.environ["JUMBE_CONFIG"] = str(Path(config).resolve())
         yield folder
+
+
+_NEWS: Final = "@jupyterlab/apputils-extension:announcements"
+
+
+_HERE: Final = Path(__file__).parent
+
+
+_NOTEBOOKS: Final = _HERE.parent
+
+
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' ws: wss: data: blob:; worker-src 'self' blob:; form-action 'self'; "
+    "base-uri 'self'; frame-ancestors 'none'; object-src 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+_SIGN_IN: Final = SandboxedEnvironment(autoescape=True).from_string(
+    (_HERE / "templates" / "sign_in.html").read_text(encoding="utf-8")
+)

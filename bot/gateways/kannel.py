@@ -90,21 +90,6 @@ PLACEHOLDERS: Final = "type=%d&answer=%A"
 MOST_ANSWER: Final = 4096
 LONGEST_TEXT: Final = 8192
 
-_CHARSETS: Final[Mapping[str, str]] = {
-    "utf-8": "utf-8", "utf-16be": "utf-16-be", "ucs-2": "utf-16-be", "iso-8859-1": "latin-1", "latin1": "latin-1",
-    "windows-1252": "cp1252", "us-ascii": "ascii",
-}  # fmt: skip
-_BASIC: Final = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€\f"
-)
-"""What GSM-7 can write (GSM 03.38): an adapter knows no `storage`."""
-
-_ID: Final = re.compile("[!-~]{1,64}")
-_ATTEMPT: Final = re.compile("[0-9a-f]{8,32}")
-_SENDER: Final = re.compile(r"\+?[0-9]{1,20}|[ -~]{1,16}")
-_ERROR: Final = re.compile(r"\berr:([0-9A-Za-z]{1,8})\b|^NACK/(0x[0-9a-fA-F]{1,8}|[0-9]{1,8})\b")
-
 
 class Kannel:
     """One user of one Kannel; `smsc` names one of its lines where it has several."""
@@ -307,6 +292,12 @@ def _word(told: Mapping[str, bytes], name: str) -> str:
     return told.get(name, b"").decode("utf-8", "replace")
 
 
+_CHARSETS: Final[Mapping[str, str]] = {
+    "utf-8": "utf-8", "utf-16be": "utf-16-be", "ucs-2": "utf-16-be", "iso-8859-1": "latin-1", "latin1": "latin-1",
+    "windows-1252": "cp1252", "us-ascii": "ascii",
+}  # fmt: skip
+
+
 def _decoded(body: bytes, charset: str, coding: str) -> str:
     """A text from the alphabet it came in; in doubt UTF-8, then Latin-1: no text is ever lost for its alphabet."""
     for name in (_CHARSETS.get(charset.casefold(), ""), "utf-16-be" if coding == "2" else "utf-8", "latin-1"):
@@ -316,3 +307,22 @@ def _decoded(body: bytes, charset: str, coding: str) -> str:
         except UnicodeDecodeError:
             continue
     return body.decode("latin-1")
+
+
+_BASIC: Final = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€\f"
+)
+"""What GSM-7 can write (GSM 03.38): an adapter knows no `storage`."""
+
+
+_ID: Final = re.compile("[!-~]{1,64}")
+
+
+_ATTEMPT: Final = re.compile("[0-9a-f]{8,32}")
+
+
+_SENDER: Final = re.compile(r"\+?[0-9]{1,20}|[ -~]{1,16}")
+
+
+_ERROR: Final = re.compile(r"\berr:([0-9A-Za-z]{1,8})\b|^NACK/(0x[0-9a-fA-F]{1,8}|[0-9]{1,8})\b")

@@ -28,14 +28,8 @@ from storage.programme.gateway_settings import GatewaySettings, read_failover, r
 from storage.rules.hours_and_limits import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
 from storage.rules.quiet_hours import Hours, nearest_zones, valid_zone
 
-_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
-_PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")
-_ACCOUNT = re.compile("AC[0-9a-fA-F]{32}")
 SIMULATOR_RATE = 20.0
 """Messages per second that the simulated network takes."""
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
 
 
 def _setting(
@@ -103,9 +97,6 @@ def _quiet(text: str) -> Hours | None:
 def _listed(text: str) -> tuple[str, ...]:
     """Words with commas between them; `off` is none."""
     return () if text.casefold() == "off" else tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-_KINDS = ("consent", "reply", "notice", "text", "broadcast")
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -474,6 +465,24 @@ def _shown_pair(name: str, held: Any) -> str:
     return held.shown if isinstance(held, GatewaySettings) else f"{name} -> {held}"
 
 
+_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
+
+
+_PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")
+
+
 def _hidden(address: str) -> str:
     """An address without its password."""
     return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))
+
+
+_ACCOUNT = re.compile("AC[0-9a-fA-F]{32}")
+
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+_REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
+
+
+_KINDS = ("consent", "reply", "notice", "text", "broadcast")

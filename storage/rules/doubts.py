@@ -7,19 +7,17 @@ miss an unwanted text.  What is a stop word by itself, `rules/optout.py` decides
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from storage.rules.normalize import key
-from storage.rules.optout import LINE_END, LOOKALIKES, is_written, letters, read, stop_readings
+from storage.rules.optout import LINE_END, LOOKALIKES, WORDS, is_written, letters, read, stop_readings
 
 
 class Doubt(NamedTuple):
     """How one language asks to be left alone in more than a word; the parts of all languages are read together.
 
-    People mix them (`stop kutuma sms`).  Each part lists words or phrases.  A language is a file: `doubt_phrases/en.toml`.
+    People mix them (`stop kutuma sms`).  Each part lists words or phrases.  They stand in `consent_words`, a file a language.
     """
 
     alone: tuple[str, ...] = ()
@@ -54,25 +52,63 @@ class Doubt(NamedTuple):
     """Right behind a stop word that begins a text, it makes another word of it: `stop by later`, `stop sign`."""
 
 
-def _read() -> dict[str, Doubt]:
-    """The phrases of every language that has a file."""
-    files = sorted(Path(__file__).with_name("doubt_phrases").glob("*.toml"))
-    parts = {file.stem: tomllib.loads(file.read_text(encoding="utf-8")) for file in files}
-    return {language: Doubt(**{part: tuple(phrases) for part, phrases in of.items()}) for language, of in parts.items()}
-
-
-DOUBTS: Mapping[str, Doubt] = _read()
+DOUBTS: Mapping[str, Doubt] = {
+    language: Doubt(**{part: tuple(phrases) for part, phrases in words["doubt"].items()})
+    for language, words in WORDS.items()
+    if "doubt" in words
+}
 """Language code to the ways in which it asks to be left alone without a plain stop word, see `is_doubtful`."""
 
-_CLAUSE_END = re.compile(r"[.!?,;:。｡、।۔،؟؛]+")
-_APART = re.compile(r"\b[^\W\d_](?:[ .*-]{1,3}\w\b){3,}")  # S.T.O.P. texting me
-_ELISION = re.compile(r"\b([cdjlmnst]|qu)'")  # n'envoyez is two words, don't is one
+Spans = list[tuple[int, int]]
+"""Where phrases stand in a clause: the place of the first word, and the place behind the last."""
+
+
+def is_doubtful(text: str) -> bool:
+    """Whether a text that is no plain stop word may still ask to be left alone, so that its writer is asked back.
+
+    False for whatever `read` decides.  A clause asks for it that holds a phrase of `Doubt.said`, or nothing but a stop
+    word and politeness, or a word for leaving off near a word for texting.  A false alarm costs one question and a
+    miss an unwanted text, so typing errors, doubled letters and mixed languages are read generously.
+
+    Of phrasings that nobody had thought of, about four in five were recognised (`tests/storage/rules/test_doubts.py`):
+    an ordinary reply that a person reads is still the second net.
+    """
+    if read(text) is not None:
+        return False
+    if _begins_with_stop(text) or _repeats_advice(text):
+        return True
+    return any(_asks_to_be_left(words) for line in LINE_END.split(text) for words in _clauses(line))
+
+
 _AROUND, _DASHES = " \t\"'“”„«»‘’()[]*_~", "-–—|"
+
+
 _UNMISTAKABLE = frozenset(
     {"stop", "stopp", "stopall", "unsubscribe", "optout", "desuscribir", "desabonner", "desinscrire", "descadastrar", "disiscrivi",
      "abmelden", "abbestellen", "отписаться", "відписатися", "стоп"}
 )  # fmt: skip
 """Stop words that mean nothing else where they begin a text."""
+
+
+def _begins_with_stop(text: str) -> bool:
+    """Whether a text begins with a stop word of its own: `STOP I moved away`, `stop - John here, I gave birth already`.
+
+    One that means nothing else is enough, unless what follows takes another meaning from it (`stop by later`) or it is a
+    question.  An everyday word (`end`, `alto`, `acha`) must be set apart: in capitals, or by a dash.
+    """
+    line = next((line for line in LINE_END.split(text.strip()) if line.strip()), "").strip(_AROUND)
+    first, _, rest = line.partition(" ")
+    if not rest.strip() or (word := _stop_word(first)) is None:
+        return False
+    if word not in _UNMISTAKABLE and not _is_set_apart(first, rest):
+        return False
+    if line.rstrip(_AROUND).endswith(("?", "؟", "？")) or rest.strip(_AROUND + ".!").isdigit():
+        return False
+    words = next(_clauses(line), [])
+    found = _found(words)
+    return not found["unless"] and not any(start == 1 for start, _ in [*found["between"], *found["elsewhere"]])
+
+
 _ADVISING = frozenset(
     letters(word)
     for words in (
@@ -110,48 +146,6 @@ _ADVISING = frozenset(
     for word in words
 )
 """The words by which people are taught to text one."""
-_DOUBLED = re.compile(r"(.)\1+")
-# One sound written in two ways: the final letters of Arabic, the dot of Hindi, the hooks of Hausa.
-_VARIANTS = str.maketrans({"ى": "ي", "ة": "ه", "\u093c": None, "ɓ": "b", "ɗ": "d", "ƙ": "k"})
-
-Spans = list[tuple[int, int]]
-"""Where phrases stand in a clause: the place of the first word, and the place behind the last."""
-
-
-def is_doubtful(text: str) -> bool:
-    """Whether a text that is no plain stop word may still ask to be left alone, so that its writer is asked back.
-
-    False for whatever `read` decides.  A clause asks for it that holds a phrase of `Doubt.said`, or nothing but a stop
-    word and politeness, or a word for leaving off near a word for texting.  A false alarm costs one question and a
-    miss an unwanted text, so typing errors, doubled letters and mixed languages are read generously.
-
-    Of phrasings that nobody had thought of, about four in five were recognised (`tests/storage/rules/test_doubts.py`):
-    an ordinary reply that a person reads is still the second net.
-    """
-    if read(text) is not None:
-        return False
-    if _begins_with_stop(text) or _repeats_advice(text):
-        return True
-    return any(_asks_to_be_left(words) for line in LINE_END.split(text) for words in _clauses(line))
-
-
-def _begins_with_stop(text: str) -> bool:
-    """Whether a text begins with a stop word of its own: `STOP I moved away`, `stop - John here, I gave birth already`.
-
-    One that means nothing else is enough, unless what follows takes another meaning from it (`stop by later`) or it is a
-    question.  An everyday word (`end`, `alto`, `acha`) must be set apart: in capitals, or by a dash.
-    """
-    line = next((line for line in LINE_END.split(text.strip()) if line.strip()), "").strip(_AROUND)
-    first, _, rest = line.partition(" ")
-    if not rest.strip() or (word := _stop_word(first)) is None:
-        return False
-    if word not in _UNMISTAKABLE and not _is_set_apart(first, rest):
-        return False
-    if line.rstrip(_AROUND).endswith(("?", "؟", "？")) or rest.strip(_AROUND + ".!").isdigit():
-        return False
-    words = next(_clauses(line), [])
-    found = _found(words)
-    return not found["unless"] and not any(start == 1 for start, _ in [*found["between"], *found["elsewhere"]])
 
 
 def _repeats_advice(text: str) -> bool:
@@ -190,12 +184,28 @@ def _asks_to_be_left(words: list[str]) -> bool:
     )
 
 
+_CLAUSE_END = re.compile(r"[.!?,;:。｡、।۔،؟؛]+")
+
+
+_APART = re.compile(r"\b[^\W\d_](?:[ .*-]{1,3}\w\b){3,}")  # S.T.O.P. texting me
+
+
+_ELISION = re.compile(r"\b([cdjlmnst]|qu)'")  # n'envoyez is two words, don't is one
+
+
 def _clauses(line: str) -> Iterator[list[str]]:
     """The words of each clause of a line, in the form in which the phrases of `Doubt` are compared."""
     line = _APART.sub(lambda apart: "".join(filter(str.isalnum, apart[0])), key(line))
     for clause in _CLAUSE_END.split(_ELISION.sub(r"\1 ", line)):
         if words := _compared(clause):
             yield words
+
+
+_DOUBLED = re.compile(r"(.)\1+")
+
+
+# One sound written in two ways: the final letters of Arabic, the dot of Hindi, the hooks of Hausa.
+_VARIANTS = str.maketrans({"ى": "ي", "ة": "ه", "\u093c": None, "ɓ": "b", "ɗ": "d", "ƙ": "k"})
 
 
 def _compared(clause: str) -> list[str]:

@@ -7,6 +7,7 @@ alone, so `stopping by later` is nobody's opt-out.  Longer requests (`please sto
 
 YES is no start word, although gateways take it for one: it answers surveys.
 
+The words stand in `consent_words`, a file a language.
 The English words are those that carriers and gateways require (CTIA, AWS, Twilio; 47 CFR 64.1200(a)(10) names stop,
 quit, end, revoke, opt out, cancel and unsubscribe).  Words that are everyday answers in a language we serve
 (Spanish `alta`, `para` and `fin`, French `dur`) are left out of its list.
@@ -15,94 +16,32 @@ quit, end, revoke, opt out, cancel and unsubscribe).  Words that are everyday an
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from storage.rules.normalize import key
 
 Words = Mapping[str, tuple[str, ...]]
 """Language code to the words that mean one thing in it."""
 
-STOP_WORDS: Words = {
-    "en": (
-        "stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "opt out",
-        "opt-out", "remove", "td",
-    ),
-    "am": ("አቁም",),
-    "ar": ("توقف", "قف", "أوقف", "إيقاف", "إلغاء", "إلغاء الاشتراك"),
-    "bn": ("বন্ধ", "বন্ধ করুন"),
-    "de": ("stopp", "abmelden", "abbestellen"),
-    "es": ("parar", "pare", "alto", "baja", "darme de baja", "cancelar", "detener", "salir", "desuscribir"),
-    "fr": ("arret", "arrete", "arretez", "arreter", "arrett", "desabonner", "desinscrire", "desinscription", "annuler"),
-    "ha": ("tsaya", "daina"),
-    "hi": ("रोकें", "रोको", "रुकें", "रुको", "बंद", "बंद करो", "बंद करें", "roko", "ruko", "band karo"),
-    "ht": ("sispann", "kanpe"),
-    "id": ("berhenti",),
-    "it": ("ferma", "fermare", "annulla", "cancella", "disiscrivi"),
-    "pt": ("parar", "pare", "sair", "cancelar", "remover", "descadastrar"),
-    "ru": ("стоп", "отписаться", "остановить"),
-    "rw": ("hagarika",),
-    "so": ("jooji",),
-    "sw": ("acha", "simama", "simamisha", "sitisha", "komesha", "ondoa", "jitoe", "jiondoe", "toka"),
-    "tl": ("tigil", "itigil"),
-    "tr": ("iptal", "durdur"),
-    "uk": ("відписатися",),
-    "ur": ("بند", "روکو", "بند کریں"),
-    "zh": ("退订", "退訂", "停止"),
-}  # fmt: skip
-
-START_WORDS: Words = {
-    "en": ("start", "unstop"),
-    "am": ("ጀምር",),
-    "ar": ("ابدأ", "ابدا", "اشترك"),
-    "bn": ("শুরু", "শুরু করুন"),
-    "de": ("starten", "anmelden"),
-    "es": ("iniciar", "comenzar", "empezar", "reanudar"),
-    "fr": ("commencer", "démarrer", "demarrer", "débuter", "debuter", "reprendre"),
-    "ha": ("fara",),
-    "hi": ("शुरू", "शुरू करो", "शुरू करें", "shuru", "shuru karo"),
-    "ht": ("kòmanse", "komanse"),
-    "id": ("mulai",),
-    "it": ("inizia", "iniziare"),
-    "pt": ("começar", "comecar", "iniciar", "retomar"),
-    "ru": ("старт", "начать"),
-    "rw": ("tangira",),
-    "so": ("bilow",),
-    "sw": ("anza", "anzisha"),
-    "tl": ("simula", "magsimula"),
-    "tr": ("başla", "basla", "başlat", "baslat"),
-    "uk": ("почати",),
-    "ur": ("شروع", "شروع کریں"),
-    "zh": ("开始", "開始", "订阅", "訂閱"),
+WORDS: Mapping[str, Mapping[str, Any]] = {
+    file.stem: tomllib.loads(file.read_text(encoding="utf-8"))
+    for file in sorted(Path(__file__).with_name("consent_words").glob("*.toml"))
 }
+"""What the file of each language says: `stop`, `start` and `help`, and a table `doubt` for `rules/doubts.py`."""
 
-HELP_WORDS: Words = {
-    "en": ("help", "info"),
-    "am": ("እርዳታ",),
-    "ar": ("مساعدة", "مساعده"),
-    "bn": ("সাহায্য",),
-    "de": ("hilfe",),
-    "es": ("ayuda",),
-    "fr": ("aide",),
-    "ha": ("taimako",),
-    "hi": ("मदद", "सहायता", "madad"),
-    "ht": ("èd",),
-    "id": ("bantuan",),
-    "it": ("aiuto",),
-    "pt": ("ajuda",),
-    "ru": ("помощь",),
-    "rw": ("ubufasha",),
-    "so": ("caawi", "caawimaad"),
-    "sw": ("msaada", "usaidizi"),
-    "tl": ("tulong",),
-    "tr": ("yardım", "yardim"),
-    "uk": ("допомога",),
-    "ur": ("مدد",),
-    "zh": ("帮助", "幫助"),
-}
 
+def _meaning(what: str) -> Words:
+    return {language: tuple(words[what]) for language, words in WORDS.items() if what in words}
+
+
+STOP_WORDS = _meaning("stop")
+START_WORDS = _meaning("start")
+HELP_WORDS = _meaning("help")
 
 GATEWAY_WORDS: frozenset[str] = frozenset(
     {
