@@ -27,7 +27,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -45,7 +45,6 @@ from bot.gateways.base import (
     NotSent,
     Outgoing,
     Receipt,
-    ReceiptState,
     Reply,
     Request,
     SendResult,
@@ -65,35 +64,7 @@ from bot.gateways.twilio_webhooks import (
     signature_fits,
     small_number,
 )
-
-RECEIPT_STATES: Final[Mapping[str, ReceiptState]] = {
-    "accepted": "accepted",
-    "scheduled": "accepted",
-    "queued": "accepted",
-    "sending": "accepted",
-    "sent": "sent",
-    "delivered": "delivered",
-    "read": "delivered",
-    "undelivered": "undelivered",
-    # `failed` is not our `refused`: it also comes after `sent`, when a later segment fails, so it does not prove that
-    # nothing reached the phone.
-    "failed": "undelivered",
-    "canceled": "undelivered",
-}
-"""Twilio's status words in ours.  `partially_delivered` and every word not here is *unrecognised*: stored, not guessed."""
-
-OPT_OUT_WORDS: Final[Mapping[str, Literal["stop", "start", "help"]]] = {
-    "STOP": "stop",
-    "START": "start",
-    "HELP": "help",
-}
-"""`OptOutType` of Advanced Opt-Out: Twilio has replied already, we only record."""
-
-ANSWERED_WORDS: Final = frozenset(
-    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "START", "UNSTOP"}
-)
-"""The texts to which Twilio replies by itself without Advanced Opt-Out: the word alone, in any case.  `Stop. Thank you`
-is heard by nobody but us."""
+from bot.gateways.twilio_words import ANSWERED_WORDS, OPT_OUT_WORDS, RECEIPT_STATES
 
 MOST_ANSWER: Final = 65536
 

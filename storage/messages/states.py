@@ -64,39 +64,6 @@ MEANINGS: dict[str, str] = {
 }
 
 
-def _settled_to(to: str) -> Update:
-    """The move of an attempt to a state.  What is not queued again keeps its time and its gateway.
-
-    They are left out of the statement then: SQLite writes anew every index of a column that a statement names.
-    """
-    again: dict[str, Any] = {
-        "due_at": func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
-        "gateway": func.coalesce(bindparam("by", type_=Text), messages.c.gateway),
-    }
-    return (
-        update(messages)
-        .where(
-            messages.c.id == bindparam("row"),
-            messages.c.attempt_id == bindparam("attempt"),
-            # Not IN: SQLAlchemy expands its list at run time, which a statement for many rows cannot do.
-            or_(*(messages.c.state == state for state, moves in MOVES.items() if to in moves)),
-        )
-        .values(
-            state=to,
-            reason=bindparam("because"),
-            code=bindparam("their_code"),
-            gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
-            segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
-            lease_owner=None,
-            lease_until=None,
-            settled_at=bindparam("now"),
-            **(again if to == "queued" else {}),
-        )
-    )
-
-
-SETTLE = {to: _settled_to(to) for to in sorted({to for moves in MOVES.values() for to in moves})}
-
 OPEN = ("queued", "claimed", "sending")
 ARRIVED = ("accepted", "sent", "delivered")
 RESTORED = "restored-"
@@ -147,3 +114,37 @@ def move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> No
 
 
 _UNCLEAR = messages.c.state.in_(("unknown", "unresolved", "set_aside"))
+
+
+def _settled_to(to: str) -> Update:
+    """The move of an attempt to a state.  What is not queued again keeps its time and its gateway.
+
+    They are left out of the statement then: SQLite writes anew every index of a column that a statement names.
+    """
+    again: dict[str, Any] = {
+        "due_at": func.coalesce(bindparam("due", type_=Moment), messages.c.due_at),
+        "gateway": func.coalesce(bindparam("by", type_=Text), messages.c.gateway),
+    }
+    return (
+        update(messages)
+        .where(
+            messages.c.id == bindparam("row"),
+            messages.c.attempt_id == bindparam("attempt"),
+            # Not IN: SQLAlchemy expands its list at run time, which a statement for many rows cannot do.
+            or_(*(messages.c.state == state for state, moves in MOVES.items() if to in moves)),
+        )
+        .values(
+            state=to,
+            reason=bindparam("because"),
+            code=bindparam("their_code"),
+            gateway_id=func.coalesce(messages.c.gateway_id, bindparam("their_id", type_=Text)),
+            segments=func.coalesce(bindparam("parts", type_=Integer), messages.c.segments),
+            lease_owner=None,
+            lease_until=None,
+            settled_at=bindparam("now"),
+            **(again if to == "queued" else {}),
+        )
+    )
+
+
+SETTLE = {to: _settled_to(to) for to in sorted({to for moves in MOVES.values() for to in moves})}

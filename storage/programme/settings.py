@@ -21,12 +21,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
-
 from storage.errors import Misconfigured
 from storage.programme.gateway_settings import GatewaySettings, read_failover, read_gateways, read_routes
+from storage.programme.setting_values import (
+    LOOPBACK,
+    read_account,
+    read_country,
+    read_kinds,
+    read_list,
+    read_quiet_hours,
+    read_rate,
+    read_secure,
+    read_whole_number,
+    read_yes_or_no,
+    read_zone,
+)
 from storage.rules.hours_and_limits import HEALTH_WORDS, RESEND_ABSENT, Rules, Senders
-from storage.rules.quiet_hours import Hours, nearest_zones, valid_zone
+from storage.rules.quiet_hours import Hours
 
 SIMULATOR_RATE = 20.0
 """Messages per second that the simulated network takes."""
@@ -44,240 +55,6 @@ def _table(name: str, meaning: str) -> Any:
     """What only a file can say, as tables."""
     told = {"name": f"[{name}]", "meaning": meaning, "read": str, "secret": False}
     return field(default_factory=dict, metadata=told)
-
-
-def _yes(text: str) -> bool:
-    if text.casefold() in ("1", "yes", "true", "on"):
-        return True
-    if text.casefold() in ("", "0", "no", "false", "off"):
-        return False
-    raise ValueError("say 1 or 0")
-
-
-def _whole(text: str, *, least: int = 0, most: int = 10**9) -> int:
-    if not text.isdigit() or not least <= int(text) <= most:
-        raise ValueError(f"say a whole number from {least} to {most}")
-    return int(text)
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 10_000:
-        raise ValueError("say messages per second, such as 1 or 0.5")
-    return rate
-
-
-def _zone(text: str) -> str:
-    if not valid_zone(text):
-        close = ", ".join(nearest_zones(text))
-        raise ValueError(f"no such time zone; {f'near: {close}' if close else 'say one such as Africa/Accra'}")
-    return text
-
-
-def _country(text: str) -> str:
-    if text.upper() not in _REGIONS:
-        raise ValueError("say a country's two letters, such as GH")
-    return text.upper()
-
-
-def _quiet(text: str) -> Hours | None:
-    """`20:00-09:00` says when it is quiet; texting is allowed in the other hours."""
-    if text.casefold() == "off":
-        return None
-    begins, _, ends = text.partition("-")
-    try:
-        return Hours(opens=time.fromisoformat(ends.strip()), closes=time.fromisoformat(begins.strip()))
-    except ValueError:
-        raise ValueError("say from and to, such as 20:00-09:00, or off") from None
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    """Words with commas between them; `off` is none."""
-    return () if text.casefold() == "off" else tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    kinds = _listed(text)
-    if not set(kinds) <= set(_KINDS):
-        raise ValueError(f"say kinds of message with commas between, of {', '.join(_KINDS)}; or off")
-    return kinds
-
-
-def _address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("say an address such as https://sms.example.org")
-    return text.rstrip("/")
-
-
-def _account(text: str) -> str:
-    if not _ACCOUNT.fullmatch(text):
-        raise ValueError("a Twilio account is AC and 32 hexadecimal digits")
-    return text
-
-
-def _secure(text: str) -> str:
-    address = _address(text)
-    parts = urlsplit(address)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-        raise ValueError("it must begin with https://, except on this machine itself")
-    return address
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the environment says; see `storage/README.md` for the printed table."""
-
-    database_url: str = _setting("DATABASE_URL", "the shared database", default="sqlite:///jumbe.db")
-    port: int = _setting("PORT", "the port of the web process", partial(_whole, least=1, most=65535), default=8000)
-    public_url: str | None = _setting("PUBLIC_URL", "the address under which gateways reach the web process", _secure)
-    twilio_account_sid: str | None = _setting(
-        "TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`", _account
-    )
-    twilio_auth_token: str | None = _setting("TWILIO_AUTH_TOKEN", "Twilio's secret", secret=True)
-    twilio_from: str | None = _setting("TWILIO_FROM", "our number at Twilio")
-    twilio_messaging_service_sid: str | None = _setting(
-        "TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number"
-    )
-    twilio_api_url: str = _setting(
-        "TWILIO_API_URL", "another base address of the API", _secure, default="https://api.twilio.com"
-    )
-    twilio_rate: float = _setting("TWILIO_RATE", "messages per second", _rate, default=1.0)
-    name: str = _setting("JUMBE_NAME", "how the programme calls itself in a text", default="This programme")
-    time_zone: str = _setting("JUMBE_TIME_ZONE", "the programme's time zone", _zone, default="UTC")
-    language: str = _setting("JUMBE_LANGUAGE", "the programme's language", default="en")
-    country: str | None = _setting("JUMBE_COUNTRY", "home country, for numbers typed without a country code", _country)
-    strict_numbers: bool = _setting(
-        "JUMBE_STRICT_NUMBERS", "refuse numbers in no known range instead of warning", _yes, default=False
-    )
-    hold_s: int = _setting(
-        "JUMBE_HOLD_S", "seconds a confirmed broadcast waits, to be halted", partial(_whole, most=3600), default=60
-    )
-    quiet_hours: Hours | None = _setting(
-        "JUMBE_QUIET_HOURS", "when nobody is texted, by the recipient's clock, or off", _quiet, default=Hours(time(9), time(20))
-    )  # fmt: skip
-    expiry_h: int = _setting(
-        "JUMBE_EXPIRY_H",
-        "hours after which a broadcast's unsent texts die",
-        partial(_whole, least=1, most=336),
-        default=24,
-    )
-    second_person_above: int = _setting(
-        "JUMBE_SECOND_PERSON_ABOVE",
-        "recipients above which a second person must confirm",
-        partial(_whole, least=1),
-        default=500,
-    )
-    health_words: tuple[str, ...] = _setting(
-        "JUMBE_HEALTH_WORDS",
-        "words that are asked about before a text with them goes, with commas; or off",
-        _listed,
-        default=HEALTH_WORDS,
-    )
-    digest: bool = _setting(
-        "JUMBE_DIGEST", "text the leads, at most hourly, what others told, asked and deleted", _yes, default=True
-    )
-    add_only_own: bool = _setting(
-        "JUMBE_ADD_ONLY_OWN",
-        "1: supervisors and helpers put only people of their own groups into a group; 0: any case",
-        _yes,
-        default=False,
-    )
-    resend_absent: tuple[str, ...] = _setting(
-        "JUMBE_RESEND_ABSENT",
-        "kinds of message that go again once the gateway has shown twice that it never had them, with commas; or off",
-        _kinds,
-        default=tuple(sorted(RESEND_ABSENT)),
-    )
-    backup_h: int = _setting(
-        "JUMBE_BACKUP_H",
-        "hours after which `doctor` asks for a newer backup; 0 where something else makes them",
-        partial(_whole, most=24 * 365),
-        default=26,
-    )
-    spool: str | None = _setting(
-        "JUMBE_SPOOL",
-        "the file that keeps webhooks while the database cannot; beside a SQLite file, or jumbe-spool, where not set",
-    )
-    simulator: bool = _setting(
-        "JUMBE_SIMULATOR", "1: rehearse with virtual phones, on a rehearsal database only", _yes, default=False
-    )
-    config: str | None = _setting("JUMBE_CONFIG", "a TOML file with settings; the environment wins")
-    default_gateway: str | None = _setting(
-        "JUMBE_DEFAULT_GATEWAY", "the gateway of whoever no other rule gives one; needed where there are several"
-    )
-    gateways: Mapping[str, GatewaySettings] = _table("gateways", "in the file only: the gateways beside Twilio's own")
-    routes: Mapping[str, str] = _table("routes", "in the file only: which numbers go by which gateway")
-    failover: Mapping[str, str] = _table("failover", "in the file only: which gateway takes over for which")
-
-    @property
-    def has_twilio(self) -> bool:
-        """Whether Twilio's variables are set."""
-        return self.twilio_account_sid is not None
-
-    @property
-    def own_url(self) -> str:
-        """PUBLIC_URL, or this machine's own address where nothing else is set."""
-        return self.public_url or f"http://127.0.0.1:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the web process serves this machine only."""
-        return urlsplit(self.own_url).hostname in _LOOPBACK
-
-    @property
-    def phones_book(self) -> str:
-        """The file in which the simulator keeps what its virtual phones got: beside the database."""
-        _, _, path = self.database_url.partition("sqlite:///")
-        return (path or "jumbe.db") + "-phones"
-
-    @property
-    def gateway_names(self) -> tuple[str, ...]:
-        """The gateways that these settings make, the default one first."""
-        own = ("twilio",) if self.has_twilio else ("simulator",) if self.simulator else ()
-        names = (*own, *self.gateways)
-        return tuple(sorted(names, key=lambda name: name != self.default_gateway))
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Messages per second, by gateway."""
-        own = {"twilio": self.twilio_rate, "simulator": SIMULATOR_RATE}
-        filed = {name: gateway.rate_per_s for name, gateway in self.gateways.items()}
-        return {name: rate for name, rate in (own | filed).items() if name in self.gateway_names}
-
-    def rules(self) -> Rules:
-        """What the verbs of `storage` need to know of it."""
-        names = self.gateway_names
-        return Rules(
-            name=self.name,
-            time_zone=self.time_zone,
-            language=self.language,
-            country=self.country,
-            strict_numbers=self.strict_numbers,
-            hold_s=self.hold_s,
-            hours=self.quiet_hours,
-            expiry_h=self.expiry_h,
-            second_person_above=self.second_person_above,
-            rate_per_s=self.rates[names[0]] if names else self.twilio_rate,
-            default_gateway=names[0] if names else None,
-            gateways=frozenset(names),
-            routes=tuple(self.routes.items()),
-            rates=self.rates,
-            senders={
-                name: Senders(gateway.senders, gateway.sender_rate_per_s)
-                for name, gateway in self.gateways.items()
-                if gateway.senders
-            },
-            failover=self.failover,
-            health_words=self.health_words,
-            digest=self.digest,
-            add_only_own=self.add_only_own,
-            resend_absent=frozenset(self.resend_absent),
-            backup_h=self.backup_h,
-        )
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -310,7 +87,7 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
             values[f.name] = f.metadata["read"](text.strip())
         except ValueError as error:
             # Account and token are easily put in each other's place.
-            shown = "(hidden)" if f.metadata["secret"] or f.metadata["read"] is _account else repr(text)
+            shown = "(hidden)" if f.metadata["secret"] or f.metadata["read"] is read_account else repr(text)
             faults.append(f"{name} is {shown}: {error}")
     settings = Settings(**values)
     if tables:
@@ -321,34 +98,10 @@ def look(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[s
     return settings, faults
 
 
-def cautions(environment: Mapping[str, str] | None = None) -> list[str]:
-    """What is set and means nothing here, though it may belong to another program: names like those of Twilio's settings."""
-    env = os.environ if environment is None else environment
-    known = [f.metadata["name"] for f in fields(Settings) if f.metadata["name"].startswith("TWILIO_")]
-    told = []
-    for name in sorted(name for name in env if name.startswith("TWILIO_") and name not in known):
-        told.append(f"{name} is no setting of Jumbe{_meant(name, known)}: it is not read")
-    return told
-
-
 def _meant(name: str, known: Iterable[str]) -> str:
     """The setting that was meant, where one is near."""
     near = get_close_matches(name, list(known), 1, 0.75)
     return f", perhaps you mean {near[0]}" if near else ""
-
-
-def table(settings: Settings) -> list[dict[str, str]]:
-    """Each setting with its value now, its default and its meaning; secrets hidden."""
-    bare = Settings()
-    return [
-        {
-            "name": f.metadata["name"],
-            "value": _shown(getattr(settings, f.name), secret=f.metadata["secret"]),
-            "default": _shown(getattr(bare, f.name), secret=False),
-            "meaning": f.metadata["meaning"],
-        }
-        for f in fields(settings)
-    ]
 
 
 def _together(settings: Settings, given: Set[str]) -> list[str]:
@@ -445,6 +198,208 @@ def _from_file(path: str | None, faults: list[str]) -> tuple[dict[str, str], dic
     return {name: str(value) for name, value in told.items()}, tables
 
 
+_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
+
+_PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")
+
+
+def _hidden(address: str) -> str:
+    """An address without its password."""
+    return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; see `storage/README.md` for the printed table."""
+
+    database_url: str = _setting("DATABASE_URL", "the shared database", default="sqlite:///jumbe.db")
+    port: int = _setting(
+        "PORT", "the port of the web process", partial(read_whole_number, least=1, most=65535), default=8000
+    )
+    public_url: str | None = _setting(
+        "PUBLIC_URL", "the address under which gateways reach the web process", read_secure
+    )
+    twilio_account_sid: str | None = _setting(
+        "TWILIO_ACCOUNT_SID", "Twilio account; with the token it makes the gateway `twilio`", read_account
+    )
+    twilio_auth_token: str | None = _setting("TWILIO_AUTH_TOKEN", "Twilio's secret", secret=True)
+    twilio_from: str | None = _setting("TWILIO_FROM", "our number at Twilio")
+    twilio_messaging_service_sid: str | None = _setting(
+        "TWILIO_MESSAGING_SERVICE_SID", "or a messaging service instead of a number"
+    )
+    twilio_api_url: str = _setting(
+        "TWILIO_API_URL", "another base address of the API", read_secure, default="https://api.twilio.com"
+    )
+    twilio_rate: float = _setting("TWILIO_RATE", "messages per second", read_rate, default=1.0)
+    name: str = _setting("JUMBE_NAME", "how the programme calls itself in a text", default="This programme")
+    time_zone: str = _setting("JUMBE_TIME_ZONE", "the programme's time zone", read_zone, default="UTC")
+    language: str = _setting("JUMBE_LANGUAGE", "the programme's language", default="en")
+    country: str | None = _setting(
+        "JUMBE_COUNTRY", "home country, for numbers typed without a country code", read_country
+    )
+    strict_numbers: bool = _setting(
+        "JUMBE_STRICT_NUMBERS", "refuse numbers in no known range instead of warning", read_yes_or_no, default=False
+    )
+    hold_s: int = _setting(
+        "JUMBE_HOLD_S",
+        "seconds a confirmed broadcast waits, to be halted",
+        partial(read_whole_number, most=3600),
+        default=60,
+    )
+    quiet_hours: Hours | None = _setting(
+        "JUMBE_QUIET_HOURS", "when nobody is texted, by the recipient's clock, or off", read_quiet_hours, default=Hours(time(9), time(20))
+    )  # fmt: skip
+    expiry_h: int = _setting(
+        "JUMBE_EXPIRY_H",
+        "hours after which a broadcast's unsent texts die",
+        partial(read_whole_number, least=1, most=336),
+        default=24,
+    )
+    second_person_above: int = _setting(
+        "JUMBE_SECOND_PERSON_ABOVE",
+        "recipients above which a second person must confirm",
+        partial(read_whole_number, least=1),
+        default=500,
+    )
+    health_words: tuple[str, ...] = _setting(
+        "JUMBE_HEALTH_WORDS",
+        "words that are asked about before a text with them goes, with commas; or off",
+        read_list,
+        default=HEALTH_WORDS,
+    )
+    digest: bool = _setting(
+        "JUMBE_DIGEST",
+        "text the leads, at most hourly, what others told, asked and deleted",
+        read_yes_or_no,
+        default=True,
+    )
+    add_only_own: bool = _setting(
+        "JUMBE_ADD_ONLY_OWN",
+        "1: supervisors and helpers put only people of their own groups into a group; 0: any case",
+        read_yes_or_no,
+        default=False,
+    )
+    resend_absent: tuple[str, ...] = _setting(
+        "JUMBE_RESEND_ABSENT",
+        "kinds of message that go again once the gateway has shown twice that it never had them, with commas; or off",
+        read_kinds,
+        default=tuple(sorted(RESEND_ABSENT)),
+    )
+    backup_h: int = _setting(
+        "JUMBE_BACKUP_H",
+        "hours after which `doctor` asks for a newer backup; 0 where something else makes them",
+        partial(read_whole_number, most=24 * 365),
+        default=26,
+    )
+    spool: str | None = _setting(
+        "JUMBE_SPOOL",
+        "the file that keeps webhooks while the database cannot; beside a SQLite file, or jumbe-spool, where not set",
+    )
+    simulator: bool = _setting(
+        "JUMBE_SIMULATOR",
+        "1: rehearse with virtual phones, on a rehearsal database only",
+        read_yes_or_no,
+        default=False,
+    )
+    config: str | None = _setting("JUMBE_CONFIG", "a TOML file with settings; the environment wins")
+    default_gateway: str | None = _setting(
+        "JUMBE_DEFAULT_GATEWAY", "the gateway of whoever no other rule gives one; needed where there are several"
+    )
+    gateways: Mapping[str, GatewaySettings] = _table("gateways", "in the file only: the gateways beside Twilio's own")
+    routes: Mapping[str, str] = _table("routes", "in the file only: which numbers go by which gateway")
+    failover: Mapping[str, str] = _table("failover", "in the file only: which gateway takes over for which")
+
+    @property
+    def has_twilio(self) -> bool:
+        """Whether Twilio's variables are set."""
+        return self.twilio_account_sid is not None
+
+    @property
+    def own_url(self) -> str:
+        """PUBLIC_URL, or this machine's own address where nothing else is set."""
+        return self.public_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the web process serves this machine only."""
+        return urlsplit(self.own_url).hostname in LOOPBACK
+
+    @property
+    def phones_book(self) -> str:
+        """The file in which the simulator keeps what its virtual phones got: beside the database."""
+        _, _, path = self.database_url.partition("sqlite:///")
+        return (path or "jumbe.db") + "-phones"
+
+    @property
+    def gateway_names(self) -> tuple[str, ...]:
+        """The gateways that these settings make, the default one first."""
+        own = ("twilio",) if self.has_twilio else ("simulator",) if self.simulator else ()
+        names = (*own, *self.gateways)
+        return tuple(sorted(names, key=lambda name: name != self.default_gateway))
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Messages per second, by gateway."""
+        own = {"twilio": self.twilio_rate, "simulator": SIMULATOR_RATE}
+        filed = {name: gateway.rate_per_s for name, gateway in self.gateways.items()}
+        return {name: rate for name, rate in (own | filed).items() if name in self.gateway_names}
+
+    def rules(self) -> Rules:
+        """What the verbs of `storage` need to know of it."""
+        names = self.gateway_names
+        return Rules(
+            name=self.name,
+            time_zone=self.time_zone,
+            language=self.language,
+            country=self.country,
+            strict_numbers=self.strict_numbers,
+            hold_s=self.hold_s,
+            hours=self.quiet_hours,
+            expiry_h=self.expiry_h,
+            second_person_above=self.second_person_above,
+            rate_per_s=self.rates[names[0]] if names else self.twilio_rate,
+            default_gateway=names[0] if names else None,
+            gateways=frozenset(names),
+            routes=tuple(self.routes.items()),
+            rates=self.rates,
+            senders={
+                name: Senders(gateway.senders, gateway.sender_rate_per_s)
+                for name, gateway in self.gateways.items()
+                if gateway.senders
+            },
+            failover=self.failover,
+            health_words=self.health_words,
+            digest=self.digest,
+            add_only_own=self.add_only_own,
+            resend_absent=frozenset(self.resend_absent),
+            backup_h=self.backup_h,
+        )
+
+
+def cautions(environment: Mapping[str, str] | None = None) -> list[str]:
+    """What is set and means nothing here, though it may belong to another program: names like those of Twilio's settings."""
+    env = os.environ if environment is None else environment
+    known = [f.metadata["name"] for f in fields(Settings) if f.metadata["name"].startswith("TWILIO_")]
+    told = []
+    for name in sorted(name for name in env if name.startswith("TWILIO_") and name not in known):
+        told.append(f"{name} is no setting of Jumbe{_meant(name, known)}: it is not read")
+    return told
+
+
+def table(settings: Settings) -> list[dict[str, str]]:
+    """Each setting with its value now, its default and its meaning; secrets hidden."""
+    bare = Settings()
+    return [
+        {
+            "name": f.metadata["name"],
+            "value": _shown(getattr(settings, f.name), secret=f.metadata["secret"]),
+            "default": _shown(getattr(bare, f.name), secret=False),
+            "meaning": f.metadata["meaning"],
+        }
+        for f in fields(settings)
+    ]
+
+
 def _shown(value: Any, *, secret: bool) -> str:
     if value is None:
         return "-"
@@ -463,26 +418,3 @@ def _shown(value: Any, *, secret: bool) -> str:
 
 def _shown_pair(name: str, held: Any) -> str:
     return held.shown if isinstance(held, GatewaySettings) else f"{name} -> {held}"
-
-
-_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
-
-
-_PASSWORD_ASKED = re.compile(r"([?&]password=)[^&]*")
-
-
-def _hidden(address: str) -> str:
-    """An address without its password."""
-    return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))
-
-
-_ACCOUNT = re.compile("AC[0-9a-fA-F]{32}")
-
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-_REGIONS = frozenset(region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions)
-
-
-_KINDS = ("consent", "reply", "notice", "text", "broadcast")
