@@ -63,11 +63,6 @@ class Change:
     after: Mapping[str, Any]
 
 
-_OF_A_CHANGE = ("position", "subject", "subject_id", "before", "after")
-_LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
-_INSERT = insert(audit).returning(audit.c.id)
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The changes under a line, worked out before it is written; `rows` is None where there is none."""
@@ -92,6 +87,11 @@ def make_ready(tx: Transaction, changes: Iterable[Change]) -> Changes:
         return Changes(None, None)
     digest = digest_of(rows)  # first: it says which value can stand in no line
     return Changes(ready_rows(tx, audit_changes, [{"entry_id": 0, **row} for row in rows]), digest)
+
+
+_LAST = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
+
+_INSERT = insert(audit).returning(audit.c.id)
 
 
 def record(
@@ -196,7 +196,6 @@ class Finding:
 HEAD_DIGITS = 12
 """So many hex digits of a head are enough to name its line: what a text has room for."""
 
-
 Read = Callable[[], AbstractContextManager[Transaction]]
 """What to open for each slice of a long look: `Database.reading`."""
 
@@ -296,12 +295,12 @@ def _at_the_end(tx: Transaction, holds: int, last: Line | None, wanted: str | No
     return Finding(holds, last, None, "cut" if wanted and noted is None else None, noted)
 
 
-_Entry = Mapping[str, Any]
-_Read = tuple[Line, _Entry, str | None]
-
-
 SLICE = 1000
 """Lines, or changes, that are read at once."""
+
+_Entry = Mapping[str, Any]
+
+_Read = tuple[Line, _Entry, str | None]
 
 
 def _lines(read: Read, after: int = 0, unread: int = 0) -> Generator[_Read, None, None]:
@@ -324,6 +323,9 @@ def _lines(read: Read, after: int = 0, unread: int = 0) -> Generator[_Read, None
             yield Line(int(entry["id"]), at, str(entry["hash"])), entry, digest
 
 
+_OF_A_CHANGE = ("position", "subject", "subject_id", "before", "after")
+
+
 def _digests(read: Read, first: int, last: int) -> dict[int, str]:
     """The digest of what stands under each of these lines that has changes."""
     found = groupby(_changes(read, first, last), lambda row: int(row["entry_id"]))
@@ -331,6 +333,9 @@ def _digests(read: Read, first: int, last: int) -> dict[int, str]:
         line: _safely(digest_of, ({n: _change_in(n, row[n]) for n in _OF_A_CHANGE} for row in rows))
         for line, rows in found
     }
+
+
+_JSON = ("before", "after")
 
 
 def _changes(read: Read, first: int, last: int) -> Iterator[_Entry]:
@@ -353,9 +358,6 @@ def _slices(read: Read, query: Select[Any], *key: Column[int]) -> Iterator[Seque
         if len(rows) < SLICE:
             return
         further = tuple_(*key) > tuple_(*(literal(rows[-1][column.name]) for column in key))
-
-
-_JSON = ("before", "after")
 
 
 def _change_in(name: str, value: Any) -> Any:

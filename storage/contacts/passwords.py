@@ -32,6 +32,11 @@ def forget(tx: Transaction, person: Row[Any], *, by: Actor) -> bool:
     return gone
 
 
+_SIGNING_IN = (
+    select(people, passwords.c.hash).join(passwords, passwords.c.person_id == people.c.id).where(people.c.active)
+)
+
+
 def list_for(tx: Transaction, typed: str) -> list[Row[Any]]:
     """The active people with a password who are called so, or have this number; each with `hash`."""
     number = numbers.find(typed, country=tx.rules.country)
@@ -49,8 +54,3 @@ def hash_of(tx: Transaction, person_id: int) -> str | None:
 def list_all(tx: Transaction) -> list[Row[Any]]:
     """The active people who can sign in, oldest first; each with `hash`."""
     return list(tx.execute(_SIGNING_IN.order_by(people.c.id)))
-
-
-_SIGNING_IN = (
-    select(people, passwords.c.hash).join(passwords, passwords.c.person_id == people.c.id).where(people.c.active)
-)

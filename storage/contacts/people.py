@@ -32,15 +32,6 @@ tell: text cases; lead: everything, for every group."""
 
 # Asked for every text that comes in, so they are built once.
 BY_PHONE = select(people).where(people.c.phone == bindparam("phone"), people.c.active)
-_CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")).where(
-    people.c.active,
-    people.c.role == "supervisor",
-    people.c.id.in_(
-        select(person_groups.c.person_id)
-        .join(memberships, and_(memberships.c.group_id == person_groups.c.group_id, memberships.c.removed_at.is_(None)))
-        .where(memberships.c.case_id == bindparam("case_id"))
-    ),
-)
 
 
 def may(person: Row[Any], right: str) -> bool:
@@ -78,6 +69,17 @@ def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
         return groups.list_live(tx)
     own = set(tx.execute(select(person_groups.c.group_id).where(person_groups.c.person_id == person.id)).scalars())
     return groups.list_live(tx, only=own)
+
+
+_CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")).where(
+    people.c.active,
+    people.c.role == "supervisor",
+    people.c.id.in_(
+        select(person_groups.c.person_id)
+        .join(memberships, and_(memberships.c.group_id == person_groups.c.group_id, memberships.c.removed_at.is_(None)))
+        .where(memberships.c.case_id == bindparam("case_id"))
+    ),
+)
 
 
 def caring_for(tx: Transaction, case_id: int) -> list[Row[Any]]:

@@ -98,6 +98,9 @@ def _next_in_turn() -> Select[tuple[int]]:
     )
 
 
+_QUEUE = insert(messages).returning(messages.c.id)
+
+
 def queue(
     tx: Transaction,
     phone: str,
@@ -305,6 +308,3 @@ def _number_of(tx: Transaction, phone: str, reply_to: int | None) -> str | None:
         select(messages.c.own_number).where(messages.c.id == reply_to, messages.c.phone == phone)
     )
     return came_to
-
-
-_QUEUE = insert(messages).returning(messages.c.id)

@@ -37,7 +37,9 @@ GONE = timedelta(minutes=10)
 """Before a message of a gateway that is set no more is left to a person: another worker may have settings that are newer."""
 
 LIST_BACK = timedelta(days=30)
+
 OVERLAP = timedelta(minutes=10)
+
 LEFT_AT_ONCE = 200
 
 
@@ -47,22 +49,6 @@ def _questions_due() -> Select[Any]:
     due = or_(messages.c.ask_at <= bindparam("now", type_=Moment), first)
     query = select(messages).where(messages.c.state == "unknown", messages.c.gateway == bindparam("by"), due)
     return query.order_by(messages.c.handed_over_at).limit(bindparam("many", type_=Integer))
-
-
-# What an idle worker asks is built once.
-_DUE = _questions_due()
-_DUE_AND_FREE = _DUE.with_for_update(skip_locked=True)
-_GONE = (
-    select(messages)
-    .where(
-        messages.c.state == "unknown",
-        messages.c.gateway.not_in(bindparam("there", expanding=True)),
-        messages.c.handed_over_at <= bindparam("since", type_=Moment),
-        messages.c.settled_at <= bindparam("since", type_=Moment),
-    )
-    .order_by(messages.c.gateway, messages.c.handed_over_at)  # as in the index of what is in doubt
-    .limit(LEFT_AT_ONCE)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +68,16 @@ class Question:
     has_twin: bool
 
 
+# What an idle worker asks is built once.
+_DUE = _questions_due()
+
+
 def questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
     """The messages in doubt whose time to be asked about has come, the oldest first."""
     return [_question(tx, row) for row in tx.execute(_DUE, _due(tx, gateway, at_most))]
+
+
+_DUE_AND_FREE = _DUE.with_for_update(skip_locked=True)
 
 
 def take_questions(tx: Transaction, gateway: str, at_most: int) -> list[Question]:
@@ -154,6 +147,19 @@ def cannot_tell(tx: Transaction, message_id: int, attempt_id: str, reason: str) 
     return _ask_again(tx, row, _note(tx, row, "cannot_tell", reason))
 
 
+_GONE = (
+    select(messages)
+    .where(
+        messages.c.state == "unknown",
+        messages.c.gateway.not_in(bindparam("there", expanding=True)),
+        messages.c.handed_over_at <= bindparam("since", type_=Moment),
+        messages.c.settled_at <= bindparam("since", type_=Moment),
+    )
+    .order_by(messages.c.gateway, messages.c.handed_over_at)  # as in the index of what is in doubt
+    .limit(LEFT_AT_ONCE)
+)
+
+
 def leave_gone(tx: Transaction, there: Collection[str]) -> int:
     """Leave to a person what is in doubt at a gateway that is not among these; returns how many.
 
@@ -200,9 +206,6 @@ def told(tx: Transaction, broadcast: int) -> bool:
     return tx.execute(update(broadcasts).where(once).values(doubt_told_at=tx.now)).rowcount > 0
 
 
-# -- what came in ------------------------------------------------------------------------------------------------------
-
-
 def unheard(tx: Transaction) -> list[Row[Any]]:
     """The gateways of which no receipt came in a day: `gateway`, how many it took before the last hour (`many`), `since` when.
 
@@ -239,9 +242,6 @@ def mark_swept(tx: Transaction, gateway: str, until: datetime) -> None:
     """Note that all that came in before then is here."""
     ensure_gateway(tx, gateway, 1.0)
     tx.execute(update(gateways).where(gateways.c.name == gateway).values(swept_until=until))
-
-
-# -- inside ------------------------------------------------------------------------------------------------------------
 
 
 def _doubtful(tx: Transaction, message_id: int, attempt_id: str) -> Row[Any] | None:

@@ -23,23 +23,15 @@ from storage.schema import Moment, operations, programme
 from storage.schema import codes as codes_table
 
 WRONG_TRIES = 3
+
 WAITING = 10
 """What may wait for a code of one person."""
 
 WRONG_A_DAY = 5
 """Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
-_INSERT = insert(operations).returning(operations.c.id)
-_EXPIRE = (
-    update(operations)
-    .where(
-        operations.c.state.in_(("waiting", "seconding")),
-        operations.c.expires_at <= bindparam("late", type_=Moment),
-    )
-    .values(state="expired", decided_at=bindparam("now", type_=Moment))
-)
-
 SAME_WORDS = timedelta(minutes=10)
+
 UNDO = timedelta(hours=24)
 
 
@@ -237,6 +229,16 @@ def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
     audit.record(tx, f"operations.{state}", "operation", number, facts={"kind": row.kind}, changes=[change], by=by)
 
 
+_EXPIRE = (
+    update(operations)
+    .where(
+        operations.c.state.in_(("waiting", "seconding")),
+        operations.c.expires_at <= bindparam("late", type_=Moment),
+    )
+    .values(state="expired", decided_at=bindparam("now", type_=Moment))
+)
+
+
 def expire(tx: Transaction) -> int:
     """End what waited longer than its codes live; returns how many.
 
@@ -273,6 +275,9 @@ def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
         if row.wrong_tries >= WRONG_TRIES:
             decide(tx, row.id, "refused", by=by)
     return tx.execute(select(operations).where(operations.c.id == rows[-1].id)).one()
+
+
+_INSERT = insert(operations).returning(operations.c.id)
 
 
 def _insert(
