@@ -17,16 +17,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.inbound.spool import Spool
+from bot.metrics import exposition
 from storage import audit, private_files
 from storage.console import count_of, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
-from storage.messages import inbox, lookups, receipts, reconciliation
+from storage.messages import lookups, reconciliation
 from storage.programme import procrastinate_schema, rate_limits, workers
 from storage.upkeep import backups, restore
 
 LOW_DISK = 256 * 1024 * 1024
+
 NO_WORKER = "no worker was heard of for 20 seconds: start 'jumbe worker'"
+
 FAST = timedelta(seconds=30)
 """A clock that is so far behind another is wrong."""
 
@@ -59,45 +62,12 @@ def blueprint(db: Database, spool: Spool | None = None) -> Blueprint:
     def metrics() -> Response:
         try:
             with db.reading() as tx:
-                lines = list(_metrics(tx))
+                lines = list(exposition(tx))
         except (DBAPIError, PoolTimeout) as fault:
             return Response(f"the database does not answer: {type(fault).__name__}\n", 503, content_type="text/plain")
         return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")
 
     return pages
-
-
-RECENT = timedelta(minutes=5)
-"""What is over is counted for so long: counting all of it would take longer with each year."""
-
-
-def _metrics(tx: Transaction) -> Iterator[str]:
-    """What a scrape reads: what is open, what came of the last minutes, and how far the numbering of rows is.
-
-    Nothing here costs more with a longer history, for a scrape holds SQLite's one connection of this process meanwhile.
-    """
-    yield "# HELP jumbe_messages Messages in each state that is not over, now."
-    yield "# TYPE jumbe_messages gauge"
-    yield from (f'jumbe_messages{{state="{state}"}} {n}' for state, n in sorted(lookups.count_open(tx).items()))
-    since = tx.now - RECENT
-    yield from _recent("receipts", "Receipts", receipts.count_receipts(tx, since))
-    yield from _recent(
-        "failed_calls", "Calls that the gateway did not simply accept", lookups.count_failed_calls(tx, since)
-    )
-    for name, newest in (("messages", inbox.newest_id(tx)), ("receipts", receipts.newest_receipt(tx))):
-        yield f"# HELP jumbe_{name}_total The number of the newest row; on PostgreSQL some numbers are left out."
-        yield f"# TYPE jumbe_{name}_total counter"
-        yield f"jumbe_{name}_total {newest}"
-    seen = workers.last_seen(tx)
-    yield "# HELP jumbe_worker_heartbeat_age_seconds Since a worker was last heard of; -1: never."
-    yield "# TYPE jumbe_worker_heartbeat_age_seconds gauge"
-    yield f"jumbe_worker_heartbeat_age_seconds {(tx.now - seen).total_seconds() if seen else -1:.1f}"
-
-
-def _recent(name: str, what: str, counted: Mapping[str, int]) -> Iterator[str]:
-    yield f"# HELP jumbe_{name}_recent {what} in the last five minutes, by what the message became."
-    yield f"# TYPE jumbe_{name}_recent gauge"
-    yield from (f'jumbe_{name}_recent{{state="{state}"}} {n}' for state, n in sorted(counted.items()))
 
 
 def unready(db: Database) -> list[str]:
