@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import pytest
@@ -27,7 +27,7 @@ import websocket
 from openpyxl import Workbook
 
 from admin_notebooks.pages.passwords import hashed
-from bot.demo import LEAD, make
+from bot.demo import LEAD, SUPERVISOR, make
 from storage.audit import Actor
 from storage.contacts import cases, consent, groups, lookup, people
 from storage.contacts import passwords as store
@@ -45,6 +45,26 @@ RULES = Rules(
     name="Demo clinic", time_zone="Africa/Accra", hold_s=0, hours=None, default_gateway="simulator",
     gateways=frozenset({"simulator"}),
 )  # fmt: skip
+HOSTILE: Final = "<img src=x onerror=alert(1)>"
+"""A name that runs wherever it is not shown as text."""
+
+
+def populate(db: Database) -> None:
+    """The demo's programme, a name in it that is meant to run, somebody without a number, and a closed case."""
+    make(db)
+    with db.transaction() as tx:
+        hostile, *_ = cases.save(
+            tx,
+            [
+                Wanted(None, {"external_id": "hostile", "name": HOSTILE}),
+                Wanted(None, {"external_id": "no-phone", "name": "Nana Yaa"}),
+                Wanted(None, {"external_id": "gone", "name": "Kobina", "contact_phone_number": "233244120199", "status": "closed"}),
+            ],
+            by=CLI,
+        )  # fmt: skip
+        groups.add(tx, groups.group(tx, "anc").id, [hostile], by=CLI)
+    for phone in (LEAD, SUPERVISOR):
+        with_password(db, phone)
 
 
 # -- served ------------------------------------------------------------------------------------------------------------

@@ -57,6 +57,26 @@ def test_a_verb_takes_the_transaction_first_and_who_acts_last():
                 assert parameters[-1] == "by", f"{module.__name__}.{verb.__name__}"
 
 
+def test_no_module_of_the_tests_imports_from_a_file_of_tests():
+    """What two files of tests need stands in a module of its own, so that each file can be moved, cut or run alone."""
+    for path in ROOT.glob("tests/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for module in modules:
+                lent = any(part.startswith("test_") for part in module.split(".")[:-1])
+                lent = lent or (
+                    module.startswith("tests.")
+                    and (ROOT / f"{module.replace('.', '/')}.py").exists()
+                    and module.rpartition(".")[2].startswith("test_")
+                )
+                assert not lent, f"{path.relative_to(ROOT)} imports {module}: put it into a module beside them"
+
+
 def test_no_page_or_file_names_a_machine_or_a_registry():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in tracked:

@@ -18,7 +18,7 @@ from storage.database import Database
 from tests.postgres import Postgres
 from tests.proof.backups import BACKUP, DUMP, RESTORE, kill_backups, kill_restores
 from tests.proof.scenes import Moody, Programme
-from tests.storage.upkeep.test_restore import _fits, _tools
+from tests.storage.upkeep.pg_tools import fits, tools
 
 pytestmark = pytest.mark.processes
 
@@ -44,7 +44,7 @@ def test_a_dump_killed_anywhere_leaves_the_one_before_or_a_whole_new_one(
 ) -> None:
     with postgres.database() as address:
         db = Database(address)
-        tool = next((tool for tool in _tools() if _fits(db, tool)), None)
+        tool = next((tool for tool in tools() if fits(db, tool)), None)
         db.close()
         if tool is None:
             pytest.skip("no pg_dump here is as new as the server")

@@ -58,3 +58,9 @@ class World:
         """The case as it is now."""
         with self.db.reading() as tx:
             return lookup.contact(tx, case)
+
+
+def inside(db: Database, group: int) -> list[str]:
+    """The external ids of the members of a group, in their order."""
+    with db.reading() as tx:
+        return [row.external_id for row in groups.members(tx, group)]

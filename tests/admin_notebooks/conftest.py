@@ -1,4 +1,4 @@
-"""A command line on a database of its own."""
+"""What the tests of the desk share: a command line on a database of its own, and a rehearsal to look at."""
 
 import contextlib
 
@@ -45,3 +45,13 @@ def statements_of():
             event.remove(db.engine, "before_cursor_execute", note)
 
     return counting
+
+
+@pytest.fixture
+def rehearsal(tmp_path):
+    """A rehearsal with its worker and the virtual phones, on the programme of `tests.desks.populate`."""
+    from tests.desks import RULES, populate  # here, for it needs the desk's libraries
+    from tests.rehearsal import running
+
+    with running(tmp_path, RULES, populate) as runs:
+        yield runs

@@ -16,8 +16,8 @@ from storage.errors import Problem
 from storage.messages import lookups
 from storage.operations import codes
 from tests.parts import library
-from tests.storage.broadcasts.test_broadcasts import expand
-from tests.storage.messages.test_outbox import claim, hand_over, settle
+from tests.storage.broadcasts.sending import expand
+from tests.storage.messages.sending import claim, hand_over, settle
 from tests.world import TEST
 
 library("anywidget")

@@ -15,8 +15,8 @@ from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import inbox
 from tests.parts import library
-from tests.storage.broadcasts.test_broadcasts import expand
-from tests.storage.messages.test_outbox import claim, hand_over, receipt, settle
+from tests.storage.broadcasts.sending import expand
+from tests.storage.messages.sending import claim, hand_over, receipt, settle
 from tests.world import TEST
 
 HOSTILE = "<img src=x onerror=alert(1)>"

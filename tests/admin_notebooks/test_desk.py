@@ -17,8 +17,7 @@ from storage.errors import Misconfigured, Problem
 from storage.rules.hours_and_limits import Rules
 from storage.schema import ROLES
 from storage.schema import operations as operations_table
-from tests.storage.operations.test_undo import inside
-from tests.world import broken_line
+from tests.world import broken_line, inside
 
 
 def pytest_generate_tests(metafunc):

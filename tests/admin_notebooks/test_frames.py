@@ -11,7 +11,7 @@ from storage.contacts import consent, groups
 from storage.errors import Problem
 from storage.messages import inbox, outbox
 from tests.parts import library
-from tests.storage.broadcasts.test_broadcasts import expand
+from tests.storage.broadcasts.sending import expand
 from tests.world import TEST
 
 pd = library("pandas")

@@ -16,46 +16,18 @@ library("voila")
 library("jupyterlab")
 
 from admin_notebooks.desk import Desk
-from bot.demo import LEAD, SUPERVISOR, make
+from bot.demo import LEAD, SUPERVISOR
 from storage import audit
-from storage.contacts import cases, groups, people
-from storage.contacts.cases import Wanted
+from storage.contacts import groups, people
 from storage.database import Database
 from storage.messages import lookups
 from tests import desks
-from tests.desks import CLI, RULES, chromium, desk
-from tests.rehearsal import running
+from tests.desks import chromium, desk
 
 pytestmark = pytest.mark.processes
 
-HOSTILE = "<img src=x onerror=alert(1)>"
 WELL = ".says.good >> text=Everything is well"
 """What the panel of the first page says; the words above it say so too, before the panel is there."""
-
-
-def populate(db):
-    """The demo's programme, a name in it that is meant to run, somebody without a number, and a closed case."""
-    make(db)
-    with db.transaction() as tx:
-        hostile, *_ = cases.save(
-            tx,
-            [
-                Wanted(None, {"external_id": "hostile", "name": HOSTILE}),
-                Wanted(None, {"external_id": "no-phone", "name": "Nana Yaa"}),
-                Wanted(None, {"external_id": "gone", "name": "Kobina", "contact_phone_number": "233244120199", "status": "closed"}),
-            ],
-            by=CLI,
-        )  # fmt: skip
-        groups.add(tx, groups.group(tx, "anc").id, [hostile], by=CLI)
-    for phone in (LEAD, SUPERVISOR):
-        desks.with_password(db, phone)
-
-
-@pytest.fixture
-def rehearsal(tmp_path):
-    """A rehearsal with its worker and the virtual phones."""
-    with running(tmp_path, RULES, populate) as runs:
-        yield runs
 
 
 def downloaded(page, label):

@@ -10,10 +10,7 @@ library("jupyterlab")
 from bot.demo import SUPERVISOR
 from storage import audit
 from storage.contacts import people
-from tests.admin_notebooks.test_journeys import HOSTILE, rehearsal
-from tests.desks import CLI, chromium, desk
-
-__all__ = ["rehearsal"]
+from tests.desks import CLI, HOSTILE, chromium, desk
 
 SHEET = f"caseid,external_id,name,district\n,p-102,Kofi Mensah,Kisumu\n,hostile,,\n,new-1,{HOSTILE},\n,,Nobody,\n"
 

@@ -8,7 +8,7 @@ from openpyxl import load_workbook
 
 from admin_notebooks.desk import Desk
 from tests.parts import library
-from tests.storage.operations.test_undo import inside
+from tests.world import inside
 
 library("anywidget")
 from admin_notebooks.panels.case_groups import CaseGroups

@@ -19,7 +19,7 @@ from storage.contacts import consent
 from storage.database import Database
 from storage.messages import lookups, outbox
 from storage.operations import codes
-from tests.bot.test_languages import values_for
+from tests.bot.longest_values import values_for
 from tests.world import World
 
 LENA, AMA = "233244000901", "233244000101"

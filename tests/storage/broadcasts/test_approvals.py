@@ -12,7 +12,7 @@ from storage.errors import Problem
 from storage.messages import lookups
 from storage.operations import operations
 from storage.rules.quiet_hours import Hours
-from tests.storage.broadcasts.test_broadcasts import expand
+from tests.storage.broadcasts.sending import expand
 from tests.world import TEST
 
 

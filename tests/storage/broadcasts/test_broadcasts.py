@@ -20,35 +20,15 @@ from storage.rules.quiet_hours import Hours
 from storage.schema import audit, cases
 from storage.schema import messages as table
 from storage.upkeep import restore
+from tests.storage.broadcasts.sending import draft, expand, launch
 from tests.world import TEST, World
 
 A, B = "233241234567", "233209876543"
 
 
-def draft(world, *group_ids, texts=None, **more):
-    texts = {"en": texts or "Clinic closed Friday"} if not isinstance(texts, dict) else texts
-    with world.db.transaction() as tx:
-        return previews.draft(tx, texts, group_ids=group_ids, words="tell", by=TEST, **more)
-
-
 def preview(world, number):
     with world.db.reading() as tx:
         return previews.preview(tx, number)
-
-
-def launch(world, number, hold_s=0):
-    with world.db.transaction() as tx:
-        return broadcasts.launch(tx, number, hold_s=hold_s, by=TEST)
-
-
-def expand(world):
-    """Expand to the end, each range in a transaction of its own; returns how many there were."""
-    ranges = 0
-    while True:
-        with world.db.transaction() as tx:
-            if not expansion.expand_next(tx):
-                return ranges
-        ranges += 1
 
 
 def halt(world, number):

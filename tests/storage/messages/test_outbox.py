@@ -3,17 +3,15 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
-from graphlib import TopologicalSorter
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from storage.broadcasts import broadcasts, expansion, previews
-from storage.bulk import insert_new
 from storage.contacts import consent
 from storage.database import Lost
 from storage.messages import gate, inbox, leases, lookups, outbox, receipts, states
@@ -21,61 +19,26 @@ from storage.messages.outbox import Settled
 from storage.messages.states import MOVES
 from storage.programme import rate_limits
 from storage.rules.quiet_hours import Hours
-from storage.schema import OUT_STATES, gateways
-from storage.schema import messages as table
+from storage.schema import OUT_STATES
 from storage.schema import receipts as receipts_table
+from tests.storage.messages.sending import (
+    BACK,
+    GATEWAY,
+    RANK,
+    A,
+    B,
+    C,
+    claim,
+    force,
+    hand_over,
+    look,
+    queue,
+    receipt,
+    send,
+    settle,
+    state,
+)
 from tests.world import TEST
-
-A, B, C = "233241234567", "233209876543", "233205550000"
-GATEWAY = "simulator"
-
-
-def queue(db, phone=A, body="hello", kind="notice", **more):
-    with db.transaction() as tx:
-        return outbox.queue(tx, phone, body, kind, **more)
-
-
-def claim(db, at_most=100, gateway=GATEWAY, owner="me"):
-    with db.transaction() as tx:
-        return outbox.claim(tx, gateway, owner, at_most)
-
-
-def hand_over(db, ids, owner="me", rate=None):
-    """Through the gate; without a rate the gateway's bucket is full."""
-    with db.transaction() as tx:
-        if rate is None:
-            full = {"name": GATEWAY, "tokens": 1000.0, "refilled_at": tx.now}
-            tx.execute(insert_new(tx, gateways).values(full))
-            tx.execute(update(gateways).values(full))
-        return gate.hand_over(tx, ids, owner, rate_per_s=rate or 1000)
-
-
-def send(db, number):
-    """Claim and hand over one message; returns its attempt id."""
-    assert claim(db) == [number]
-    (going,), _ = hand_over(db, [number])
-    return going.attempt_id
-
-
-def settle(db, number, attempt, state, **more):
-    with db.transaction() as tx:
-        return outbox.settle(tx, [Settled(number, attempt, state, **more)])
-
-
-def receipt(db, number, state, gateway_id="SM1", word=None, code=None):
-    with db.transaction() as tx:
-        return receipts.receive_receipt(
-            tx, gateway=GATEWAY, message_id=number, gateway_id=gateway_id, state=state, word=word or state, code=code
-        )
-
-
-def look(db, number):
-    with db.reading() as tx:
-        return lookups.message(tx, number)
-
-
-def state(db, number):
-    return look(db, number).state
 
 
 def is_due(db):
@@ -83,28 +46,7 @@ def is_due(db):
         return outbox.is_due(tx, GATEWAY)
 
 
-def force(db, number, **columns):
-    """Put a message into a state without the road that leads there."""
-    with db.transaction() as tx:
-        tx.execute(update(table).where(table.c.id == number).values(**columns))
-
-
 # -- the table of moves ------------------------------------------------------------------------------------------------
-
-BACK = {("claimed", "queued"), ("sending", "queued"), ("unknown", "queued")}
-"""The only moves backwards: it was certainly not sent."""
-
-
-def _ranks():
-    """How far each state is: the longest way to it, the moves back left out; a circle has no ranks and raises."""
-    sources = {to: {s for s in MOVES if to in MOVES[s] and (s, to) not in BACK} for to in MOVES}
-    ranks = {}
-    for each in TopologicalSorter(sources).static_order():
-        ranks[each] = 1 + max((ranks[s] for s in sources[each]), default=-1)
-    return ranks
-
-
-RANK = _ranks()
 
 
 def _reachable(start):

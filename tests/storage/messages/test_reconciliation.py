@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from storage.messages import leases, outbox, receipts, reconciliation
 from storage.messages.outbox import Settled
 from storage.messages.states import MOVES
-from tests.storage.messages.test_outbox import (
+from tests.storage.messages.sending import (
     BACK,
     GATEWAY,
     RANK,

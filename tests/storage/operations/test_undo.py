@@ -10,6 +10,7 @@ from storage.operations import operations
 from storage.operations import undo as undoing
 from storage.sheets import members
 from tests.storage.rows import sheet
+from tests.world import inside
 
 
 @pytest.fixture
@@ -26,11 +27,6 @@ def loaded(db, anc, rows, mode, by):
         members.apply_members(tx, anc, sheet(*rows), mode, by=by)
         lines = [line.id for line in audit.list_since(tx, before, ("groups.add", "groups.remove"))]
         return operations.note(tx, "upload", words="desk:1", undoes={"lines": lines}, group_id=anc, by=by)
-
-
-def inside(db, anc):
-    with db.reading() as tx:
-        return [row.external_id for row in groups.members(tx, anc)]
 
 
 def undo(db, number, person, by):

