@@ -44,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes longest and mostly waits, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here and item.get_closest_marker("processes") is None)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from openpyxl import Workbook
 
 from admin_notebooks.sheets import cells, fast_xlsx, reader, sandbox
 from storage.errors import Problem
-from tests import children
+from tests.admin_notebooks.sheets import children
 from tests.admin_notebooks.sheets.workbooks import HEADER_XML, WANTED, column, inline, problem, repacked, sheet_data
 from tests.patience import HANG_S
 

@@ -1,4 +1,4 @@
-"""The language of texts: what a slip may do, and an answer to whatever is typed; the words are in `test_languages.py`."""
+"""The language of texts: what a slip may do, and an answer to whatever is typed; the words are in `tests/bot/test_languages.py`."""
 
 from __future__ import annotations
 

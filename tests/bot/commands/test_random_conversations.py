@@ -4,7 +4,7 @@ A lead, two supervisors, a helper, a viewer, cases of every kind, a stranger, an
 number and never sees what that phone gets.  What is judged is what really left at the gateway and what stands in the
 database; of the code only the registry of commands is used, to type with.
 
-More of it: `EXAMPLES=2000 pytest tests/bot/test_random_conversations.py` (a new seed each time).
+More of it: `EXAMPLES=2000 pytest tests/bot/commands/test_random_conversations.py` (a new seed each time).
 """
 
 from __future__ import annotations
