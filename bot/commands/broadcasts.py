@@ -364,7 +364,7 @@ def _ask(call: Call, number: int, *, language: str | None = None) -> Answer:
         "languages": Spare(_languages_shown(preview)),
         "twin": Spare(_twin_shown(call, number)),
         "text": Quote(preview.samples[0]),
-        "code": codes.mask(operations.code_length(call.tx, call.person.id)),
+        "code": codes.mask(codes.next_length(call.tx, call.person.id)),
         "life": Spare(told["good-for"], cheap=True),
     }
     key, whom = _whom_asked(call, operation)
@@ -449,7 +449,7 @@ def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
             "when": _when_shown(told, row),
             "people": count_shown(told, row.sendable),
             "text": Quote(content.text_of(tx, number)),
-            "code": codes.mask(operations.code_length(tx, lead.id)),
+            "code": codes.mask(codes.next_length(tx, lead.id)),
         }
         code_id = operations.issue_code(tx, number, lead.id)
         outbox.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)

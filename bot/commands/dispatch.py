@@ -151,7 +151,7 @@ def _is_code(call: Call, digits: str) -> bool:
     if len(digits) != codes.LONG:
         return len(digits) == codes.SHORT
     person = call.person.id
-    return operations.code_length(call.tx, person) == codes.LONG or codes.matching(call.tx, person, digits) is not None
+    return codes.next_length(call.tx, person) == codes.LONG or codes.matching(call.tx, person, digits) is not None
 
 
 def _explain(call: Call, problem: Problem) -> Answer:
@@ -264,7 +264,7 @@ def _fill(chosen: Command, words: Sequence[str], text: str) -> dict[str, Any] | 
 def kept_answer(call: Call, operation: Row[Any]) -> Answer:
     """What was answered when this was asked, with its code: with a longer one, if guesses have come near it since."""
     code = next((c for c in codes.waiting_for(call.tx, call.person.id) if c.operation_id == operation.id), None)
-    length = operations.code_length(call.tx, call.person.id)
+    length = codes.next_length(call.tx, call.person.id)
     if code is None or code.length >= length:
         return Answer(operation.answer, code.id if code is not None else None)
     text = operation.answer.replace(codes.mask(code.length), codes.mask(length))

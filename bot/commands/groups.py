@@ -369,7 +369,7 @@ def ask_with_code(call: Call, kind: str, request: dict[str, Any], key: str, valu
 
 def mask_for(call: Call) -> str:
     """What stands for the digits of this person's next code."""
-    return codes.mask(operations.code_length(call.tx, call.person.id))
+    return codes.mask(codes.next_length(call.tx, call.person.id))
 
 
 def _note(call: Call, kind: str, row: Row[Any], undoes: dict[str, Any], amount: int) -> int:

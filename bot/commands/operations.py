@@ -26,7 +26,7 @@ from storage.messages import lookups, outbox
 from storage.messages.states import OPEN
 from storage.operations import codes, operations
 from storage.operations import undo as undoing
-from storage.operations.operations import UNDO, WRONG_A_DAY, WRONG_TRIES
+from storage.operations.operations import UNDO, WRONG_TRIES
 
 
 @command("ok <code...>", right="see", risk="confirms", examples=["ok 482193"])
@@ -36,7 +36,7 @@ def ok(call: Call, code: str) -> Answer:
     if not digits.isdigit() or len(digits) not in (codes.SHORT, codes.LONG):
         raise Problem("code-shape")
     found = codes.matching(call.tx, call.person.id, digits)
-    if found is not None and found.used_at is None and found.length < operations.code_length(call.tx, call.person.id):
+    if found is not None and found.used_at is None and found.length < codes.next_length(call.tx, call.person.id):
         # Guesses may have come near it: what was asked before is asked again, with a longer one.
         raise Problem("code-long")
     if found is None:
@@ -255,7 +255,7 @@ def undo(call: Call, number: str) -> Answer:
 
 
 def _wrong(call: Call) -> Answer:
-    if operations.wrong_today(call.tx, call.person.id) == WRONG_A_DAY - 1:
+    if codes.wrong_today(call.tx, call.person.id) == codes.WRONG_A_DAY - 1:
         _tell_leads_of_guessing(call)
     row = operations.wrong_try(call.tx, call.person.id, by=call.by)
     if row.state == "refused":
@@ -270,7 +270,7 @@ def _tell_leads_of_guessing(call: Call) -> None:
     for lead in people.leads(call.tx):
         if consent.may_text(call.tx, lead.phone):
             told = sentences(lead.language_code or call.tx.rules.language)
-            text = told.say(("codes-guessed", {"person": Words(call.person.name), "count": WRONG_A_DAY}))
+            text = told.say(("codes-guessed", {"person": Words(call.person.name), "count": codes.WRONG_A_DAY}))
             outbox.queue(call.tx, lead.phone, text, "notice", person_id=lead.id)
 
 

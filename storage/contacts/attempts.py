@@ -1,8 +1,9 @@
-"""What came from a person's number and is counted, so that guessing gets slower and nobody is locked out.
+"""What came from a person's number and is counted, so that what is tried often gets slower and nobody is locked out.
 
-Wrong codes make the next codes longer; people who were not found pause the looking up for a while; texts in which no
-command could be read, and those that were refused, are answered a few times; `challenge` and `cap` are what we sent: the
-question whether the texts are the owner's, and the word to the leads that small acts add up.
+People who were not found pause the looking up for a while; texts in which no command could be read, and those that were
+refused, are answered a few times; `challenge` and `cap` are what we sent: the question whether the texts are the owner's,
+and the word to the leads that small acts add up.  How many of a kind are too many is said where it is asked.  Wrong codes
+are kept here as well, but only `operations/codes.py` counts them: what happens at one is a code's own matter.
 """
 
 from __future__ import annotations

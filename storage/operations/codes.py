@@ -4,6 +4,8 @@ Caller id is not proof; a code sent to the registered number is.  The digits are
 database's own secret and a nonce, and put into the text only when it is handed to the gateway.  So the same question can
 be asked again with the same code, and no list, export or backup shows one.
 A code is bound to a digest of what was shown, lives 15 minutes and works once.
+Wrong ones count against all that they may have been meant for, and many in a day make the next codes longer: guessing gets
+hopeless, and nobody is locked out.  What ends an operation is decided in `operations/operations.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import hmac
 import secrets
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, and_, func, insert, select, update
 
+from storage.contacts import attempts
 from storage.database import Transaction
+from storage.errors import Problem
 from storage.schema import codes, operations, programme
 
 LIFE = timedelta(minutes=15)
@@ -28,7 +33,10 @@ PROVE = "prove"
 """The kind of an operation that asks nothing but whether the phone is in its owner's hand."""
 
 SHORT, LONG = 6, 10
-"""Digits of a code; a phone from which many wrong ones came gets the long ones (`operations.wrong_try`)."""
+"""Digits of a code; a phone from which many wrong ones came gets the long ones (`next_length`)."""
+
+WRONG_A_DAY = 5
+"""Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
 
 def issue(tx: Transaction, operation: int, person: int, digest: str, *, length: int = SHORT) -> int:
@@ -109,6 +117,43 @@ def spend(tx: Transaction, code: int) -> bool:
     """Mark a code as used; False if it was used before, and then it keeps its moment and makes no phone fresh again."""
     spent = update(codes).where(codes.c.id == code, codes.c.used_at.is_(None)).values(used_at=tx.now)
     return tx.execute(spent).rowcount > 0
+
+
+def next_length(tx: Transaction, person: int) -> int:
+    """How many digits this person's next codes have: guessing gets hopeless, and nobody is locked out by a forger."""
+    return LONG if wrong_today(tx, person) >= WRONG_A_DAY else SHORT
+
+
+def wrong_today(tx: Transaction, person: int) -> int:
+    """How many wrong codes came from this person's number today, by the programme's clock."""
+    midnight = tx.now.astimezone(ZoneInfo(tx.rules.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return attempts.count(tx, person, "code", midnight)
+
+
+def count_wrong(tx: Transaction, person: int) -> list[Row[Any]]:
+    """Count a wrong code against every operation that this person holds a code for, somebody else's as well.
+
+    It may have been meant for any of them, and many open at once must not make a guess likelier.  Once the codes of this
+    number are long no guess can hit, and so none is charged.  Returns `id` and `wrong_tries` of each operation, the newest
+    last; raises Problem `code-none-waiting` if nothing waits, and `code-long` once codes are long: it is counted all the same.
+    """
+    long_already = next_length(tx, person) == LONG
+    attempts.note(tx, person, "code")
+    if long_already:
+        raise Problem("code-long")
+    held = select(codes.c.operation_id).where(
+        codes.c.person_id == person, codes.c.used_at.is_(None), codes.c.expires_at > tx.now, codes.c.length < LONG
+    )
+    charged = (
+        update(operations)
+        .where(operations.c.id.in_(held), operations.c.state.in_(("waiting", "seconding")))
+        .values(wrong_tries=operations.c.wrong_tries + 1)
+        .returning(operations.c.id, operations.c.wrong_tries)
+    )
+    rows = sorted(tx.execute(charged).all(), key=lambda row: row.id)
+    if not rows:
+        raise Problem("code-none-waiting")
+    return rows
 
 
 def is_fresh(tx: Transaction, person: int) -> bool:

@@ -9,26 +9,20 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, update
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.contacts import attempts
 from storage.database import Transaction
-from storage.errors import Problem
 from storage.operations import codes
 from storage.schema import Moment, operations, programme
-from storage.schema import codes as codes_table
 
 WRONG_TRIES = 3
 
 WAITING = 10
 """What may wait for a code of one person."""
 
-WRONG_A_DAY = 5
-"""Wrong codes from one number in a day, after which its codes have ten digits until tomorrow."""
 
 SAME_WORDS = timedelta(minutes=10)
 
@@ -122,19 +116,8 @@ def issue_code(tx: Transaction, number: int, person: int) -> int:
     row = operation(tx, number)
     if row is None:
         raise LookupError(f"no operation {number}")
-    length = codes.LONG if row.kind == codes.PROVE else code_length(tx, person)
+    length = codes.LONG if row.kind == codes.PROVE else codes.next_length(tx, person)
     return codes.issue(tx, number, person, digest_of(row), length=length)
-
-
-def code_length(tx: Transaction, person: int) -> int:
-    """How many digits this person's next codes have: guessing gets hopeless, and nobody is locked out by a forger."""
-    return codes.LONG if wrong_today(tx, person) >= WRONG_A_DAY else codes.SHORT
-
-
-def wrong_today(tx: Transaction, person: int) -> int:
-    """How many wrong codes came from this person's number today, by the programme's clock."""
-    midnight = tx.now.astimezone(ZoneInfo(tx.rules.time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return attempts.count(tx, person, "code", midnight)
 
 
 def digest_of(row: Row[Any]) -> str:
@@ -248,33 +231,15 @@ def expire(tx: Transaction) -> int:
 
 
 def wrong_try(tx: Transaction, person: int, *, by: Actor) -> Row[Any]:
-    """Count a wrong code against every operation that this person holds a code for, somebody else's as well.
+    """Count a wrong code (`codes.count_wrong`), and end each operation that it was the third for.
 
-    It may have been meant for any of them, and many open at once must not make a guess likelier.  After three an
-    operation ends; but once the codes of this number are long no guess can hit, and so none ends anything.  Returns the
-    newest operation as it now is; raises Problem `code-none-waiting` if nothing waits, and `code-long` once codes are long.
+    Returns the newest operation that it counts against as it now is; raises the Problems of the count.
     """
-    long_already = code_length(tx, person) == codes.LONG
-    attempts.note(tx, person, "code")
-    if long_already:
-        raise Problem("code-long")
-    held = select(codes_table.c.operation_id).where(
-        codes_table.c.person_id == person, codes_table.c.used_at.is_(None), codes_table.c.expires_at > tx.now,
-        codes_table.c.length < codes.LONG,
-    )  # fmt: skip
-    charged = (
-        update(operations)
-        .where(operations.c.id.in_(held), operations.c.state.in_(("waiting", "seconding")))
-        .values(wrong_tries=operations.c.wrong_tries + 1)
-        .returning(operations.c.id, operations.c.wrong_tries)
-    )
-    rows = sorted(tx.execute(charged).all(), key=lambda row: row.id)
-    if not rows:
-        raise Problem("code-none-waiting")
-    for row in rows:
+    charged = codes.count_wrong(tx, person)
+    for row in charged:
         if row.wrong_tries >= WRONG_TRIES:
             decide(tx, row.id, "refused", by=by)
-    return tx.execute(select(operations).where(operations.c.id == rows[-1].id)).one()
+    return tx.execute(select(operations).where(operations.c.id == charged[-1].id)).one()
 
 
 _INSERT = insert(operations).returning(operations.c.id)

@@ -7,7 +7,6 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from storage.audit import Actor
-from storage.contacts import attempts
 from storage.errors import Problem
 from storage.messages import gate, outbox
 from storage.operations import codes, operations
@@ -35,6 +34,12 @@ def ask(tx, person, words="tell anc hello"):
 def digits_of(tx, code):
     row = tx.execute(text("SELECT nonce, length FROM codes WHERE id = :id"), {"id": code}).one()
     return codes.digits(codes.secret_of(tx), row.nonce, row.length)
+
+
+def guess(tx, person):
+    """A wrong code from this person's number, with nothing that it could have been meant for."""
+    with pytest.raises(Problem, match="code-none-waiting"):
+        codes.count_wrong(tx, person.id)
 
 
 # -- codes -------------------------------------------------------------------------------------------------------------
@@ -80,10 +85,10 @@ def test_a_person_has_one_code_for_an_operation_and_a_newer_one_takes_its_place(
 
 def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorrow(world, lead, asked, clock):
     with world.db.transaction() as tx:
-        for _ in range(operations.WRONG_A_DAY - 1):
-            attempts.note(tx, lead.id, "code")
-        assert operations.code_length(tx, lead.id) == codes.SHORT
-        attempts.note(tx, lead.id, "code")
+        for _ in range(codes.WRONG_A_DAY - 1):
+            guess(tx, lead)
+        assert codes.next_length(tx, lead.id) == codes.SHORT
+        guess(tx, lead)
         code = operations.issue_code(tx, asked, lead.id)
         outbox.queue(tx, PHONE, f"ok {codes.mask(codes.LONG)}", "reply", person_id=lead.id, code_id=code)
         claimed = outbox.claim(tx, "simulator", "me", 10)
@@ -92,7 +97,7 @@ def test_after_five_wrong_codes_in_a_day_the_codes_have_ten_digits_until_tomorro
         assert going.body == f"ok {digits_of(tx, code)}"
     clock.advance(days=1)
     with world.db.transaction() as tx:
-        assert operations.code_length(tx, lead.id) == codes.SHORT
+        assert codes.next_length(tx, lead.id) == codes.SHORT
 
 
 def test_a_code_of_one_person_is_of_no_use_to_another(world, lead, asked):
