@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands.dispatch import kept_answer
 from bot.commands.naming import id_shown, number_of, person_shown
 from bot.commands.naming import whom as find_whom
 from bot.commands.reach import may_reach
 from bot.commands.registry import Answer, Call, command
-from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, sentences, shorten
+from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, shorten
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, content, previews, progress
-from storage.contacts import consent, lookup, people
+from storage.contacts import lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import outbox
+from storage.messages import staff
 from storage.operations import codes, operations
 from storage.rules import quiet_hours
 
@@ -186,7 +188,7 @@ def begin(tx: Transaction, number: int) -> None:
     assert operation is not None
     asked = ask_leads(tx, number, by=Actor("worker", operation.person_id))
     values = {"number": number, "count": row.sendable, "leads": names(asked)}
-    _notify(tx, operation.person_id, lambda _: ("needs-second" if asked else "needs-second-none", values))
+    notices.tell_person(tx, operation.person_id, "needs-second" if asked else "needs-second-none", values)
 
 
 def ask_second_leads(tx: Transaction) -> None:
@@ -201,9 +203,9 @@ def _ask_again(call: Call, operation: Row[Any]) -> Answer:
     """Somebody would get it who was not shown so: what was confirmed is not what would be sent."""
     _drop(call, operation.id)
     if operation.person_id != call.person.id:
-        told = ("list-changed", {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))})
-        _notify(call.tx, operation.person_id, lambda _: told)
-        return call.say(told)
+        values = {"number": operation.id, "person": Words(people.named(call.tx, operation.person_id))}
+        notices.tell_person(call.tx, operation.person_id, "list-changed", values)
+        return call.say(("list-changed", values))
     number = previews.draft_again(call.tx, operation.id, message_id=call.message_id, by=call.by)
     asked_again = replace(call, words=operation.words, guess="")
     if content.broadcast(call.tx, number).sendable == 0:
@@ -433,47 +435,37 @@ def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
 
 
 def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
-    """Send every other lead a code of their own for a large broadcast; returns their names."""
-    row, operation = content.broadcast(tx, number), operations.operation(tx, number)
-    assert operation is not None
-    others = [p for p in people.leads(tx) if p.id != by.person_id]
-    shorts = ", ".join(g.short for g in progress.groups_of(tx, number))
+    """Send every other lead who can be texted a code of their own for a large broadcast; returns their names."""
+    others = staff.leads(tx, but=by.person_id)
     for lead in others:
-        told = sentences(lead.language_code or tx.rules.language)
-        if fixed := operation.request.get("fixes"):
-            shorts = f"{told.verb('fix')} {fixed}"
-        values = {
-            "number": number,
-            "person": Words(people.named(tx, by.person_id)),
-            "group": Words(shorts),
-            "when": _when_shown(told, row),
-            "people": count_shown(told, row.sendable),
-            "text": Quote(content.text_of(tx, number)),
-            "code": codes.mask(codes.next_length(tx, lead.id)),
-        }
+        code = codes.mask(codes.next_length(tx, lead.id))
         code_id = operations.issue_code(tx, number, lead.id)
-        outbox.queue(tx, lead.phone, told.say(("second-asked", values)), "notice", person_id=lead.id, code_id=code_id)
+        notices.tell(tx, lead, "second-asked", partial(_second_asked, tx, number, by, code), code_id=code_id)
     return [lead.name for lead in others]
 
 
+def _second_asked(tx: Transaction, number: int, by: Actor, code: str, language: Sentences) -> dict[str, Any]:
+    row, operation = content.broadcast(tx, number), operations.operation(tx, number)
+    assert operation is not None
+    shorts = ", ".join(g.short for g in progress.groups_of(tx, number))
+    if fixed := operation.request.get("fixes"):
+        shorts = f"{language.verb('fix')} {fixed}"
+    return {
+        "number": number,
+        "person": Words(people.named(tx, by.person_id)),
+        "group": Words(shorts),
+        "when": _when_shown(language, row),
+        "people": count_shown(language, row.sendable),
+        "text": Quote(content.text_of(tx, number)),
+        "code": code,
+    }
+
+
 def _tell_asker(call: Call, operation: Row[Any], row: Row[Any]) -> None:
-    _notify(
+    values = {"number": operation.id, "person": Words(call.person.name)}
+    notices.tell_person(
         call.tx,
         operation.person_id,
-        lambda told: (
-            "second-given",
-            {
-                "number": operation.id,
-                "person": Words(call.person.name),
-                "people": count_shown(told, row.sendable),
-            },
-        ),
+        "second-given",
+        lambda language: values | {"people": count_shown(language, row.sendable)},
     )
-
-
-def _notify(tx: Transaction, person_id: int | None, saying: Callable[[Sentences], tuple[str, dict[str, Any]]]) -> None:
-    """Tell somebody, in their language, what became of what they asked for."""
-    asker = people.by_id(tx, person_id)
-    if asker is not None and consent.may_text(tx, asker.phone):
-        told = sentences(asker.language_code or tx.rules.language)
-        outbox.queue(tx, asker.phone, told.say(saying(told)), "notice", person_id=asker.id)

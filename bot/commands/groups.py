@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands.dispatch import kept_answer, verbs_of
 from bot.commands.naming import group_of, is_seen, listed, may_look_up, not_found
 from bot.commands.registry import COMMANDS, Answer, Call, command, in_order
-from bot.replies import Quote, Spare, Words, names, sentences, shorten
+from bot.replies import Quote, Spare, Words, names, shorten
 from storage.broadcasts import broadcasts, progress
 from storage.contacts import attempts, consent, groups, lookup, people
 from storage.errors import Problem
-from storage.messages import outbox
 from storage.operations import caps, codes, operations
 from storage.rules import numbers
 from storage.rules.identifiers import read as read_identifier
@@ -193,12 +193,11 @@ def _tell_leads(call: Call, found: caps.Over, amount: int) -> None:
     if attempts.count(call.tx, call.person.id, "cap", call.tx.now - caps.HOUR):
         return
     attempts.note(call.tx, call.person.id, "cap")
-    for lead in people.leads(call.tx):
-        # To the person's own phone the question for a code goes.
-        if lead.id != call.person.id and consent.may_text(call.tx, lead.phone):
-            language = sentences(lead.language_code or call.tx.rules.language)
-            values = {"person": Words(call.person.name), "verb": language.verb(found.kind), "count": found.used}
-            outbox.queue(call.tx, lead.phone, language.say(("cap-reached", values)), "notice", person_id=lead.id)
+    values = {"person": Words(call.person.name), "count": found.used}
+    # To the person's own phone the question for a code goes.
+    notices.tell_leads(
+        call.tx, "cap-reached", lambda language: values | {"verb": language.verb(found.kind)}, but=call.person.id
+    )
 
 
 def carry_out(call: Call, operation: Row[Any]) -> Answer:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands import broadcasts as telling
 from bot.commands import cases as asking
 from bot.commands import groups as grouping
@@ -17,12 +18,12 @@ from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.naming import case_of, clean, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.commands.registry import Answer, Call, command
-from bot.replies import Words, names, sentences, shorten
+from bot.replies import Words, names, shorten
 from storage.broadcasts import approvals as rules
 from storage.broadcasts import broadcasts, content, progress
-from storage.contacts import consent, lookup, people
+from storage.contacts import lookup, people
 from storage.errors import Problem
-from storage.messages import lookups, outbox
+from storage.messages import lookups
 from storage.messages.states import OPEN
 from storage.operations import codes, operations
 from storage.operations import undo as undoing
@@ -267,11 +268,7 @@ def _wrong(call: Call) -> Answer:
 
 def _tell_leads_of_guessing(call: Call) -> None:
     """Once a day: somebody guesses codes with this person's number, or this person cannot read theirs."""
-    for lead in people.leads(call.tx):
-        if consent.may_text(call.tx, lead.phone):
-            told = sentences(lead.language_code or call.tx.rules.language)
-            text = told.say(("codes-guessed", {"person": Words(call.person.name), "count": codes.WRONG_A_DAY}))
-            outbox.queue(call.tx, lead.phone, text, "notice", person_id=lead.id)
+    notices.tell_leads(call.tx, "codes-guessed", {"person": Words(call.person.name), "count": codes.WRONG_A_DAY})
 
 
 def _again(call: Call, row: Row[Any]) -> Answer:

@@ -6,14 +6,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands.naming import person_shown
 from bot.inbound.echoes import Heard
 from bot.inbound.senders import STRANGER_HEARS_AGAIN, is_a_phone
-from bot.replies import Quote, Sentences, Words, sentences
+from bot.replies import Quote, Sentences, Words
 from storage.audit import Actor
 from storage.contacts import consent, people
 from storage.database import Transaction
-from storage.messages import lookups, outbox
+from storage.messages import lookups, outbox, staff
 from storage.operations import operations
 
 
@@ -40,14 +41,13 @@ def keep_for_staff(
 
 def forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
-    # One who said stop cannot be texted, and a cry that reaches nobody is worse than one that reaches the leads.
-    caring = [p for p in people.caring_for(tx, case.id) if p.phone != row.phone and not p.stopped]
-    caring = caring or [p for p in people.leads(tx) if p.phone != row.phone]
+    caring = staff.reachable(tx, [p.id for p in people.caring_for(tx, case.id)])
+    caring = [p for p in caring if p.phone != row.phone]
+    # A cry that reaches nobody is worse than one that reaches the leads.
+    caring = caring or [p for p in staff.leads(tx) if p.phone != row.phone]
     request = {"case": case.id, "told": [p.id for p in caring]}
     by = Actor("sms", None, f"message {row.id}")
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
+    values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
     for person in caring:
-        told = sentences(person.language_code or tx.rules.language)
-        values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
-        text = told.say(("inbox", values), sms=2)
-        outbox.queue(tx, person.phone, text, "notice", person_id=person.id, reply_to=row.id)
+        notices.tell(tx, person, "inbox", values, reply_to=row.id, sms=2)

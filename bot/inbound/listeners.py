@@ -18,14 +18,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands import panic
 from bot.commands.dispatch import answer, call_of, carries_code, is_exact, storable
 from bot.commands.registry import Answer, challenge
 from bot.gateways.base import Inbound
 from bot.inbound import echoes, forwarding, opt_outs, questions, senders
 from bot.inbound.echoes import Heard
-from bot.replies import Sentences, Words, sentences
-from storage.contacts import attempts, consent, people
+from bot.replies import Sentences, Words
+from storage.contacts import attempts, consent
 from storage.conversations import sender_lookup
 from storage.conversations.sender_lookup import Caller
 from storage.database import Database, Lost, Transaction, restored
@@ -156,7 +157,7 @@ def _handle_or_fail(tx: Transaction, row: Row[Any], sender: Caller, said: Heard,
 def _put_off(tx: Transaction, message: int, reference: str) -> None:
     """A text at which our own code failed is tried again a little later; after three tries it is set aside, and the leads hear of it."""
     if inbox.postpone(tx, message, reference) == "set_aside":
-        _tell_leads(tx)
+        notices.tell_leads(tx, "unhandled-notice", {})
 
 
 def _where(fault: BaseException) -> str:
@@ -277,9 +278,3 @@ def _help(tx: Transaction, row: Row[Any], told: Sentences) -> str:
     ):
         outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
     return "help"
-
-
-def _tell_leads(tx: Transaction) -> None:
-    for lead in people.leads(tx):
-        told = sentences(lead.language_code or tx.rules.language)
-        outbox.queue(tx, lead.phone, told.say(("unhandled-notice", {})), "notice", person_id=lead.id)

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands import panic
 from bot.inbound.echoes import Heard
 from bot.inbound.forwarding import forward
 from bot.inbound.senders import HELP_A_DAY, LOOKED_AT, STRANGER_HEARS_AGAIN, is_a_phone, sentences_for
-from bot.replies import Sentences, Words, sentences
+from bot.replies import Sentences, Words
 from storage.audit import Actor
 from storage.contacts import consent, people
 from storage.conversations import invitations
@@ -108,11 +109,7 @@ def confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, 
 
 def _tell_others(tx: Transaction, stopped: Row[Any]) -> None:
     """The other leads who can be texted learn that a supervisor cannot be answered any more."""
-    for lead in people.leads(tx):
-        if lead.id != stopped.id and consent.may_text(tx, lead.phone):
-            told = sentences(lead.language_code or tx.rules.language)
-            text = told.say(("supervisor-stopped", {"person": Words(stopped.name)}))
-            outbox.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+    notices.tell_leads(tx, "supervisor-stopped", {"person": Words(stopped.name)}, but=stopped.id)
 
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bot import notices
 from bot.commands.naming import person_shown
 from bot.inbound.senders import HELP_A_DAY, STRANGER_HEARS_AGAIN
-from bot.replies import Sentences, Words, sentences
+from bot.replies import Sentences, Words
 from storage.audit import Actor
-from storage.contacts import cases, consent, lookup, people
+from storage.contacts import cases, lookup
 from storage.contacts.cases import Wanted
 from storage.conversations import invitations
 from storage.conversations.sender_lookup import Caller
@@ -67,16 +68,14 @@ def take_answer(tx: Transaction, row: Row[Any], question: Row[Any], told: Senten
 
 def _tell_asker(tx: Transaction, row: Row[Any], question: Row[Any], meant: str) -> None:
     operation = operations.operation(tx, question.operation_id)
-    asker = people.by_id(tx, operation.person_id) if operation is not None else None
-    if operation is None or asker is None or not consent.may_text(tx, asker.phone):
+    if operation is None:
         return
     case = lookup.contact(tx, question.case_id)
     values = {"number": operation.id, "person": Words(person_shown(case)), "phone": row.phone}
     word = "asked-stale" if meant == "stale" else "asked-no"
     if meant == "yes":
         word = "invited-waits" if not case.two_way else "moved" if question.kind == "move" else "invited"
-    text = sentences(asker.language_code or tx.rules.language).say((word, values))
-    outbox.queue(tx, asker.phone, text, "notice", person_id=asker.id, reply_to=row.id)
+    notices.tell_person(tx, operation.person_id, word, values, reply_to=row.id)
 
 
 def say_again(tx: Transaction, row: Row[Any], question: Row[Any], told: Sentences) -> str:

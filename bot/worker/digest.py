@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from bot.replies import Sentences, names, sentences, shorten
+from bot import notices
+from bot.replies import Sentences, names, shorten
 from storage import audit
 from storage.broadcasts import content, progress
-from storage.contacts import consent, groups, people
+from storage.contacts import groups, people
 from storage.database import Database, Transaction
-from storage.messages import outbox
+from storage.messages import staff
 from storage.operations import operations
 from storage.rules import quiet_hours
 
@@ -79,23 +81,24 @@ class _Act:
 
 
 def _tell(tx: Transaction, since: datetime, head: str, done: list[_Act]) -> bool:
-    told_any = False
-    for lead in people.leads(tx):
-        of_others = [act for act in done if act.person_id != lead.id]
-        if of_others and consent.may_text(tx, lead.phone):
-            told = sentences(lead.language_code or tx.rules.language)
-            values = {
-                "time": f"{since.astimezone(ZoneInfo(tx.rules.time_zone)):%H:%M}",
-                "did": names(_shown(tx, told, act) for act in of_others),
-                "head": head,
-            }
-            outbox.queue(tx, lead.phone, told.say(("digest", values)), "notice", person_id=lead.id)
-            told_any = True
-    return told_any
+    is_told = False
+    for lead in staff.leads(tx):
+        if of_others := [act for act in done if act.person_id != lead.id]:
+            notices.tell(tx, lead, "digest", partial(_values, tx, since, head, of_others))
+            is_told = True
+    return is_told
 
 
-def _shown(tx: Transaction, told: Sentences, act: _Act) -> str:
+def _values(tx: Transaction, since: datetime, head: str, done: list[_Act], language: Sentences) -> dict[str, Any]:
+    return {
+        "time": f"{since.astimezone(ZoneInfo(tx.rules.time_zone)):%H:%M}",
+        "did": names(_act_shown(tx, language, act) for act in done),
+        "head": head,
+    }
+
+
+def _act_shown(tx: Transaction, language: Sentences, act: _Act) -> str:
     """One act: who, what, for whom, and the number to ask by."""
-    whom = act.group or told.say(("one-person", {}) if act.count == 1 else ("people", {"count": act.count}))
+    whom = act.group or language.say(("one-person", {}) if act.count == 1 else ("people", {"count": act.count}))
     values = {"person": shorten(people.named(tx, act.person_id), 20), "group": whom, "number": act.number}
-    return told.sentences[f"digest-{act.verb}"].format_map(values)
+    return language.sentences[f"digest-{act.verb}"].format_map(values)

@@ -15,13 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot import notices
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
 from bot.inbound import listeners
 from bot.inbound.spool import OUTAGES
-from bot.replies import sentences
-from storage.contacts import consent, people
 from storage.database import Database, Transaction, is_within
-from storage.messages import inbox, outbox, reconciliation, states
+from storage.messages import inbox, reconciliation, states
 from storage.messages.reconciliation import Question
 from storage.upkeep import restore
 
@@ -271,11 +270,7 @@ def tell_leads(tx: Transaction) -> int:
     for row in reconciliation.untold(tx):
         if reconciliation.told(tx, row.id):
             told += 1
-            for lead in people.leads(tx):
-                if consent.may_text(tx, lead.phone):
-                    said = sentences(lead.language_code or tx.rules.language)
-                    text = said.say(("unresolved-notice", {"number": row.id, "count": row.many}))
-                    outbox.queue(tx, lead.phone, text, "notice", person_id=lead.id)
+            notices.tell_leads(tx, "unresolved-notice", {"number": row.id, "count": row.many})
     return told
 
 
@@ -288,12 +283,5 @@ def tell_of_restore(tx: Transaction) -> int:
     if since is None or not restore.told(tx):
         return 0
     doubtful = restore.holding(tx).get("unknown", 0)
-    told = 0
-    for lead in people.leads(tx):
-        if consent.may_text(tx, lead.phone):
-            said = sentences(lead.language_code or tx.rules.language)
-            at = since.astimezone(ZoneInfo(tx.rules.time_zone))
-            values = {"time": said.date(at), "count": doubtful}
-            outbox.queue(tx, lead.phone, said.say(("restore-notice", values)), "notice", person_id=lead.id)
-            told += 1
-    return told
+    at = since.astimezone(ZoneInfo(tx.rules.time_zone))
+    return notices.tell_leads(tx, "restore-notice", lambda language: {"time": language.date(at), "count": doubtful})

@@ -22,10 +22,10 @@ from sqlalchemy import Row, exists, select
 
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, content, previews, progress
-from storage.contacts import consent, people
+from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import history, outbox
+from storage.messages import history, staff
 from storage.operations import operations
 from storage.rules import sensitive_words
 from storage.schema import codes
@@ -227,14 +227,15 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
 def try_on(tx: Transaction, person: Row[Any], body: str, *, by: Actor) -> None:
     """Send a person a text on their own phone, as those it is for would read it.
 
-    Raises Problem `try-stopped` where that phone said STOP, and `try-too-many` beyond so many an hour.
+    Raises Problem `try-stopped` where that phone said STOP, or may have, and `try-too-many` beyond so many an hour.
     """
-    if not consent.may_text(tx, person.phone):
+    reachable = staff.reachable(tx, [person.id])
+    if not reachable:
         raise Problem("try-stopped")
     if operations.count(tx, person.id, "try", tx.now - timedelta(hours=1)) >= TRIES_AN_HOUR:
         raise Problem("try-too-many", count=TRIES_AN_HOUR)
     operations.note(tx, "try", words="", undoes=None, by=by)
-    outbox.queue(tx, person.phone, body, "notice", person_id=person.id)
+    staff.queue(tx, reachable[0], body)
 
 
 def _refuse_unless_seen(tx: Transaction, row: Row[Any], count: int, *, looked: bool) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, updat
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.contacts import consent, groups
+from storage.contacts import groups
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers
@@ -71,7 +71,7 @@ def groups_of(tx: Transaction, person: Row[Any]) -> list[Row[Any]]:
     return groups.list_live(tx, only=own)
 
 
-_CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")).where(
+_CARING_FOR = select(people).where(
     people.c.active,
     people.c.role == "supervisor",
     people.c.id.in_(
@@ -83,7 +83,7 @@ _CARING_FOR = select(people, consent.is_stopped(people.c.phone).label("stopped")
 
 
 def caring_for(tx: Transaction, case_id: int) -> list[Row[Any]]:
-    """The supervisors of the groups that a case is in, each with `stopped`: whether they can be texted at all."""
+    """The supervisors of the groups that a case is in."""
     return list(tx.execute(_CARING_FOR, {"case_id": case_id}))
 
 
