@@ -27,6 +27,7 @@ from storage.console import count_of, people_of, sentence
 from storage.contacts import groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.messages import staff
 from storage.operations import operations
 from storage.rules import segments, sensitive_words, templates
 from storage.rules.reasons import said
@@ -170,11 +171,19 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
         went = approvals.confirm(tx, number, count=int(count) if count else -1, looked=looked, by=_by(desk))
         row = content.broadcast(tx, number)
         if went == "seconding":
-            others = ", ".join(lead.name for lead in people.leads(tx) if lead.id != desk.person_id)
-            says = f"{number} waits for a second person: {others}, asked by text. The first ok within fifteen minutes lets it go."
+            says = f"{number} waits for a second person: {_second_people(desk, tx)}. The first ok within fifteen minutes lets it go."
         else:
             says = f"{number} is going to {people_of(row.sendable)}. {_begins(tx, row)}"
         return {"number": number, "went": went, "says": says}
+
+
+def _second_people(desk: Desk, tx: Transaction) -> str:
+    """Who may give the second ok, and whether they are asked by text: a lead whose phone said STOP can still do so here."""
+    asked = {lead.id: lead.name for lead in staff.leads(tx, but=desk.person_id)}
+    others = [lead.name for lead in people.leads(tx) if lead.id not in asked and lead.id != desk.person_id]
+    by_text = [f"{', '.join(asked.values())}, asked by text"] if asked else []
+    on_a_page = [f"{', '.join(others)}, on this page only, because no text may go to that phone"] if others else []
+    return "; ".join(by_text + on_a_page)
 
 
 def put_away(desk: Desk, number: int) -> bool:

@@ -226,6 +226,23 @@ def test_a_large_one_waits_for_another_lead_on_the_same_page(db, world, ask):
     assert composer.confirm(other, told["number"], "4")["went"] == "going"
 
 
+def test_nobody_waits_for_the_text_of_a_lead_who_said_stop(db, world, ask):
+    """No code goes to such a phone, and the page said that it did."""
+    db.rules = replace(db.rules, second_person_above=3)
+    world.person("Ato", "233241110002")
+    efua = world.person("Efua", "233241110004")
+    with db.transaction() as tx:
+        consent.hear(tx, efua.phone, "stop", words="STOP", message_id=None, by=TEST)
+    number = ask("look", texts={"en": "Big"}, shorts=["anc"])["number"]
+    done = ask("send", number=number, typed="4")
+    assert done["says"] == (
+        f"{number} waits for a second person: Ato, asked by text; Efua, on this page only, because no text may go to that"
+        " phone. The first ok within fifteen minutes lets it go."
+    )
+    other = Desk(db, efua.id, "03_broadcasts")
+    assert composer.confirm(other, number, "4")["went"] == "going"
+
+
 def test_a_second_lead_is_texted_the_question_and_the_code_lets_it_go(db, world, ask, clock):
     """A page sends nothing: the worker asks, as if it had been asked for by a phone, and the page sees the answer."""
     db.rules = replace(db.rules, second_person_above=3)
