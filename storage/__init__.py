@@ -1,6 +1,6 @@
 """What is true, and how it may change: the shared database and every rule about it.
 
-One noun a module.  `schema.py` is the page to read first, `database.py` how to open it.  A verb takes the transaction
+A room is a folder, a module a noun.  `schema.py` is the page to read first, `database.py` how to open it.  A verb takes the transaction
 first and `by=` (who, through which door) last, changes rows, writes its audit line, and never commits.
 
 Importing this package also chooses the SQLite library of the whole process.  The SQLite inside most Pythons of 2026

@@ -1,4 +1,4 @@
-"""The supervisor's language: `dispatch.py` reads a text, one module per noun answers it.
+"""The supervisor's language: `commands/dispatch.py` reads a text, one module per noun answers it.
 
 A new command is one decorated function here and its sentences in `bot/locales`: two files.
 """

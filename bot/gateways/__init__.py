@@ -1,4 +1,4 @@
-"""The gateways: one file each, beside `base.py` which says what a gateway is.  A new one is a file, a test and a line here."""
+"""The gateways: one file each, beside `gateways/base.py`, which says what a gateway is.  A new one is a file, a test and a line here."""
 
 from __future__ import annotations
 
