@@ -1,7 +1,7 @@
 """`jumbe export`: what the database holds, as a file that opens in a spreadsheet and runs nothing there.
 
 A text that begins like a formula stays the same characters and does nothing: in a workbook every text is a text cell,
-and in a csv, which has no such cells, `sheets.guard` puts an apostrophe before it that the import takes away again.
+and in a csv, which has no such cells, `cells.guard` puts an apostrophe before it that the import takes away again.
 
 The rows come from one moment of the database, or without WAL from a moment for each slice (`Database.reading_long`).  A
 workbook takes long to write, so its rows are set down beside it first and the database is let go.

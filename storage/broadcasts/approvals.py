@@ -160,7 +160,7 @@ def ask(
 ) -> int:
     """Write down what a person wishes to send, and return its number; the same wish within ten minutes is the same number.
 
-    Its recipients are those of this moment.  Raises the Problems of `broadcasts.draft` and `amend`, `broadcast-twice` where
+    Its recipients are those of this moment.  Raises the Problems of `previews.draft` and `amend`, `broadcast-twice` where
     the same went within ten minutes, and `time-quiet` for a time at which nobody may be texted.
     """
     tx.alone("tell")
