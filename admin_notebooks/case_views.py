@@ -19,12 +19,12 @@ from admin_notebooks.desk import Desk
 from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, LAST_REPLY, SORTS, Counted, Record, fitting, numbers, plain
 from storage import schema as s
-from storage.console import reason
 from storage.contacts import consent, groups
 from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.messages import states
 from storage.rules import numbers as phone_numbers
+from storage.rules.reasons import said
 from storage.sheets import exports
 
 TEXTS = 30
@@ -263,7 +263,7 @@ def _state(row: Row[Any]) -> str:
     if row.direction == "in":
         return _IN.get(row.state) or _TAKEN_FOR.get(row.handled_as or "", "read")
     told = states.MEANINGS[row.state]
-    return f"{told}: {reason(row.reason, row.code)}" if row.reason else told
+    return f"{told}: {said(row.reason, row.code)}" if row.reason else told
 
 
 def _may_set(desk: Desk, tx: Transaction) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.rules import segments
+from storage.rules.reasons import gateway_codes
 
 BUDGET = 160
 READABLE = 24
@@ -126,8 +127,14 @@ class Sentences:
     def reason(self, key: str | None, code: str | None = None) -> str:
         """Why a message is where it is, in words; an unknown reason is shown as it is."""
         words = self.reasons.get(key or "", key or "")
-        by_code = self.reasons.get(f"code-{code}")
-        return self.sentences["reason-code"].format(reason=by_code or words, code=code) if code else words
+        if not code:
+            return words
+        return self.sentences["reason-code"].format(reason=self.code_words(code) or words, code=code)
+
+    def code_words(self, code: str) -> str | None:
+        """What a gateway's own code means; None where the language has no words for it."""
+        known = gateway_codes().get(code)
+        return self.reasons.get(known.key) if known else None
 
     def verb(self, command: str) -> str:
         """The word that is taught for a command, which is called as in English."""

@@ -171,13 +171,6 @@ def sentence(problem: Problem) -> str:
     return told.format_map(problem.values) if told is not None else str(problem)
 
 
-def reason(key: str, code: str | None = None) -> str:
-    """Why a message is in its state, in words, with the gateway's own code; an unknown reason is shown as it is."""
-    told = _sentences()
-    words = told.get(f"reason-code-{code}") or told.get(f"reason-{key}", key)
-    return f"{words} (gateway {code})" if code else words
-
-
 def sentences_of(problems: Iterable[Problem]) -> list[str]:
     """Several Problems in words."""
     return [sentence(problem) for problem in problems]

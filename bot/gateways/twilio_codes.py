@@ -16,9 +16,6 @@ from bot.gateways.base import (
     Trouble,
     Unknown,
 )
-from bot.gateways.twilio_webhooks import (
-    MESSAGE,
-)
 
 OPTED_OUT: Final = "21610"
 """The code of a message to somebody who told Twilio to stop: of a refused create, and of a receipt."""
@@ -115,7 +112,18 @@ CODES: Final[Mapping[str, Meaning]] = {
 stays visible, and nothing is ever sent again by a code that is not certainly *not sent*.  *unclear* is a code that proves
 nothing.  What holds up more than its message acts the same whether it comes as an answer or as a receipt."""
 
+WORDS: Final[Mapping[str, str]] = {
+    **{code: CODES[code].reason for code in ("30003", "30004", "30005", "30006", "30008")},
+    "30007": "the network filtered it",  # shorter: there it stands after the text that it is about
+}
+"""What the codes of receipts mean, for the screens and the phones; the languages have them as `twilio-30003`.
+
+The entry point `jumbe.gateway_codes` in `pyproject.toml` hands them to `storage/rules/reasons.py`, and so to the desk: this
+module loads no library of Twilio's, for the desk would have to load it too."""
+
 LONGEST_WAIT_S: Final = 3600.0
+
+_MESSAGE: Final = re.compile("(?:SM|MM)[0-9a-fA-F]{32}")
 
 
 def result_of(status: int, retry_after: str | None, body: bytes) -> SendResult:
@@ -123,7 +131,7 @@ def result_of(status: int, retry_after: str | None, body: bytes) -> SendResult:
     answer = json_object(body)
     if 200 <= status < 300:
         sid = answer.get("sid")
-        if isinstance(sid, str) and MESSAGE.fullmatch(sid):
+        if isinstance(sid, str) and _MESSAGE.fullmatch(sid):
             return Accepted(sid, _segments(answer.get("num_segments")))
         return Unknown("the gateway said yes, but its answer could not be read")
     # 408 says that a proxy gave up waiting, which proves nothing about what stands behind the proxy.

@@ -23,8 +23,6 @@ MOST_FIELDS: Final = 100
 
 ACCOUNT: Final = re.compile("AC[0-9a-fA-F]{32}")
 
-MESSAGE: Final = re.compile("(?:SM|MM)[0-9a-fA-F]{32}")
-
 
 class _MultiDict(dict[str, list[str]]):
     """The form as the validator likes it: it asks a mapping for `getall` where a name can come twice."""

@@ -208,6 +208,6 @@ def _said(row: Row[Any], language: str) -> tuple[str, str]:
 def why(key: str, code: str | None, language: str) -> str:
     """A reason in words; where the language has no words for a code, those with which the gateway gave it."""
     told = sentences(language)
-    if code in _WORDS and f"code-{code}" not in told.reasons:
+    if code in _WORDS and told.code_words(code) is None:
         return f"{_WORDS[code]} (gateway {code})"
     return told.reason(key, code)

@@ -1,9 +1,17 @@
 """Why a message is where it is, in words for a screen: the same that the bot says in English on a phone.
 
-A key that stands here for nothing is shown as it is, so that a gateway's new word is never swallowed.
+Our own reasons are the keys of `REASONS`, declared here and nowhere else, each with what it means; the languages of the bot
+have words for every one (`[reasons]` in `bot/locales/`).  What a gateway's own codes mean stands beside its adapter, and comes
+by the entry point `jumbe.gateway_codes`: the store knows no gateway's codes.
+A key that stands nowhere is shown as it is, so that a gateway's new word is never swallowed.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import NamedTuple
 
 REASONS: dict[str, str] = {
     "stopped": "the number said STOP",
@@ -44,16 +52,30 @@ REASONS: dict[str, str] = {
     "scheduled": "it waits for its time",
     "replaced": "a newer preview took its place",
     "unknown": "it may or may not have been sent",
-    "code-30003": "the phone was off or out of reach",
-    "code-30004": "the message was blocked",
-    "code-30005": "the number is not in use",
-    "code-30006": "the number is a landline or cannot be reached",
-    "code-30007": "the network filtered it",
-    "code-30008": "the network gave no reason",
 }
+
+
+class GatewayCode(NamedTuple):
+    """A code of a gateway's own that has words: the key under which the bot's languages have them, and the English ones."""
+
+    key: str
+    words: str
+
+
+@cache
+def gateway_codes() -> Mapping[str, GatewayCode]:
+    """By code, what the gateways say of their own codes; the key is the gateway's kind and the code, as `kind-code`.
+
+    A message's code is looked up without its gateway, so no two gateways may give words for the same one.
+    """
+    kinds = sorted(entry_points(group="jumbe.gateway_codes"), key=lambda kind: kind.name)
+    return {code: GatewayCode(f"{kind.name}-{code}", words) for kind in kinds for code, words in kind.load().items()}
 
 
 def said(reason: str | None, code: str | None = None) -> str:
     """A reason in words; where the gateway gave a code of its own, what that means and the code."""
     words = REASONS.get(reason or "", reason or "")
-    return f"{REASONS.get(f'code-{code}', words)} (gateway {code})" if code else words
+    if not code:
+        return words
+    known = gateway_codes().get(code)
+    return f"{known.words if known else words} (gateway {code})"

@@ -1,16 +1,12 @@
 """The page of a case: found by whatever somebody remembers, told whole and in words, and nothing of others."""
 
-import tomllib
-
 import pytest
 
 from admin_notebooks import case_views
 from admin_notebooks.desk import Desk
-from storage.console import reason
 from storage.contacts import consent, groups, lookup
 from storage.errors import Problem
 from storage.messages import inbox, outbox
-from tests.pages import ROOT
 from tests.world import TEST
 
 
@@ -150,10 +146,3 @@ def test_a_helper_looks_nobody_up(db, world, desk):
         with pytest.raises(Problem) as told:
             act()
         assert told.value.key == "right-missing"
-
-
-def test_the_desk_gives_the_reasons_that_a_text_gives():
-    reasons = tomllib.loads((ROOT / "bot" / "locales" / "en.toml").read_text(encoding="utf-8"))["reasons"]
-    assert {key: reason(key) for key in reasons} == reasons
-    assert reason("gateway-code", "30003") == "the phone was off or out of reach (gateway 30003)"
-    assert reason("never heard of") == "never heard of"
