@@ -73,7 +73,8 @@ def problems(folder: str, *only: str) -> dict[str, set[str]]:
 
 
 IN_CONVERSATION = {
-    **problems("storage", "groups", "cases", "broadcasts", "operations", "templates", "codes", "undo"),
+    **problems("storage", "groups", "cases", "operations", "templates", "codes", "undo"),
+    **problems("storage/broadcasts", "broadcasts", "content", "expansion", "previews", "progress", "recipients"),
     **problems("bot/commands"),
     # The other rules of `approvals` are for doors where people have signed in.
     **{key: told for key, told in problems("storage", "approvals").items() if key in ("time-quiet", "time-past")},
