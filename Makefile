@@ -16,9 +16,10 @@ demo: .venv/installed
 run: .venv/installed
 	@$(BIN)/jumbe db upgrade && $(BIN)/jumbe run
 
-# A file of tests is one process's; those that wait for processes come first (tests/conftest.py).
+# ROOM=storage/messages for the tests of one room.
+# A file of tests is one process's; those that take longest come first (tests/conftest.py).
 test: .venv/installed-dev
-	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
+	$(if $(ROOM),room=$$($(BIN)/python -m tests.rooms) && )$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder$(if $(ROOM), "$$room")
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
