@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+from tests.rooms import TESTS, rooms
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "storage/README.md", "bot/README.md", "admin_notebooks/README.md")
+PAGES = ("README.md", "storage/README.md", "bot/README.md", "admin_notebooks/README.md", "tests/README.md")
 _PART = re.compile(r"(<!-- printed: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -161,6 +163,15 @@ def desk_modules() -> str:
     return _modules("admin_notebooks")
 
 
+def test_rooms() -> str:
+    """The rooms of the tests and the files in each."""
+    lines = [_row("room", "files of tests"), _row("---", "---")]
+    for folder in ("", *rooms()):
+        names = sorted(path.stem.removeprefix("test_") for path in (TESTS / folder).glob("test_*.py"))
+        lines.append(_row(f"`{folder}`" if folder else "the whole", ", ".join(names)))
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
@@ -175,6 +186,7 @@ PARTS: dict[str, Callable[[], str]] = {
         store_modules,
         bot_modules,
         desk_modules,
+        test_rooms,
     )
 }
 
