@@ -31,7 +31,9 @@ def test_every_file_of_ours_that_a_page_names_is_there():
     for name in pages.PAGES:
         page = pages.ROOT / name
         for path in re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|js|css))`", page.read_text(encoding="utf-8")):
-            there = any((folder / path).exists() for folder in (page.parent, pages.ROOT, pages.ROOT / "bot" / "locales"))
+            there = any(
+                (folder / path).exists() for folder in (page.parent, pages.ROOT, pages.ROOT / "bot" / "locales")
+            )
             assert there, f"{name}: {path}"
 
 

@@ -52,7 +52,15 @@ from bot.gateways.base import (
     Unreadable,
     attempt_in,
 )
-from bot.gateways.twilio_codes import OPTED_OUT, json_object, result_of, trouble
+from bot.gateways.twilio_codes import (
+    ANSWERED_WORDS,
+    OPT_OUT_WORDS,
+    OPTED_OUT,
+    RECEIPT_STATES,
+    json_object,
+    result_of,
+    trouble,
+)
 from bot.gateways.twilio_webhooks import (
     ACCOUNT,
     address_in,
@@ -64,7 +72,6 @@ from bot.gateways.twilio_webhooks import (
     signature_fits,
     small_number,
 )
-from bot.gateways.twilio_words import ANSWERED_WORDS, OPT_OUT_WORDS, RECEIPT_STATES
 
 MOST_ANSWER: Final = 65536
 

@@ -1,4 +1,7 @@
-"""Twilio's answers in our words: one literal table of its error codes, and what an answer means for a message."""
+"""Twilio's words in ours: states, opt-outs and error codes, one literal table each, and what an answer means.
+
+An unknown word is kept as unknown.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from bot.gateways.base import (
     Accepted,
     Hold,
     NotSent,
+    ReceiptState,
     Scope,
     SendResult,
     Trouble,
@@ -194,3 +198,33 @@ def _wait_s(retry_after: str | None) -> float | None:
     if retry_after is None or not _WAIT.fullmatch(retry_after.strip()):
         return None
     return min(LONGEST_WAIT_S, float(retry_after))
+
+
+RECEIPT_STATES: Final[Mapping[str, ReceiptState]] = {
+    "accepted": "accepted",
+    "scheduled": "accepted",
+    "queued": "accepted",
+    "sending": "accepted",
+    "sent": "sent",
+    "delivered": "delivered",
+    "read": "delivered",
+    "undelivered": "undelivered",
+    # `failed` is not our `refused`: it also comes after `sent`, when a later segment fails, so it does not prove that
+    # nothing reached the phone.
+    "failed": "undelivered",
+    "canceled": "undelivered",
+}
+"""Twilio's status words in ours.  `partially_delivered` and every word not here is *unrecognised*: stored, not guessed."""
+
+OPT_OUT_WORDS: Final[Mapping[str, Literal["stop", "start", "help"]]] = {
+    "STOP": "stop",
+    "START": "start",
+    "HELP": "help",
+}
+"""`OptOutType` of Advanced Opt-Out: Twilio has replied already, we only record."""
+
+ANSWERED_WORDS: Final = frozenset(
+    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "START", "UNSTOP"}
+)
+"""The texts to which Twilio replies by itself without Advanced Opt-Out: the word alone, in any case.  `Stop. Thank you`
+is heard by nobody but us."""

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from bot.gateways import twilio_webhooks, twilio_words
+from bot.gateways import twilio_codes, twilio_webhooks
 from bot.gateways.base import (
     Accepted,
     Forged,
@@ -531,7 +531,7 @@ def test_every_status_word_has_one_meaning(word: str, state: str) -> None:
 def test_every_status_of_the_official_description_was_decided() -> None:
     description = json.loads(requires_spec().read_text("utf-8"))
     words = set(description["components"]["schemas"]["message_enum_status"]["enum"])
-    assert words == set(twilio_words.RECEIPT_STATES) | {"partially_delivered", "receiving", "received"}
+    assert words == set(twilio_codes.RECEIPT_STATES) | {"partially_delivered", "receiving", "received"}
 
 
 def test_a_receipt_keeps_its_code_and_a_blank_code_is_none() -> None:
