@@ -8,7 +8,7 @@ import click
 
 from storage.console import CLI, as_json, count_of, named_database, open_database, show_one, working
 from storage.database import Database
-from storage.programme import settings as told_settings
+from storage.programme import settings as settings_module
 
 FILE = click.Path(path_type=Path)
 
@@ -44,7 +44,7 @@ def restore(file: Path | None, *, yes: bool, check: bool, fence: bool, json_: bo
 
     if (file is None) != fence:
         raise click.UsageError("say the FILE of a backup, or --fence after another tool restored the database")
-    db = named_database(told_settings.read())
+    db = named_database(settings_module.read())
     if check and file is not None:
         _check(db, file, json_=json_)
         return

@@ -12,7 +12,7 @@ from storage.console import as_json, named_database, open_database, printable, s
 from storage.contacts import lookup
 from storage.errors import Misconfigured
 from storage.programme import routing
-from storage.programme import settings as told_settings
+from storage.programme import settings as settings_module
 from storage.programme.settings import Settings
 from storage.rules import numbers
 
@@ -21,9 +21,9 @@ from storage.rules import numbers
 @as_json
 def settings(*, json_: bool) -> None:
     """Every setting: its value now, its default, what it means; exit 2 if one is wrong."""
-    told, faults = told_settings.look()
+    told, faults = settings_module.look()
     # Shown also where something is wrong: who mistyped a name is sent here for the right one.
-    show(told_settings.table(told), json_=json_, columns=("name", "value", "meaning"))
+    show(settings_module.table(told), json_=json_, columns=("name", "value", "meaning"))
     for caution in _cautions(told):
         click.echo(f"jumbe: {caution}", err=True)
     if faults:
@@ -39,7 +39,7 @@ def doctor(ctx: click.Context, *, json_: bool) -> None:
     from bot.gateways import NO_GATEWAY
     from bot.inbound.intake import spool_of
 
-    told = told_settings.read()
+    told = settings_module.read()
     db = named_database(told, tighten=False)
     # First: a database that is opened gets further files, which go again.
     owned = health.owned(private_files.of_programme(db.file, told.spool))
@@ -62,7 +62,7 @@ def _cautions(told: Settings) -> list[str]:
     from bot.replies import languages
 
     there = languages()
-    cautions = told_settings.cautions()
+    cautions = settings_module.cautions()
     if not {told.language.casefold(), told.language.casefold().partition("-")[0]} & set(there):
         cautions.append(
             f"JUMBE_LANGUAGE is {told.language!r}, in which the bot has no sentences: it answers in English; there are"

@@ -23,7 +23,7 @@ from storage import private_files
 from storage.console import named_database
 from storage.database import Database
 from storage.errors import Misconfigured
-from storage.programme import settings as told_settings
+from storage.programme import settings as settings_module
 from storage.programme.settings import Settings
 
 
@@ -31,7 +31,7 @@ def _ready_to_serve() -> tuple[Settings, Database, dict[str, Gateway]]:
     """Settings, database and gateways, every fault of them at once."""
     from bot.app import meets_its_stamp
 
-    settings, faults = told_settings.look()
+    settings, faults = settings_module.look()
     gateways: dict[str, Gateway] = {}
     if not any(name in fault for fault in faults for name in _OF_GATEWAYS):
         gateways = _gateways(settings, faults)
@@ -173,7 +173,7 @@ def demo(database: str, port: int | None) -> None:
     for name, value in (("JUMBE_NAME", "Demo clinic"), ("JUMBE_HOLD_S", "10"), ("JUMBE_QUIET_HOURS", "off")):
         env.setdefault(name, value)
     env.setdefault("JUMBE_TIME_ZONE", "Africa/Accra")
-    settings = told_settings.read(env)
+    settings = settings_module.read(env)
     chosen = _free_port(settings.port)
     env |= {"PORT": str(chosen), "PUBLIC_URL": f"http://127.0.0.1:{chosen}"}
     try:

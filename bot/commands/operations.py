@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from bot import notices
-from bot.commands import broadcasts as telling
-from bot.commands import cases as asking
-from bot.commands import groups as grouping
+from bot.commands import broadcasts as broadcast_commands
+from bot.commands import cases as case_commands
+from bot.commands import groups as group_commands
 from bot.commands.broadcasts import clock_shown, progress_said, skipped_shown
 from bot.commands.naming import case_of, clean, number_of, person_shown
 from bot.commands.reach import may_reach, may_see, may_stop, may_undo
@@ -26,7 +26,7 @@ from storage.errors import Problem
 from storage.messages import lookups
 from storage.messages.states import OPEN
 from storage.operations import codes, operations
-from storage.operations import undo as undoing
+from storage.operations import undo as undo_store
 from storage.operations.operations import UNDO, WRONG_TRIES
 
 
@@ -64,18 +64,18 @@ def ok(call: Call, code: str) -> Answer:
 def _carry_out(call: Call, row: Row[Any]) -> Answer:
     """The code was right, and is spent: do what it was for."""
     if row.kind == "tell":
-        return telling.confirm(call, row)
+        return broadcast_commands.confirm(call, row)
     if row.kind in ("invite", "move"):
-        return asking.confirm(call, row)
+        return case_commands.confirm(call, row)
     if row.kind == "resume":
         return _resumed(call, row)
     if row.kind == codes.PROVE:
         operations.decide(call.tx, row.id, "done", by=call.by)
         return call.say(("proved", {}))
     if "given" in row.request:
-        return grouping.do_again(call, row)
+        return group_commands.do_again(call, row)
     operations.decide(call.tx, row.id, "done", by=call.by)
-    return grouping.carry_out(call, row)
+    return group_commands.carry_out(call, row)
 
 
 @command("no <number?>", right="see", risk="stops", examples=["no 42", "no"], alone=True)
@@ -83,7 +83,7 @@ def no(call: Call, number: str) -> Answer:
     """Drop what waits for an ok; bare where only one waits."""
     waiting = operations.waiting_of(call.tx, call.person.id) + _seconding(call)
     if number_of(number) is not None:
-        if (asked := _question(call, number)) is not None and asking.withdraw(call, asked):
+        if (asked := _question(call, number)) is not None and case_commands.withdraw(call, asked):
             return call.say(("asked-dropped", {"number": asked.id}))
         waiting = [row for row in waiting if row.id == number_of(number)]
         if not waiting:
@@ -151,11 +151,11 @@ def resume(call: Call, number: str) -> Answer:
     row = _broadcast(call, number)
     if not broadcasts.is_paused(row):
         raise Problem("resume-not-paused", number=row.id)
-    if again := grouping.waiting_already(call):
+    if again := group_commands.waiting_already(call):
         return again
     left = progress.progress(call.tx, row.id).waiting
-    values = {"broadcast": row.id, "people": telling.count_shown(call.sentences, left)}
-    return grouping.ask_with_code(call, "resume", {"broadcast": row.id}, "ask-resume", values)
+    values = {"broadcast": row.id, "people": broadcast_commands.count_shown(call.sentences, left)}
+    return group_commands.ask_with_code(call, "resume", {"broadcast": row.id}, "ask-resume", values)
 
 
 def _resumed(call: Call, row: Row[Any]) -> Answer:
@@ -163,7 +163,9 @@ def _resumed(call: Call, row: Row[Any]) -> Answer:
     number = int(row.request["broadcast"])
     done = broadcasts.resume(call.tx, number, by=call.by)
     operations.decide(call.tx, row.id, "done", by=call.by)
-    return call.say(("resumed", {"number": number, "people": telling.count_shown(call.sentences, done.waiting)}))
+    return call.say(
+        ("resumed", {"number": number, "people": broadcast_commands.count_shown(call.sentences, done.waiting)})
+    )
 
 
 @command("fix <number> <text...>", right="tell", risk="sends", examples=["fix 42 The clinic opens at 10"])
@@ -173,7 +175,7 @@ def fix(call: Call, number: str, text: str) -> Answer:
     reached = progress.reached(call.tx, row.id)
     if not reached:
         return call.say(("fix-nobody", {"number": row.id}))
-    return telling.correct(call, row.id, reached, text)
+    return broadcast_commands.correct(call, row.id, reached, text)
 
 
 @command("check <number?> <who?>", right="read", risk="reads", examples=["check", "check 42", "check 42 p-104"])
@@ -182,7 +184,7 @@ def check(call: Call, number: str, who: str) -> Answer:
     if not number:
         return _check_all(call)
     if (asked := _question(call, number)) is not None and may_reach(call, asked):
-        return asking.answered_so_far(call, asked)
+        return case_commands.answered_so_far(call, asked)
     row = _broadcast(call, number)
     if who:
         return _why(call, row, case_of(call, who))
@@ -225,17 +227,17 @@ def _state_shown(call: Call, row: Row[Any]) -> str:
 def undo(call: Call, number: str) -> Answer:
     """Take back one's own small operation within 24 hours; a lead anybody's."""
     try:
-        row = undoing.undoable(call.tx, number_of(number), call.person)
+        row = undo_store.undoable(call.tx, number_of(number), call.person)
     except Problem:
         raise Problem("undo-unknown", number=number) from None
     if row.state == "undone":
         return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
     if not may_undo(call, row):
         raise Problem("undo-unknown", number=number)
-    kinds = undoing.counts_as(call.tx, row)
-    if asked := grouping.over_cap(call, "undo", {"number": number}, kinds):
+    kinds = undo_store.counts_as(call.tx, row)
+    if asked := group_commands.over_cap(call, "undo", {"number": number}, kinds):
         return asked
-    done = undoing.take_back(call.tx, row, by=call.by)
+    done = undo_store.take_back(call.tx, row, by=call.by)
     if not call.confirmed:
         for kind, amount in kinds.items():
             request = {"undoes": row.id}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from admin_notebooks import case_views
-from admin_notebooks import desk as desks
+from admin_notebooks import case_views, deeds
+from admin_notebooks import desk as desk_module
 from admin_notebooks.desk import Desk
 from storage import audit
-from storage.contacts import cases as contacts
+from storage.contacts import cases as case_store
 from storage.errors import Problem
 from storage.operations import operations, undo
 from tests.world import TEST
@@ -24,7 +24,7 @@ PHONE = "233241234567"
 def ama(db, world):
     row = world.case("p-1", PHONE, name="Ama", language_code="en")
     with db.transaction() as tx:
-        contacts.save(tx, [contacts.Wanted(row, {}, {"district": "Kisumu"})], by=TEST)
+        case_store.save(tx, [case_store.Wanted(row, {}, {"district": "Kisumu"})], by=TEST)
     return row
 
 
@@ -130,7 +130,7 @@ def test_what_somebody_changed_since_stays(desk, world, ama):
     world.change(ama, language_code="fr")
     world.change(ama + 1, language_code="fr")
     with desk.db.transaction() as tx:
-        contacts.save(tx, [contacts.Wanted(ama + 1, {}, {"district": "Busia"})], by=TEST)
+        case_store.save(tx, [case_store.Wanted(ama + 1, {}, {"district": "Busia"})], by=TEST)
     assert desk.undo(done.number).says == (
         "1 case is as before, 1 case that was made is closed, 1 case that somebody changed since stays."
     )
@@ -171,7 +171,8 @@ def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, cloc
 
 
 def test_more_than_can_be_taken_back_in_seconds_is_said_beforehand(desk, world, ama, monkeypatch):
-    monkeypatch.setattr(desks, "TAKES_BACK", 1)
+    for module in (deeds, desk_module):
+        monkeypatch.setattr(module, "TAKES_BACK", 1)
     small = desk.upload_cases("a.csv", b"external_id,name\np-1,A\n")
     large = desk.upload_cases("a.csv", b"external_id,name\np-1,A\np-2,B\n")
     assert (small.goes_with, len(large.goes_with)) == ((), 1)

@@ -6,7 +6,7 @@ import threading
 import pytest
 from sqlalchemy import func, select
 
-from admin_notebooks import desk as desks
+from admin_notebooks import desk as desk_module
 from admin_notebooks.desk import Desk
 from storage.audit import Actor
 from storage.broadcasts import content, previews
@@ -388,8 +388,8 @@ def opened(tmp_path, monkeypatch, empty_file, request):
 
     def make(person=None):
         if person is not None:
-            monkeypatch.setenv(desks.PERSON, person)
-        made.append(desks.open_desk())
+            monkeypatch.setenv(desk_module.PERSON, person)
+        made.append(desk_module.open_desk())
         return made[-1]
 
     yield make
@@ -409,4 +409,4 @@ def test_a_page_to_which_nobody_signed_in_opens_nothing(opened, person):
 def test_a_desk_without_a_database_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(Misconfigured):
-        desks.open_desk()
+        desk_module.open_desk()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from bot.commands import broadcasts as telling
+from bot.commands import broadcasts as broadcast_commands
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from bot.worker import digest, reconciler
@@ -184,7 +184,7 @@ def a_group_that_grew_before_its_hour(s: Stage) -> Iterator[None]:
     s.clock.advance(minutes=61)
     yield
     with s.db.transaction() as tx:
-        telling.begin(tx, number)
+        broadcast_commands.begin(tx, number)
 
 
 def _waits_for_lena(s: Stage) -> None:
@@ -308,8 +308,8 @@ def test_a_lead_who_comes_back_by_start_is_asked_while_it_still_waits(stage: Sta
     played(stage, another_lead_asks_for_an_ok, says_stop)
     with stage.db.transaction() as tx:
         consent.hear(tx, MARIA, "start", words="START", message_id=None, by=TEST)
-        telling.ask_second_leads(tx)
-        telling.ask_second_leads(tx)
+        broadcast_commands.ask_second_leads(tx)
+        broadcast_commands.ask_second_leads(tx)
     assert [row.body.partition(" Reply")[0] for row in stage.to_maria()] == [
         '1 by Lena: TELL anc, 1 person: "Clinic closed"'
     ]

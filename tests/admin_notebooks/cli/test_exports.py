@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from openpyxl import load_workbook
 from sqlalchemy import event, insert, text
 
-from admin_notebooks.cli import exports as writing
+from admin_notebooks.cli import exports as export_command
 from admin_notebooks.sheets import cells, reader
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
@@ -62,11 +62,11 @@ def written(db, what, path):
     with db.reading_long() as read:
         table = exports.export(read, what)
         if path.suffix == ".csv":
-            writing._write_csv(path, table, lambda _n: None)
+            export_command._write_csv(path, table, lambda _n: None)
         else:
-            with writing._Kept(path.parent) as kept:
+            with export_command._Kept(path.parent) as kept:
                 kept.take(table.rows)
-                writing._write_workbook(path, what, table.columns, kept, lambda _n: None)
+                export_command._write_workbook(path, what, table.columns, kept, lambda _n: None)
     return path
 
 

@@ -7,7 +7,7 @@ from storage.audit import Actor
 from storage.contacts import groups
 from storage.errors import Problem
 from storage.operations import operations
-from storage.operations import undo as undoing
+from storage.operations import undo as undo_store
 from storage.sheets import members
 from tests.storage.rows import sheet
 from tests.world import inside
@@ -31,7 +31,7 @@ def loaded(db, anc, rows, mode, by):
 
 def undo(db, number, person, by):
     with db.transaction() as tx:
-        return undoing.take_back(tx, undoing.undoable(tx, number, person), by=by)
+        return undo_store.take_back(tx, undo_store.undoable(tx, number, person), by=by)
 
 
 def test_a_sheet_that_replaced_a_group_is_taken_back_whole(db, world, anc):
@@ -80,7 +80,7 @@ def test_one_s_own_for_a_day_and_a_lead_anybody_s(db, world, anc, clock):
     def may(person):
         with db.reading() as tx:
             try:
-                return undoing.undoable(tx, number, person).id == number
+                return undo_store.undoable(tx, number, person).id == number
             except Problem as problem:
                 assert problem.key == "undo-unknown"
                 return False
