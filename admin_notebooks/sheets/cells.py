@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-import marshal
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from admin_notebooks.sheets import xlsx_writer
+from storage.sheets.packed_rows import Packed
 
 MAX_ROWS = 1_048_576  # what Excel holds
 
@@ -36,47 +35,21 @@ class Row(NamedTuple):
     cells: Mapping[str, Cell]
 
 
-class Rows(Sequence[Row]):
-    """The rows of a sheet, kept as bytes and made one by one: a million of them fit where as many objects would not."""
+class Rows(Packed[Row]):
+    """The rows of a sheet, kept by column: a million of them fit where as many objects would not."""
 
     def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__()
         self._columns = columns
-        self._pieces: list[bytes] = []
-        self._ends: list[int] = []
-        self._near: tuple[int, Piece] = (-1, ((), (), ()))
 
     def extend(self, piece: Piece) -> None:
         """Put further rows below."""
-        plain: Any = piece
-        self._pieces.append(marshal.dumps(plain))
-        self._ends.append(len(self) + len(piece[0]))
-
-    def __len__(self) -> int:  # noqa: D105
-        return self._ends[-1] if self._ends else 0
-
-    def __iter__(self) -> Iterator[Row]:  # noqa: D105
-        for kept in self._pieces:
-            numbers, texts, told = marshal.loads(kept)  # noqa: S302 (our own bytes)
-            faults = {(place, n): fault for place, n, fault in told}
-            for n, (number, *row) in enumerate(zip(numbers, *texts, strict=True)):
-                yield self._row(number, n, row, faults)
-
-    def __getitem__(self, place: Any) -> Any:  # noqa: D105
-        if isinstance(place, slice):
-            return tuple(self[n] for n in range(*place.indices(len(self))))
-        place = range(len(self))[place]
-        which = bisect.bisect_right(self._ends, place)
-        if self._near[0] != which:
-            self._near = which, marshal.loads(self._pieces[which])  # noqa: S302 (our own bytes)
-        numbers, texts, told = self._near[1]
-        n = place - (self._ends[which] - len(numbers))
-        return self._row(numbers[n], n, [column[n] for column in texts], {(p, at): fault for p, at, fault in told})
+        self.keep(piece, len(piece[0]))
 
     def column(self, name: str) -> Iterator[tuple[int, str, str | None]]:
         """Of each row its number, the text of one cell and its fault; in a fifth of the time that the rows take."""
         place = list(self._columns).index(name) if name in self._columns else None
-        for kept in self._pieces:
-            numbers, texts, told = marshal.loads(kept)  # noqa: S302 (our own bytes)
+        for numbers, texts, told in self.pieces():
             faults = {n: fault for at, n, fault in told if at == place}
             column = [""] * len(numbers) if place is None else texts[place]
             yield from zip(numbers, column, map(faults.get, range(len(numbers))), strict=True)
@@ -85,6 +58,16 @@ class Rows(Sequence[Row]):
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _members(self, piece: Piece) -> Iterator[Row]:
+        numbers, texts, told = piece
+        faults = {(place, n): fault for place, n, fault in told}
+        for n, (number, *row) in enumerate(zip(numbers, *texts, strict=True)):
+            yield self._row(number, n, row, faults)
+
+    def _member(self, piece: Piece, n: int) -> Row:
+        numbers, texts, told = piece
+        return self._row(numbers[n], n, [column[n] for column in texts], {(p, at): fault for p, at, fault in told})
 
     def _row(self, number: int, n: int, texts: Sequence[str], faults: Mapping[tuple[int, int], str]) -> Row:
         cells = {

@@ -20,7 +20,7 @@ from storage.rules.identifiers import Identifier
 from storage.rules.identifiers import read as read_identifier
 from storage.schema import cases as cases_table
 from storage.schema import memberships
-from storage.sheets.packed_rows import Packed
+from storage.sheets.packed_rows import PackedRows
 from storage.sheets.plans import (
     IDENTIFIER,
     RANGE,
@@ -52,13 +52,13 @@ class MemberRow:
 class MemberSheet:
     """A sheet of identifiers as read; give it to plan and to apply, and it is read once."""
 
-    rows: Packed[MemberRow]
+    rows: PackedRows[MemberRow]
 
 
 def read_members(rows: Iterable[SheetRow], rules: Rules) -> MemberSheet:
     """What the cells of a sheet of identifiers say.  The slow part of an import, and it needs no transaction."""
     cells = rows.column(IDENTIFIER) if isinstance(rows, SheetRows) else map(cell_of, rows)
-    return MemberSheet(Packed((_read_member(*cell, rules.country) for cell in cells), _member_row))
+    return MemberSheet(PackedRows((_read_member(*cell, rules.country) for cell in cells), _member_row))
 
 
 def _read_member(
@@ -104,7 +104,7 @@ def plan_members(
     sheet = rows if isinstance(rows, MemberSheet) else read_members(rows, tx.rules)
     seen = last_change(tx)
     found = _Found()
-    verdicts = Packed(_judged(tx, group_id, sheet, mode, among, found), found.verdict)
+    verdicts = PackedRows(_judged(tx, group_id, sheet, mode, among, found), found.verdict)
     found.settle()
     if suggest and among is None:
         found.suggested = dict(zip(found.lost, lookup.suggest(tx, list(found.lost.values())), strict=True))

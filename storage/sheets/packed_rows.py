@@ -1,43 +1,51 @@
 """Long lists in little memory: a million rows with a verdict each are gigabytes as objects, and tens of megabytes as bytes.
 
-Packed   a sequence whose members are kept as plain values, in bytes, and made one by one when somebody looks
+Packed      a sequence whose members are kept in pieces, as bytes, and made one by one when somebody looks
+PackedRows  one whose members are each made of a tuple of plain values; the desk keeps the rows of a file by column
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import marshal
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 
 PIECE = 4_096
-"""Members that are kept, and read again, together."""
+"""Tuples that are kept, and read again, together."""
 
 
 class Packed(Sequence[T], Generic[T]):
-    """What `make` makes of some tuples of plain values (text, numbers, None, and tuples and lists of these).
+    """Members kept in pieces of plain values (text, numbers, None, and tuples and lists of these), in order.
 
+    What a piece holds is for each kind of it to say: `_members` makes all of a piece, `_member` one of them.
     To go through it costs little more than through a list; to pick single members here and there costs a piece each.
     """
 
-    def __init__(self, rows: Iterable[tuple[Any, ...]], make: Callable[..., T]) -> None:
-        self._make = make
-        self._pieces: list[bytes] = []
-        self._length = 0
-        self._near: tuple[int, Sequence[tuple[Any, ...]]] = (-1, ())
-        rows = iter(rows)
-        while piece := list(itertools.islice(rows, PIECE)):
-            self._pieces.append(marshal.dumps(piece))
-            self._length += len(piece)
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self._ends: list[int] = []
+        self._near: tuple[int, Any] = (-1, None)
+
+    def keep(self, piece: Any, length: int) -> None:
+        """Put a piece of so many members below."""
+        self._kept.append(marshal.dumps(piece))
+        self._ends.append(len(self) + length)
+
+    def pieces(self) -> Iterator[Any]:
+        """The pieces themselves."""
+        return map(marshal.loads, self._kept)  # our own bytes
 
     def __len__(self) -> int:  # noqa: D105
-        return self._length
+        return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[T]:
         """One after another, in order."""
-        return (self._make(*row) for row in self.plain())
+        return itertools.chain.from_iterable(map(self._members, self.pieces()))
 
     @overload
     def __getitem__(self, place: int) -> T: ...
@@ -46,13 +54,38 @@ class Packed(Sequence[T], Generic[T]):
     def __getitem__(self, place: int | slice) -> T | Sequence[T]:
         """One of them, or some as a tuple."""
         if isinstance(place, slice):
-            return tuple(self[n] for n in range(*place.indices(self._length)))
-        which, within = divmod(range(self._length)[place], PIECE)
+            return tuple(self[n] for n in range(*place.indices(len(self))))
+        place = range(len(self))[place]
+        which = bisect.bisect_right(self._ends, place)
         if self._near[0] != which:
-            self._near = which, marshal.loads(self._pieces[which])  # noqa: S302 (our own bytes)
-        return self._make(*self._near[1][within])
+            self._near = which, marshal.loads(self._kept[which])  # noqa: S302 (our own bytes)
+        return self._member(self._near[1], place - (self._ends[which - 1] if which else 0))
+
+    @abstractmethod
+    def _members(self, piece: Any) -> Iterable[T]:
+        """All members of a piece."""
+
+    @abstractmethod
+    def _member(self, piece: Any, n: int) -> T:
+        """The member at a place of a piece."""
+
+
+class PackedRows(Packed[T]):
+    """What `make` makes of some tuples of plain values."""
+
+    def __init__(self, rows: Iterable[tuple[Any, ...]], make: Callable[..., T]) -> None:
+        super().__init__()
+        self._make = make
+        rows = iter(rows)
+        while piece := list(itertools.islice(rows, PIECE)):
+            self.keep(piece, len(piece))
 
     def plain(self) -> Iterator[tuple[Any, ...]]:
         """The tuples themselves."""
-        for piece in self._pieces:
-            yield from marshal.loads(piece)  # noqa: S302 (our own bytes)
+        return itertools.chain.from_iterable(self.pieces())
+
+    def _members(self, piece: Any) -> Iterable[T]:
+        return itertools.starmap(self._make, piece)
+
+    def _member(self, piece: Any, n: int) -> T:
+        return self._make(*piece[n])
