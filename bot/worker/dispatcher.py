@@ -24,7 +24,7 @@ from storage.database import Database, Transaction, is_within
 from storage.messages import gate, leases, outbox
 from storage.messages.gate import HandOver
 from storage.messages.outbox import Settled
-from storage.programme import rate_limits, trial_messages
+from storage.programme import rate_limits
 from storage.programme.rate_limits import Hold
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ class Dispatcher:
         leases.release(tx, waiting, self._owner)
         if on_trial and leaving:
             self._trial = tx.now + timedelta(seconds=CALL_S) + STANDBY
-            trial_messages.begin(tx, self.name, self._trial)
+            rate_limits.begin_trial(tx, self.name, self._trial)
         turned_away = len(claimed) - len(leaving) - len(waiting)
         self._turned_away = turned_away > 0
         if waiting and not leaving:
@@ -241,7 +241,7 @@ class Dispatcher:
 
     def _allowed(self, tx: Transaction) -> int:
         """How many may go: as a rule all; one if it is for us to try a gateway that was left alone; else none."""
-        breaker, until = self._breaker, trial_messages.paused_until(tx, self.name)
+        breaker, until = self._breaker, rate_limits.paused_until(tx, self.name)
         if until is None:
             # Where it is not our own pause that is still to be written, another worker has found it well.
             breaker.is_trying = breaker.is_trying and breaker.pause_for is not None
@@ -249,7 +249,7 @@ class Dispatcher:
         if (
             until > tx.now
             or (not breaker.is_trying and tx.now < until + STANDBY)
-            or not trial_messages.is_mine(tx, self.name)
+            or not rate_limits.may_begin_trial(tx, self.name)
         ):
             return 0
         breaker.is_trying = True
@@ -270,7 +270,7 @@ class Dispatcher:
         with self.db.transaction(in_turn=concern or broken is not None) as tx:
             self._settle(tx, answers)
             if trial is not None and ends_trial:
-                trial_messages.passed(tx, self.name, trial)  # first, for what its answer asks for is a pause of its own
+                rate_limits.end_trial(tx, self.name, trial)  # first, for what its answer asks for is a pause of its own
             paused = [
                 self._consequences(tx, handed, result) for handed, result in answers if isinstance(result, NotSent)
             ]

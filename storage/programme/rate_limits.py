@@ -3,6 +3,10 @@
 A token is a text handed over.  Each gateway has a bucket of them, and each number where a gateway has several; they are rows,
 so the rate holds over all workers.  A text that finds no token stays in the queue, in its place.  What a gateway says about
 our account, our number or our speed acts here (`hold_up`); what it says about one text does not.
+
+A gateway that was left alone is tried with one message, by one of all workers, before the others go.  `gateways.paused_until`
+says it all: none means that it works, a moment to come that nobody sends, and one that is over that it waits to be tried.
+Who tries it moves that moment on, as a lease: if the worker dies, another tries.
 """
 
 from __future__ import annotations
@@ -54,18 +58,6 @@ TRIED_ONCE_IN: Final = timedelta(minutes=15)
 
 FASTER_AFTER: Final = timedelta(minutes=1)
 NO_SENDERS: Final = Senders(())
-
-
-_TRIED = gateways.c.resumed_at
-_OF_GATEWAY = (gateways, gateways.c.name == bindparam("of"))
-_OF_NUMBER = (senders, and_(senders.c.gateway == bindparam("of"), senders.c.number == bindparam("ours")))
-# Asked for each batch that leaves, so they are built once; the second of each is of one number of a gateway.
-_OPEN = [select(table).where(one).with_for_update() for table, one in (_OF_GATEWAY, _OF_NUMBER)]
-_CLOSE = [
-    update(table).where(one).values(tokens=bindparam("left"), refilled_at=bindparam("filled"))
-    for table, one in (_OF_GATEWAY, _OF_NUMBER)
-]
-_GIVE = _CLOSE[0].values(handed_over_at=bindparam("now"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +176,9 @@ def pause(tx: Transaction, gateway: str, *, until: datetime, because: str) -> bo
     return tx.execute(longer.values(paused_until=until, paused_because=because)).rowcount > 0
 
 
+_TRIED = gateways.c.resumed_at
+
+
 def try_again(tx: Transaction) -> list[str]:
     """Have one message try each gateway that waits for a person, at most once in a quarter of an hour; returns which.
 
@@ -199,6 +194,32 @@ def try_again(tx: Transaction) -> list[str]:
             tx.execute(update(gateways).where(one).values(paused_until=BY_ANYBODY, resumed_at=tx.now))
             tried.append(str(row.name))
     return tried
+
+
+_PAUSED_UNTIL = select(gateways.c.paused_until).where(gateways.c.name == bindparam("gateway"))
+
+
+def paused_until(tx: Transaction, gateway: str) -> datetime | None:
+    """Until when nobody sends by a gateway; a moment that is over where it waits to be tried, None where it works."""
+    until: datetime | None = tx.scalar(_PAUSED_UNTIL, {"gateway": gateway})
+    return until
+
+
+def may_begin_trial(tx: Transaction, gateway: str) -> bool:
+    """Whether a gateway still waits to be tried; if so no other worker can try it before the end of this transaction."""
+    waits = (gateways.c.name == gateway, gateways.c.paused_until <= tx.now)
+    return tx.execute(select(gateways.c.name).where(*waits).with_for_update()).first() is not None
+
+
+def begin_trial(tx: Transaction, gateway: str, until: datetime) -> None:
+    """One message is on its way: nobody else sends until it is answered, or until then."""
+    tx.execute(update(gateways).where(gateways.c.name == gateway).values(paused_until=until))
+
+
+def end_trial(tx: Transaction, gateway: str, until: datetime) -> None:
+    """It is over: everybody goes on, unless the gateway was paused for another reason meanwhile, or is by what came of it."""
+    same = (gateways.c.name == gateway, gateways.c.paused_until == until)
+    tx.execute(update(gateways).where(*same).values(paused_until=None, paused_because=None))
 
 
 def resume(tx: Transaction, gateway: str | None = None, *, by: Actor | None = None) -> None:
@@ -252,6 +273,17 @@ def speed(row: Row[Any], now: datetime) -> float:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+_OF_GATEWAY = (gateways, gateways.c.name == bindparam("of"))
+_OF_NUMBER = (senders, and_(senders.c.gateway == bindparam("of"), senders.c.number == bindparam("ours")))
+# These are asked for each batch that leaves, so they are built once; the second of each is of one number of a gateway.
+_OPEN = [select(table).where(one).with_for_update() for table, one in (_OF_GATEWAY, _OF_NUMBER)]
+_CLOSE = [
+    update(table).where(one).values(tokens=bindparam("left"), refilled_at=bindparam("filled"))
+    for table, one in (_OF_GATEWAY, _OF_NUMBER)
+]
+_GIVE = _CLOSE[0].values(handed_over_at=bindparam("now"))
 
 
 @dataclass

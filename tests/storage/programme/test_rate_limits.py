@@ -221,6 +221,27 @@ def test_a_pause_is_never_made_shorter(db, clock):
         assert [row.paused_because for row in rate_limits.paused(tx)] == ["no answers"]
 
 
+def test_a_trial_is_begun_once_and_its_end_lets_everybody_go_on_unless_something_else_paused_the_gateway(db, clock):
+    assert hold(db, "while", wait_s=60) is not None
+    with db.transaction() as tx:
+        assert not rate_limits.may_begin_trial(tx, GATEWAY)
+    clock.advance(minutes=5)
+    until = clock() + timedelta(minutes=1)
+    with db.transaction() as tx:
+        assert rate_limits.may_begin_trial(tx, GATEWAY)
+        rate_limits.begin_trial(tx, GATEWAY, until)
+    with db.transaction() as tx:
+        assert not rate_limits.may_begin_trial(tx, GATEWAY)
+        assert rate_limits.paused_until(tx, GATEWAY) == until
+    other = hold(db, "while", wait_s=600)
+    with db.transaction() as tx:
+        rate_limits.end_trial(tx, GATEWAY, until)
+        assert rate_limits.paused_until(tx, GATEWAY) == other
+        rate_limits.begin_trial(tx, GATEWAY, until)
+        rate_limits.end_trial(tx, GATEWAY, until)
+        assert rate_limits.paused_until(tx, GATEWAY) is None
+
+
 def test_what_ends_one_reason_ends_no_other(several, clock):
     hold(several, "person", OURS[0])
     with several.transaction() as tx:
