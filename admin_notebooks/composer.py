@@ -108,7 +108,7 @@ def look(
 
     `typed` names single cases, one a line; `send_at` is a wall-clock time that each recipient's own clock reads;
     `instead_of` is the number of an earlier look that is put away.  Raises Problem `nobody-chosen`, `text-missing`,
-    `group-unknown`, `case-unknown`, `fix-nobody`, and those of `telling.ask`.
+    `group-unknown`, `case-unknown`, `fix-nobody`, and those of `approvals.ask`.
     """
     kept = {language: text for language, text in texts.items() if text.strip()}
     if not kept:
@@ -162,7 +162,7 @@ def list_left_out(desk: Desk, number: int) -> list[Record]:
 
 
 def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Record:
-    """Let it go, once, however often it is asked; `typed` is the number of people.  Raises the Problems of `telling.confirm`."""
+    """Let it go, once, however often it is asked; `typed` is the number of people.  Raises the Problems of `approvals.confirm`."""
     count = re.sub(r"\D", "", typed)
     with desk.db.transaction() as tx:
         desk.allow(tx, "tell")

@@ -1,6 +1,6 @@
 """Spreadsheets as people really send them, turned into rows of plain text.
 
-What counts as a sheet, which worksheet and which row is the header.
+It says what counts as a sheet, which worksheet is read and which row is the header.
 The rule it protects: nothing that a person typed is lost in silence.
 A cell that cannot be trusted carries a sentence that says why; a file that cannot be read is a `Problem`; an empty row is skipped and never ends the reading.
 What an identifier means, which columns may hold a date, and what to do with a row is left to the callers.

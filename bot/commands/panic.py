@@ -49,8 +49,8 @@ def halt_all(call: Call) -> Answer | None:
         return None
     parts: list[tuple[str, dict[str, Any]]] = []
     if running:
-        got = sum(progress.arrived for progress in done)
-        unclear = sum(progress.states.get("unknown", 0) + progress.states.get("sending", 0) for progress in done)
+        got = sum(halted.arrived for halted in done)
+        unclear = sum(halted.states.get("unknown", 0) + halted.states.get("sending", 0) for halted in done)
         rest = sum(row.sendable for row in running) - got - unclear
         parts.append(("panic-halted", {"numbers": names(row.id for row in running), "got": got, "rest": rest}))
         if unclear:

@@ -1,4 +1,9 @@
-"""What a command is: its words, its risk, its function; each registers itself in `COMMANDS`."""
+"""What a command is: its words, its risk, its function; each registers itself in `COMMANDS`.
+
+A command is declared in one place: `@command` holds its grammar, the right it needs, its risk and its examples, and the
+table in `bot/README.md`, the menu and the answer to a verb alone are printed from that.
+The risk decides what a typing mistake may do: *lean towards stopping, never towards sending*.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Twilio: a company that carries texts, reached by its Messages API and heard through its webhooks.
 
-This module owns Twilio's words and turns them into ours.  It protects two rules: a stranger's request is never read
+It calls Twilio and hears it, in the words of `twilio_codes.py`.  It protects two rules: a stranger's request is never read
 as a text, and a message that may have reached a phone is never called "not sent".  Retries, rates, storage and
 replies belong to others.
 
@@ -18,7 +18,7 @@ callbacks*, *Error and warning dictionary*):
 - **Twilio answers STOP itself** and still passes the text on; a later send is refused with 21610.
 - **A list is filtered by `sent_date`, and to the day**; it is blank while a message is queued.  So a message in doubt is
   looked for among all to its number, and no date is asked for.
-- **Twilio's error sentence quotes the phone number.**  It is never kept: `reason` is always a sentence from here.
+- **Twilio's error sentence quotes the phone number.**  It is never kept: `reason` is always a sentence of `twilio_codes.py`.
 """
 
 from __future__ import annotations

@@ -41,12 +41,7 @@ def broadcast(tx: Transaction, number: int) -> Row[Any]:
 
 def text_of(tx: Transaction, number: int) -> str:
     """The words of a broadcast in its own language."""
-    return texts_by_language(tx, number)[broadcast(tx, number).language]
-
-
-def texts_of(tx: Transaction, number: int) -> dict[str, str]:
-    """The words of a broadcast by language."""
-    return texts_by_language(tx, number)
+    return texts_of(tx, number)[broadcast(tx, number).language]
 
 
 def check_text(body: str) -> None:
@@ -64,7 +59,7 @@ def check_text(body: str) -> None:
 _TEXTS = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == bindparam("number"))
 
 
-def texts_by_language(tx: Transaction, number: int) -> dict[str, str]:
+def texts_of(tx: Transaction, number: int) -> dict[str, str]:
     """The words of a broadcast, by the language they are in."""
     return {row.language: row.text for row in tx.execute(_TEXTS, {"number": number})}
 
@@ -89,7 +84,7 @@ _LANGUAGE_AND_FREEZING = (
 def content_of(tx: Transaction, number: int) -> Content:
     """What a broadcast says and since when its recipients stand."""
     frozen = tx.execute(_LANGUAGE_AND_FREEZING, {"number": number}).one()
-    return Content(number, tuple(texts_by_language(tx, number).items()), frozen.language, frozen.frozen_at)
+    return Content(number, tuple(texts_of(tx, number).items()), frozen.language, frozen.frozen_at)
 
 
 def by_language(each: Mapping[str, ColumnElement[str]], default: str) -> ColumnElement[str]:

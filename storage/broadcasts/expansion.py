@@ -1,6 +1,8 @@
 """A launched broadcast becomes messages, a range at a time: a webhook never waits long for the writer.
 
 A range is one `INSERT .. SELECT`, unique per case and phone, so that it goes on after a death where it stopped.
+Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
+recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from sqlalchemy import (
 
 from storage.audit import Actor
 from storage.broadcasts.broadcasts import put_away_expired
-from storage.broadcasts.content import broadcast, check_text, content_of, texts_by_language
-from storage.broadcasts.recipients import count, freeze, select_recipients, verdicts, zones_of
+from storage.broadcasts.content import broadcast, check_text, content_of, texts_of
+from storage.broadcasts.recipients import freeze, recount, select_recipients, verdicts, zones_of
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
@@ -87,7 +87,7 @@ def draft(
     whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
     tx.execute(insert(broadcast_audience), [{"broadcast_id": number, **row} for row in whom])
     put_away_expired(tx)  # where one too many waited, the oldest has lapsed
-    count(tx, number)
+    recount(tx, number)
     return number
 
 
@@ -177,20 +177,18 @@ def preview(tx: Transaction, number: int, *, language: str | None = None) -> Pre
     recipients = broadcast(tx, number).sendable
     query = select_recipients(tx.rules, content_of(tx, number))
     sendable = query.where(query.selected_columns.reason.is_(None))
-    texts = texts_by_language(tx, number)
+    texts = texts_of(tx, number)
     shown = sendable if language is None else sendable.where(query.selected_columns.language == language)
     unread = list(texts.values()) if language is None else [texts[language]]
     samples = [row.body for row in tx.execute(shown.limit(3))] or unread
-    if any(
-        not isinstance(part, str) for words in texts_by_language(tx, number).values() for part in templates.parse(words)
-    ):
+    if any(not isinstance(part, str) for words in texts_of(tx, number).values() for part in templates.parse(words)):
         # With names in it the dearest are among the longest, and among those with letters that force Unicode.
         body = query.selected_columns.body
         longest = sendable.order_by(None).order_by(func.length(body).desc()).limit(5)
         foreign = longest.where(func.octet_length(body) > func.length(body))
         priced = [*samples, *(row.body for each in (longest, foreign) for row in tx.execute(each))]
     else:
-        priced = [*samples, *texts_by_language(tx, number).values()]
+        priced = [*samples, *texts_of(tx, number).values()]
     dearest = max((segments.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
     languages = _count_languages(tx, number) if len(texts) > 1 else {next(iter(texts)): recipients}
     return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples, languages)
@@ -223,7 +221,5 @@ def dearest(tx: Transaction, number: int, language: str) -> segments.Segments:
     mine = query.where(column.reason.is_(None), column.language == language)
     longest = mine.order_by(None).order_by(func.length(column.body).desc()).limit(5)
     foreign = longest.where(func.octet_length(column.body) > func.length(column.body))
-    bodies = [row.body for each in (longest, foreign) for row in tx.execute(each)] or [
-        texts_by_language(tx, number)[language]
-    ]
+    bodies = [row.body for each in (longest, foreign) for row in tx.execute(each)] or [texts_of(tx, number)[language]]
     return max((segments.count(body) for body in bodies), key=lambda s: (s.parts, s.forced_by or ""))

@@ -1,4 +1,9 @@
-"""Whom a broadcast is for: who is in its groups and among its single cases, who of them gets it and when, and why not."""
+"""Whom a broadcast is for: who is in its groups and among its single cases, who of them gets it and when, and why not.
+
+Of a group a broadcast takes the memberships that stood at its preview, so a later member is never added, and one who was
+taken out since is skipped (`messages/audience.py`).  One that has its hour is a rule, and takes those who are in when that
+hour comes.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +186,7 @@ def valid_zones(tx: Transaction, named: Iterable[str | None]) -> set[str]:
     return {name if name and quiet_hours.valid_zone(name) else tx.rules.time_zone for name in named}
 
 
-def count(tx: Transaction, number: int) -> None:
+def recount(tx: Transaction, number: int) -> None:
     """Write down how many it is for, and how many of them can be texted."""
     counted = {row.reason: row.n for row in verdicts(tx, number)}
     counts = {"recipients": sum(counted.values()), "sendable": counted.get(None, 0)}
@@ -195,4 +200,4 @@ def freeze(tx: Transaction, number: int) -> None:
     tx.execute(update(broadcast_audience).where(of_it).values(frozen_at=tx.now))
     of_groups = and_(of_it, broadcast_audience.c.group_id.is_not(None))
     tx.execute(update(broadcast_audience).where(of_groups).values(frozen_through=newest))
-    count(tx, number)
+    recount(tx, number)

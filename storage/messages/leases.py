@@ -25,6 +25,16 @@ LEASE = timedelta(seconds=120)
 """Well beyond the longest call to a gateway (30 s): what is still `sending` when it ends has lost its answer."""
 
 
+def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
+    """Give claimed messages back: they were certainly not sent."""
+    if ids:
+        tx.execute(
+            update(messages)
+            .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
+            .values(state="queued", lease_owner=None, lease_until=None)
+        )
+
+
 def _ends(held: ColumnElement[bool]) -> tuple[Update, Update]:
     """What is `claimed` and so held goes back to the queue, and what is `sending` becomes unknown."""
     free = {"lease_owner": None, "lease_until": None, "settled_at": bindparam("now", type_=Moment)}
@@ -37,16 +47,6 @@ def _ends(held: ColumnElement[bool]) -> tuple[Update, Update]:
 
     back = of_the_dead("claimed").values(state="queued", **free)
     return back, of_the_dead("sending").values(state="unknown", reason="process-died", **free)
-
-
-def release(tx: Transaction, ids: Sequence[int], owner: str) -> None:
-    """Give claimed messages back: they were certainly not sent."""
-    if ids:
-        tx.execute(
-            update(messages)
-            .where(messages.c.id.in_(ids), messages.c.state == "claimed", messages.c.lease_owner == owner)
-            .values(state="queued", lease_owner=None, lease_until=None)
-        )
 
 
 _END_LEASES = _ends(messages.c.lease_until <= bindparam("now", type_=Moment))

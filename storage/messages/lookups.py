@@ -27,43 +27,6 @@ from storage.lately import is_since
 from storage.messages.states import ARRIVED, LEASED, NOT_OVER, OPEN, unclear
 from storage.schema import Moment, attempts, gateways, messages
 
-
-def _count_open() -> CompoundSelect[Any]:
-    """Each state counted by the index that holds its rows and no others, which SQLite takes for a range of it."""
-    ever = literal(datetime.min.replace(tzinfo=UTC), Moment)
-    queued, expires = messages.c.state == "queued", messages.c.expires_at
-    rows = [
-        ("received", and_(messages.c.state == "received", messages.c.due_at >= ever)),
-        ("queued", and_(queued, expires >= ever)),
-        ("queued", and_(queued, expires.is_(None))),
-        *((state, and_(LEASED, messages.c.lease_until >= ever, messages.c.state == state)) for state in OPEN[1:]),
-        *((state, unclear(state)) for state in ("unknown", "unresolved", "set_aside")),
-    ]
-    return union_all(
-        *(select(literal(state, Text).label("state"), func.count().label("n")).select_from(messages).where(where)
-          for state, where in rows)
-    )  # fmt: skip
-
-
-def _sent_since() -> Select[Any]:
-    """Counted from the newest back to the first that is older, and no further: a phone may have years behind it."""
-    phone, since = bindparam("phone", type_=Text), bindparam("since", type_=Moment)
-    # Between and by phone, not equal: else PostgreSQL walks back through everybody's messages for one of a busy phone.
-    past = select(messages.c.id).where(messages.c.phone.between(phone, phone), messages.c.created_at < since)
-    older = past.order_by(messages.c.phone.desc(), messages.c.id.desc()).limit(1)
-    return (
-        select(func.count())
-        .select_from(messages)
-        .where(
-            messages.c.phone == phone,
-            messages.c.id > func.coalesce(older.correlate(None).scalar_subquery(), 0),
-            messages.c.direction == "out",
-            messages.c.kind == bindparam("kind", type_=Text),
-            messages.c.created_at >= since,
-        )
-    )
-
-
 _NEWEST_TO = (
     select(messages)
     .where(
@@ -182,6 +145,23 @@ def count_states(tx: Transaction) -> dict[str, int]:
     return {row.state: row.n for row in tx.execute(select(messages.c.state, func.count().label("n")).group_by("state"))}
 
 
+def _count_open() -> CompoundSelect[Any]:
+    """Each state counted by the index that holds its rows and no others, which SQLite takes for a range of it."""
+    ever = literal(datetime.min.replace(tzinfo=UTC), Moment)
+    queued, expires = messages.c.state == "queued", messages.c.expires_at
+    rows = [
+        ("received", and_(messages.c.state == "received", messages.c.due_at >= ever)),
+        ("queued", and_(queued, expires >= ever)),
+        ("queued", and_(queued, expires.is_(None))),
+        *((state, and_(LEASED, messages.c.lease_until >= ever, messages.c.state == state)) for state in OPEN[1:]),
+        *((state, unclear(state)) for state in ("unknown", "unresolved", "set_aside")),
+    ]
+    return union_all(
+        *(select(literal(state, Text).label("state"), func.count().label("n")).select_from(messages).where(where)
+          for state, where in rows)
+    )  # fmt: skip
+
+
 _COUNT_OPEN = _count_open()
 
 
@@ -196,6 +176,25 @@ def count_open(tx: Transaction) -> dict[str, int]:
 def count_failed_calls(tx: Transaction, since: datetime) -> dict[str, int]:
     """How many calls to gateways were not simply accepted since then, by what their messages became."""
     return count_since(tx, attempts, since)
+
+
+def _sent_since() -> Select[Any]:
+    """Counted from the newest back to the first that is older, and no further: a phone may have years behind it."""
+    phone, since = bindparam("phone", type_=Text), bindparam("since", type_=Moment)
+    # Between and by phone, not equal: else PostgreSQL walks back through everybody's messages for one of a busy phone.
+    past = select(messages.c.id).where(messages.c.phone.between(phone, phone), messages.c.created_at < since)
+    older = past.order_by(messages.c.phone.desc(), messages.c.id.desc()).limit(1)
+    return (
+        select(func.count())
+        .select_from(messages)
+        .where(
+            messages.c.phone == phone,
+            messages.c.id > func.coalesce(older.correlate(None).scalar_subquery(), 0),
+            messages.c.direction == "out",
+            messages.c.kind == bindparam("kind", type_=Text),
+            messages.c.created_at >= since,
+        )
+    )
 
 
 _SENT_SINCE = _sent_since()

@@ -93,6 +93,8 @@ KINDS: dict[str, Kind] = {
 # Word for word the condition of their index, else every message there ever was would be looked through each second.
 LEASED = messages.c.state.in_([literal_column("'claimed'", Text), literal_column("'sending'", Text)])
 
+_UNCLEAR = messages.c.state.in_(("unknown", "unresolved", "set_aside"))
+
 
 def unclear(*states: str) -> ColumnElement[bool]:
     """Messages in some of the states `unknown`, `unresolved` and `set_aside`, found by their index."""
@@ -111,9 +113,6 @@ def move(tx: Transaction, message_id: int, came_from: str, **columns: Any) -> No
         .where(messages.c.id == message_id, messages.c.state == came_from)
         .values(lease_owner=None, lease_until=None, settled_at=tx.now, **columns)
     )
-
-
-_UNCLEAR = messages.c.state.in_(("unknown", "unresolved", "set_aside"))
 
 
 def _settled_to(to: str) -> Update:

@@ -37,7 +37,7 @@ def is_waiting(*states: str) -> ColumnElement[bool]:
 def is_of(person: int | None, since: datetime) -> ColumnElement[bool]:
     """What a person asked for since then, found from the newest back: a person may have years behind them."""
     past = operations.alias("past")
-    # Between and by person, as `messages.sent_since`.
+    # Between and by person, as `lookups.sent_since`.
     theirs = past.c.person_id.is_(None) if person is None else past.c.person_id.between(person, person)
     older = select(past.c.id).where(theirs, past.c.asked_at < since)
     newest = older.order_by(past.c.person_id.desc(), past.c.id.desc()).limit(1).scalar_subquery()

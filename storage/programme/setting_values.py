@@ -10,6 +10,8 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from storage.rules.quiet_hours import Hours, nearest_zones, valid_zone
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def read_yes_or_no(text: str) -> bool:
     """`1`, `yes`, `on` or `0`, `no`, `off`; blank is no."""
@@ -108,6 +110,3 @@ def read_secure(text: str) -> str:
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise ValueError("it must begin with https://, except on this machine itself")
     return address
-
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")

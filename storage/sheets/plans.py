@@ -1,6 +1,18 @@
 """What a sheet will do before it does it: a verdict for every row, counts, and what the plan was made on.
 
 A plan is refused when what it was made on has changed since.
+
+Four steps, so that a sheet of 100,000 rows keeps a STOP waiting for SQLite's one writer for seconds and not for longer:
+
+    read    what the cells say; slow, pure, and outside of every transaction
+    plan    one verdict and a reason for every row; only looks, so `Database.reading` is enough
+    ready   of a sheet of cases, all that is to be written, as the driver takes it; only looks
+    apply   all of it or nothing, and only what the plan says
+
+Apply first makes sure that the plan still holds.  Every verb that changes a case or a group leaves a line in the audit
+log, so where no such line came since, nothing is compared twice; where one did, it plans again and refuses if anything
+came out otherwise.  Doing it twice changes nothing the second time.  Rows go through the database as sets, never one
+by one.
 """
 
 from __future__ import annotations

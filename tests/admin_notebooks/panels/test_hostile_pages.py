@@ -58,7 +58,7 @@ LEAVES = [panel for panel in PANELS if not any(other.__base__ is panel for other
 # -- what a stranger sends ---------------------------------------------------------------------------------------------
 
 PATHS = [
-    "../../..", "audit/../../..", "/../../../templates/sign_in.html", "/etc/passwd", "..\\..\\x", "x/../../x.xlsx",
+    "../../..", "audit/../../..", "/../../../pages/templates/sign_in.html", "/etc/passwd", "..\\..\\x", "x/../../x.xlsx",
     "file:///etc/passwd", ".html/../../../x", ".xlsx\0.html", "~/x", "%2e%2e%2f", "$(id)", "`id`", "|id", "-rf",
 ]  # fmt: skip
 TEMPLATES = [
@@ -406,7 +406,7 @@ def test_a_viewers_report_overwrites_no_template_and_a_groups_name_is_only_a_nam
     for role in ROLES:
         panel = Audit(Desk(db, programme[role].id))
         for up in range(9):
-            for to in ("", "/x.html", f"/{PACKAGE.parent}/admin_notebooks/templates/sign_in.html"):
+            for to in ("", "/x.html", f"/{PACKAGE.parent}/admin_notebooks/pages/templates/sign_in.html"):
                 answer, data = panel.answer({"verb": "report", "args": {"group": "anc", "ending": "/.." * up + to}}, [])
                 assert "Ending has to be one of" in answer["problem"] and data == []
     assert ground() == lies
