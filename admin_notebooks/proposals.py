@@ -23,7 +23,7 @@ from storage.console import count_of, sentence
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.operations import operations
-from storage.rules.identifiers import key
+from storage.rules.normalize import key
 from storage.schema import audit as audit_table
 from storage.schema import audit_changes
 from storage.schema import people as people_table

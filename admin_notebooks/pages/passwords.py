@@ -25,7 +25,7 @@ from storage.audit import Actor
 from storage.contacts import passwords as store
 from storage.database import Database
 from storage.errors import Problem
-from storage.rules.identifiers import key
+from storage.rules.normalize import key
 
 LEAST: Final = 10
 """Characters of a password."""

@@ -19,8 +19,8 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.operations import codes, operations
 from storage.rules import optout
-from storage.rules.identifiers import key, near
-from storage.rules.normalize import searched
+from storage.rules.identifiers import near
+from storage.rules.normalize import key, searched
 
 _PAUSED = ("too-many-texts", "lookups-paused")
 """Answers to a phone that is paused by how much came from its number: they ask its owner for a code that lifts that."""

@@ -17,8 +17,8 @@ from bot.replies import Names, names, shorten
 from storage.contacts import attempts, groups, lookup, people
 from storage.errors import Problem
 from storage.operations import codes
-from storage.rules.identifiers import fold, key
 from storage.rules.identifiers import read as read_identifier
+from storage.rules.normalize import fold, key
 
 LOOKUPS_AN_HOUR = 20
 """People whom nobody knows that one phone may name in an hour, before its looking up is paused."""

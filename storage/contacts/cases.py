@@ -29,8 +29,8 @@ from storage.bulk import insert_ready, ready_rows
 from storage.contacts.lookup import Ready, fill, wanted_cases, wanted_identifiers, wanted_numbers
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.rules.identifiers import key, new_case_id
-from storage.rules.normalize import searched
+from storage.rules.identifiers import new_case_id
+from storage.rules.normalize import key, searched
 from storage.schema import cases
 
 PROPERTIES = (

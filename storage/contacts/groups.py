@@ -34,7 +34,8 @@ from storage.audit import Actor, Change
 from storage.bulk import insert_lines
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.rules.identifiers import fold, key, near
+from storage.rules.identifiers import near
+from storage.rules.normalize import fold, key
 from storage.rules.optout import GATEWAY_WORDS
 from storage.schema import cases, groups, memberships, person_groups
 

@@ -13,7 +13,7 @@ from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction
 from storage.rules import numbers
-from storage.rules.identifiers import fold
+from storage.rules.normalize import fold
 from storage.schema import passwords, people
 
 

@@ -18,7 +18,7 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers
 from storage.rules.hours_and_limits import read_language
-from storage.rules.identifiers import fold
+from storage.rules.normalize import fold
 from storage.schema import ROLES, memberships, people, person_groups
 
 RIGHTS: dict[str, frozenset[str]] = {

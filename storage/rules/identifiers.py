@@ -12,9 +12,7 @@ from random import Random
 from string import ascii_lowercase, digits
 
 from storage.rules import numbers
-from storage.rules.normalize import fold, key
-
-__all__ = ["Identifier", "fold", "key", "near", "new_case_id", "read"]
+from storage.rules.normalize import key
 
 # Without vowels no id is a word, and without y and l none is misread for one or for a digit.
 _CASE_ID_LETTERS = "bcdfghjkmnpqrstvwxz"

@@ -17,7 +17,7 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers, quiet_hours
 from storage.rules.hours_and_limits import Rules, read_language
-from storage.rules.identifiers import fold, key
+from storage.rules.normalize import fold, key
 from storage.schema import cases as cases_table
 from storage.sheets.plans import Cell, Plan, SheetRow, Verdict, last_change, refuse_if_stale, unchanged, wanted_keys
 

@@ -24,8 +24,8 @@ from bot.commands.registry import COMMANDS
 from bot.replies import FOLDER, TABLES, Names, Sentences, read, sentences
 from storage.contacts.groups import VERBS
 from storage.rules import optout, segments
-from storage.rules.identifiers import key as compared
 from storage.rules.identifiers import near
+from storage.rules.normalize import key as compared
 from tests.bot.longest_values import CODE, longest, values_for
 
 FILES = sorted(FOLDER.glob("*.toml"))

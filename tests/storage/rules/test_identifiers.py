@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage.rules import identifiers, numbers
+from storage.rules import identifiers, normalize, numbers
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=40)
 
@@ -38,18 +38,18 @@ ANY_TEXT = st.text(alphabet=st.characters(), max_size=40)
     ],
 )
 def test_folding_writes_a_text_as_a_plain_keypad_would(typed: str, folded: str) -> None:
-    assert identifiers.fold(typed) == folded
+    assert normalize.fold(typed) == folded
 
 
 def test_every_digit_of_every_script_becomes_its_plain_digit() -> None:
     for code in range(sys.maxunicode + 1):
         value = unicodedata.decimal(chr(code), None)
         if value is not None:
-            assert identifiers.fold(chr(code)) == str(value)
+            assert normalize.fold(chr(code)) == str(value)
 
 
 def test_half_a_surrogate_pair_can_be_folded_and_stored() -> None:
-    assert identifiers.fold("a\ud800b").encode() == "a\ufffdb".encode()
+    assert normalize.fold("a\ud800b").encode() == "a\ufffdb".encode()
 
 
 @settings(max_examples=200, deadline=None)
@@ -57,8 +57,8 @@ def test_half_a_surrogate_pair_can_be_folded_and_stored() -> None:
 @example("\u1100\uffa0\u1161")
 @example("İ\u0345")
 def test_folding_twice_changes_nothing(text: str) -> None:
-    once = identifiers.fold(text)
-    assert identifiers.fold(once) == once
+    once = normalize.fold(text)
+    assert normalize.fold(once) == once
     assert once == once.strip()
     assert "  " not in once
     once.encode()
@@ -68,15 +68,15 @@ def test_folding_twice_changes_nothing(text: str) -> None:
 @given(ANY_TEXT)
 @example("ΐ")
 def test_a_key_is_its_own_key_and_that_of_every_case(text: str) -> None:
-    key = identifiers.key(text)
-    assert identifiers.key(key) == key
-    assert identifiers.key(text.casefold()) == key
-    assert identifiers.key(f" {text}\t") == key
+    key = normalize.key(text)
+    assert normalize.key(key) == key
+    assert normalize.key(text.casefold()) == key
+    assert normalize.key(f" {text}\t") == key
 
 
 def test_identifiers_are_compared_without_case() -> None:
-    assert identifiers.key("P-104") == identifiers.key("p-104")
-    assert identifiers.key("Straße") == identifiers.key("STRASSE")
+    assert normalize.key("P-104") == normalize.key("p-104")
+    assert normalize.key("Straße") == normalize.key("STRASSE")
 
 
 def test_an_identifier_keeps_what_was_typed_and_knows_its_phone() -> None:
@@ -90,7 +90,7 @@ def test_an_identifier_keeps_what_was_typed_and_knows_its_phone() -> None:
 def test_our_case_ids_are_never_read_as_a_number(seed: int) -> None:
     case_id = identifiers.new_case_id(random.Random(seed))
     assert len(case_id) == 9
-    assert identifiers.key(case_id) == case_id
+    assert normalize.key(case_id) == case_id
     assert not set(case_id[2:]) & set("aeiouyl0123456789")
     for country in (None, "GH", "US", "DE"):
         assert numbers.find(case_id, country=country) is None
