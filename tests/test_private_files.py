@@ -94,16 +94,20 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try it as 
 
 ELSEWHERE = {
     Writer("admin_notebooks/plots.py", "Picture.svg", "figure.savefig"): "into memory",
-    Writer("admin_notebooks/sheets/reader.py", "_save", "workbook.save"): "into memory",
+    Writer("admin_notebooks/sheets/writer.py", "_save", "workbook.save"): "into memory",
     Writer("admin_notebooks/sheets/xlsx_writer.py", "_write_rest", "workbook.save"): "into memory",
     Writer("admin_notebooks/sheets/xlsx_writer.py", "write", "zipfile.ZipFile"): "into the file that the caller opened",
     Writer("admin_notebooks/sheets/xlsx_writer.py", "write", "archive.open"): "a part of that file",
     Writer("admin_notebooks/sheets/xlsx_writer.py", "write", "shutil.copyfileobj"): "a part of that file",
     Writer("admin_notebooks/saving.py", "main", "path.write_text"): "a person's notebook, made clean where it lies",
     Writer("bot/cli/__init__.py", "_stop_printing", "os.open"): "/dev/null",
-    Writer("bot/gateways/simulator.py", "Network._open", "parent.mkdir"): "an adapter knows no storage: 0700 by itself",
-    Writer("bot/gateways/simulator.py", "Network._open", "path.touch"): "an adapter knows no storage: 0600 by itself",
-    Writer("bot/gateways/simulator.py", "Network._open", "sqlite3.connect"): "opens what it touched before",
+    Writer(
+        "bot/gateways/simulator_network.py", "Network._open", "parent.mkdir"
+    ): "an adapter knows no storage: 0700 by itself",
+    Writer(
+        "bot/gateways/simulator_network.py", "Network._open", "path.touch"
+    ): "an adapter knows no storage: 0600 by itself",
+    Writer("bot/gateways/simulator_network.py", "Network._open", "sqlite3.connect"): "opens what it touched before",
     Writer("storage/upkeep/backups.py", "_copy", "sqlite3.connect"): "opens what the helper made",
     Writer("storage/upkeep/backups.py", "_verify", "sqlite3.connect"): "opens a copy that the helper made",
     Writer("storage/upkeep/backups.py", "_may_be_replaced", "sqlite3.connect"): "opens a database that is there",
