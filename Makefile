@@ -18,6 +18,8 @@ run: .venv/installed
 
 # ROOM=storage/messages for the tests of one room.
 # A file of tests is one process's; those that take longest come first (tests/conftest.py).
+# Whatever the shell says, compiled modules are kept: each of the many processes of a run would compile them again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/installed-dev
 	$(if $(ROOM),room=$$($(BIN)/python -m tests.rooms) && )$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder$(if $(ROOM), "$$room")
 

@@ -42,10 +42,25 @@ def pytest_configure(config: pytest.Config) -> None:
     ending.end_with_me(*([leader] if leader else ending.makes_of(os.getpid())))
 
 
+LONGEST = (
+    "test_processes.py", "admin_notebooks/test_journeys.py", "test_ending.py", "bot/worker/test_wakeups.py",
+    "admin_notebooks/panels/test_hostile_pages.py", "bot/commands/test_forged_texts.py", "test_private_files.py",
+    "test_proof.py", "bot/commands/test_dispatch.py", "admin_notebooks/pages/test_server.py", "test_plans.py",
+    "bot/commands/test_random_conversations.py", "admin_notebooks/test_notebooks.py", "storage/broadcasts/test_broadcasts.py",
+)  # fmt: skip
+"""The files that took longest, in that order."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes longest and mostly waits, so that no process is left alone with it at the end."""
+    """Put first what takes longest, so that no process is left alone with it at the end; then what mostly waits."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent != here and item.get_closest_marker("processes") is None)
+    place = {here / file: n for n, file in enumerate(LONGEST)}
+
+    def is_later(item: pytest.Item) -> tuple[int, bool]:
+        waits = item.path.parent == here or item.get_closest_marker("processes") is not None
+        return place.get(item.path, len(place)), not waits
+
+    items.sort(key=is_later)
 
 
 @pytest.fixture
@@ -87,7 +102,8 @@ def engine() -> str:
 def address(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an upgraded, empty database for this test alone."""
     if engine == "postgresql":
-        with request.getfixturevalue("postgres").database() as made:
+        server = request.getfixturevalue("postgres")
+        with server.database() if request.node.get_closest_marker("fresh") else server.emptied() as made:
             yield made
         return
     path = tmp_path / "test.db"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.rooms import TESTS, folder_of, rooms
 
 ROOT = TESTS.parent
@@ -51,6 +52,10 @@ def test_a_room_without_tests_is_an_error_that_names_the_rooms(room: str) -> Non
 )
 def test_a_room_is_found_however_it_is_typed(typed: str) -> None:
     assert folder_of(typed) == "tests/storage/messages"
+
+
+def test_the_files_that_come_first_are_there() -> None:
+    assert [file for file in LONGEST if not (TESTS / file).exists()] == []
 
 
 def test_the_rooms_of_the_tests_are_the_rooms_of_the_product() -> None:

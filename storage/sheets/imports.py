@@ -1,4 +1,4 @@
-"""Cases from a sheet: read, planned row by row, made ready and written, all of it or nothing (`plans.py` has the steps)."""
+"""Cases from a sheet: read, planned row by row, made ready and written, all of it or nothing (`sheets/plans.py` has the steps)."""
 
 from __future__ import annotations
 
