@@ -29,7 +29,7 @@ class Packed(Sequence[T], Generic[T]):
     def __init__(self) -> None:
         self._kept: list[bytes] = []
         self._ends: list[int] = []
-        self._near: tuple[int, Any] = (-1, None)
+        self._near: tuple[int, int, Any] = (0, 0, None)
 
     def keep(self, piece: Any, length: int) -> None:
         """Put a piece of so many members below."""
@@ -56,10 +56,13 @@ class Packed(Sequence[T], Generic[T]):
         if isinstance(place, slice):
             return tuple(self[n] for n in range(*place.indices(len(self))))
         place = range(len(self))[place]
-        which = bisect.bisect_right(self._ends, place)
-        if self._near[0] != which:
-            self._near = which, marshal.loads(self._kept[which])  # noqa: S302 (our own bytes)
-        return self._member(self._near[1], place - (self._ends[which - 1] if which else 0))
+        first, end, piece = self._near
+        if not first <= place < end:
+            which = bisect.bisect_right(self._ends, place)
+            first, end = self._ends[which - 1] if which else 0, self._ends[which]
+            piece = marshal.loads(self._kept[which])  # noqa: S302 (our own bytes)
+            self._near = first, end, piece
+        return self._member(piece, place - first)
 
     @abstractmethod
     def _members(self, piece: Any) -> Iterable[T]:
