@@ -102,8 +102,7 @@ def engine() -> str:
 def address(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an upgraded, empty database for this test alone."""
     if engine == "postgresql":
-        server = request.getfixturevalue("postgres")
-        with server.database() if request.node.get_closest_marker("fresh") else server.emptied() as made:
+        with request.getfixturevalue("postgres").database() as made:
             yield made
         return
     path = tmp_path / "test.db"

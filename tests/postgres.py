@@ -1,14 +1,12 @@
 """A real PostgreSQL for the tests: the server that `TEST_POSTGRES_URL` names, else one of our own from a wheel.
 
-Each test gets a database of its own: copied from one that was upgraded once, or one that another test has used and that
-was emptied since, which takes a fifth of the time.
+Each test gets a database of its own, copied from one that was upgraded once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -43,15 +41,9 @@ class Postgres:
         self._admin = psycopg.connect(self.address(self.url), autocommit=True)
         self.run(f"DROP DATABASE IF EXISTS {_EMPTY} WITH (FORCE)")
         self.run(f"CREATE DATABASE {_EMPTY}")
-        empty = self.address(self.url.set(database=_EMPTY))
-        db = Database(empty)
+        db = Database(self.address(self.url.set(database=_EMPTY)))
         migrate.upgrade(db)
         db.close()
-        self._used: dict[str, Any] = {}
-        """Databases that tests are done with, and a connection into each."""
-        with psycopg.connect(empty) as connection:
-            self._shape = connection.execute(_SHAPE).fetchone()
-            self._all_again = _all_again(connection)
 
     @staticmethod
     def address(url: URL) -> str:
@@ -76,90 +68,10 @@ class Postgres:
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
-    @contextlib.contextmanager
-    def emptied(self) -> Iterator[str]:
-        """An upgraded, empty database, if there is one that another test has used and left as it was made: its address."""
-        import psycopg
-
-        while self._used:
-            name, inside = self._used.popitem()
-            if self._is_empty_again(inside):
-                break
-            self._drop(name, inside)
-        else:
-            name = next(self._names)
-            self.run(f"CREATE DATABASE {name} TEMPLATE {_EMPTY}")
-            inside = psycopg.connect(self.address(self.url.set(database=name)), autocommit=True)
-        try:
-            yield self.address(self.url.set(database=name))
-        finally:
-            self._used[name] = inside
-
-    def _is_empty_again(self, inside: Any) -> bool:
-        """Take everything out of a database; False if somebody else is in it, or a test changed more than its rows."""
-        import psycopg
-
-        with contextlib.suppress(psycopg.Error):
-            if inside.execute(_ALONE).fetchone() == (True,) and inside.execute(_SHAPE).fetchone() == self._shape:
-                inside.execute(self._all_again)  # several statements, all of them or none
-                return True
-        return False
-
-    def _drop(self, name: str, inside: Any) -> None:
-        inside.close()
-        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
     def close(self) -> None:
         """Leave nothing behind on a server that is not ours."""
-        for name, inside in self._used.items():
-            self._drop(name, inside)
         self.run(f"DROP DATABASE IF EXISTS {_EMPTY} WITH (FORCE)")
         self._admin.close()
-
-
-_OURS = "('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'"
-_ALONE = """
-    SELECT count(*) = 1 AND pg_database_size(current_database()) < 60000000
-    FROM pg_stat_activity WHERE datname = current_database()
-"""
-_SHAPE = f"""
-    WITH tables AS (
-        SELECT c.oid, c.xmin FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname NOT IN {_OURS}
-    ), things AS (
-        SELECT format('class %s %s', oid, xmin) AS thing FROM tables
-        UNION ALL SELECT format('column %s %s %s', attrelid, attnum, a.xmin) FROM pg_attribute a JOIN tables t ON t.oid = attrelid
-        UNION ALL SELECT format('default %s %s', d.oid, d.xmin) FROM pg_attrdef d JOIN tables t ON t.oid = adrelid
-        UNION ALL SELECT format('constraint %s %s', k.oid, k.xmin) FROM pg_constraint k JOIN tables t ON t.oid = conrelid
-        UNION ALL SELECT format('trigger %s %s', g.oid, g.xmin) FROM pg_trigger g JOIN tables t ON t.oid = tgrelid
-        UNION ALL SELECT format('rule %s %s', r.oid, r.xmin) FROM pg_rewrite r JOIN tables t ON t.oid = ev_class
-        UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE oid >= 16384
-        UNION ALL SELECT format('schema %s %s', oid, xmin) FROM pg_namespace n WHERE oid >= 16384 AND nspname NOT IN {_OURS}
-        UNION ALL SELECT format('set %s %s', setrole, setconfig) FROM pg_db_role_setting s
-            JOIN pg_database ON pg_database.oid = setdatabase AND datname = current_database()
-    ) SELECT md5(string_agg(thing, ',' ORDER BY thing)) FROM things
-"""
-"""A digest of all in a database that is no row, with who wrote it last: a trigger taken away and put back is another one."""
-
-
-def _all_again(connection: Any) -> str:
-    """The statements that leave in a database only what stands in this one, from the first number on."""
-    from psycopg.sql import SQL, Identifier, Literal
-
-    tables = connection.execute(
-        f"SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE c.relkind = 'r' AND n.nspname NOT IN {_OURS} ORDER BY c.oid"
-    ).fetchall()
-    statements = [SQL("SET session_replication_role = replica")]  # no trigger looks for what belongs together
-    for names in tables:
-        table = Identifier(*names)
-        statements.append(SQL("DELETE FROM {}").format(table))
-        for (row,) in connection.execute(SQL("SELECT to_jsonb(t) FROM {} t").format(table)):
-            again = SQL("INSERT INTO {0} SELECT * FROM jsonb_populate_record(NULL::{0}, {1}::jsonb)")
-            statements.append(again.format(table, Literal(json.dumps(row))))
-    statements.append(
-        SQL("SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences")
-    )
-    return str(SQL("; ").join(statements).as_string(connection))
 
 
 _FIRST_AGAIN = """

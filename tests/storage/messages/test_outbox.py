@@ -647,7 +647,6 @@ def test_messages_are_listed_newest_first_by_state_phone_and_direction(db):
         assert {p: [m.id for m in rows] for p, rows in inbox.threads(tx, [A, B, C], at_most=1).items()} == {A: [inbound], B: [second], C: []}  # fmt: skip
 
 
-@pytest.mark.fresh
 def test_the_questions_that_are_asked_all_the_time_read_an_index(db):
     """A queue of a million rows must cost no more than one of ten."""
     with db.reading() as tx:
