@@ -24,6 +24,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.messages import states
 from storage.rules import numbers as phone_numbers
+from storage.rules import phone_keys
 from storage.rules.reasons import said
 from storage.sheets import exports
 
@@ -64,7 +65,7 @@ def find(
         desk.allow(tx, "read")
         query = select(
             s.cases.c.case_id, *(s.cases.c[name] for name in PROPERTIES), s.cases.c.two_way,
-            consent.said_last(s.cases.c.contact_phone_number).label("consent"), LAST_REPLY.label("last_reply_at"),
+            consent.said_last(s.cases.c.phone_key).label("consent"), LAST_REPLY.label("last_reply_at"),
         ).where(*_within(desk.scope(tx)), _fits(tx, search))  # fmt: skip
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.cases.c.id).subquery())))
         by = SORTS[sort] if sort in SORTS and sort != "added_at" else SORTS["name"]
@@ -167,7 +168,7 @@ def _standing(tx: Transaction, row: Row[Any], scope: Collection[int] | None) -> 
     number = row.contact_phone_number
     if number is None:
         return {"says": "It has no phone number, so it gets no texts.", "owner": None, "line": [], "others": []}
-    same = select(s.cases).where(s.cases.c.contact_phone_number == number)
+    same = select(s.cases).where(s.cases.c.phone_key == row.phone_key)
     on_it = list(tx.execute(same.order_by(s.cases.c.claimed_at, s.cases.c.id)))
     seen = {one.id for one in on_it} if scope is None else groups.members_of_any(tx, scope, [one.id for one in on_it])
     shown = {one.id: _other(tx, one, is_seen=one.id in seen) for one in on_it}
@@ -298,4 +299,4 @@ def _within(scope: Collection[int] | None) -> Sequence[ColumnElement[bool]]:
 def _fits(tx: Transaction, search: str) -> ColumnElement[bool]:
     every = and_(true(), *fitting(search))
     number = phone_numbers.find(search, country=tx.rules.country)
-    return every if number is None else or_(every, s.cases.c.contact_phone_number == number.digits)
+    return every if number is None else or_(every, s.cases.c.phone_key == phone_keys.key(number.digits))

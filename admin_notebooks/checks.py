@@ -160,7 +160,7 @@ def _doubtful_number(_tx: Transaction, looked_at: Sample) -> Select[Any]:
 
 
 def _stopped(_tx: Transaction, looked_at: Sample) -> Select[Any]:
-    said = said_last(s.cases.c.contact_phone_number)
+    said = said_last(s.cases.c.phone_key)
     return _of(looked_at, said.label("consent")).where(_open, _has_number, said.in_(HOLDING))
 
 
@@ -172,14 +172,14 @@ def _shared(_tx: Transaction, looked_at: Sample) -> Select[Any]:
     """Members on a number that another open case has as well, the owner first."""
     other, inside = s.cases.alias("other"), looked_at.members
     same = and_(
-        other.c.contact_phone_number == s.cases.c.contact_phone_number,
+        other.c.phone_key == s.cases.c.phone_key,
         other.c.status == "open",
         other.c.id != s.cases.c.id,
     )
     query = select(*_WHO, s.cases.c.two_way, s.cases.c.claimed_at).join(inside, inside.c.case_id == s.cases.c.id)
     query = query.where(_open, _has_number, exists().where(same))
     return query.order_by(
-        s.cases.c.contact_phone_number,
+        s.cases.c.phone_key,
         s.cases.c.two_way.desc(),
         s.cases.c.claimed_at.is_(None),
         s.cases.c.claimed_at,
@@ -190,7 +190,7 @@ def _shared(_tx: Transaction, looked_at: Sample) -> Select[Any]:
 def _waiting(_tx: Transaction, looked_at: Sample) -> Select[Any]:
     """Verified members who stand in line for a number that another case owns."""
     owner = s.cases.alias("owner")
-    owned = and_(owner.c.contact_phone_number == s.cases.c.contact_phone_number, owner.c.two_way)
+    owned = and_(owner.c.phone_key == s.cases.c.phone_key, owner.c.two_way)
     query = _of(looked_at, s.cases.c.claimed_at, owner.c.case_id.label("owner"), owner.c.name.label("owner_name"))
     return query.join(owner, owned).where(s.cases.c.claimed_at.is_not(None), ~s.cases.c.two_way)
 

@@ -15,6 +15,7 @@ from storage.contacts import cases
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.operations import undo
+from storage.rules import numbers
 from storage.sheets.plans import Plan, Verdict
 
 FOR_LEADS = frozenset({"external_id", "contact_phone_number", "contact_phone_number_is_verified", "contact_backend_id"})
@@ -90,9 +91,9 @@ def without_result_columns(sheet: cells.Sheet) -> list[cells.Row]:
     return [cells.Row(r.number, {n: c for n, c in r.cells.items() if n not in ours}) for r in sheet.rows]
 
 
-def sentence_of(warning: str, number: str | None) -> str:
+def sentence_of(warning: str, number: str) -> str:
     """What a person should know of a number that is kept."""
-    return sentence(Problem(warning, typed=number))
+    return sentence(numbers.warning(warning, number))
 
 
 def moment(text: str, zone: str) -> datetime:

@@ -341,7 +341,7 @@ class Desk(Access):
         def do(tx: Transaction, _plan: Plan | None, by: Actor) -> Done:
             self.allow(tx, "lead")
             now = lookup.contact(tx, case.id)
-            if cases.standing(tx, now).owner != owner or now.contact_phone_number != case.contact_phone_number:
+            if cases.standing(tx, now).owner != owner or now.phone_key != case.phone_key:
                 raise Problem("plan-stale")  # it changed hands since: that must be seen first
             cases.hand_over(tx, now, by=by)
             undoes = {"owned": before.id, "owns": case.id}

@@ -81,7 +81,7 @@ def members(desk: Desk, short: str | None = None, *, as_of: datetime | str | Non
             select(
                 s.groups.c.short.label("group"),
                 *_of_a_case(),
-                said_last(s.cases.c.contact_phone_number).label("consent"),
+                said_last(s.cases.c.phone_key).label("consent"),
                 last_reply(s.cases.c.id).label("last_reply_at"),
                 s.memberships.c.added_at,
                 func.coalesce(adder.c.name, "system").label("added_by"),
@@ -104,7 +104,7 @@ def cases(desk: Desk) -> Frame:
         desk.allow(tx, "read")
         query = select(
             *_of_a_case(),
-            said_last(s.cases.c.contact_phone_number).label("consent"),
+            said_last(s.cases.c.phone_key).label("consent"),
             last_reply(s.cases.c.id).label("last_reply_at"),
             s.cases.c.created_at,
             s.cases.c.modified_at,
@@ -237,8 +237,8 @@ def consent(desk: Desk) -> Frame:
         query = select(*(s.consent_events.c[name] for name in names), s.people.c.name.label("person"))
         query = query.outerjoin(s.people, s.people.c.id == s.consent_events.c.person_id).order_by(s.consent_events.c.id)
         if (scope := desk.scope(tx)) is not None:
-            theirs = select(s.cases.c.contact_phone_number).where(*_people(s.cases.c.id, scope))
-            query = query.where(s.consent_events.c.phone.in_(theirs))
+            theirs = select(s.cases.c.phone_key).where(*_people(s.cases.c.id, scope))
+            query = query.where(s.consent_events.c.phone_key.in_(theirs))
         return frame(tx, query)
 
 

@@ -64,7 +64,7 @@ def describe_group(desk: Desk, short: str) -> Record:
             "two_way": _count(s.cases.c.two_way),
             "unverified": _count(and_(number.is_not(None), ~s.cases.c.contact_phone_number_is_verified)),
             "no_number": _count(number.is_(None)),
-            "stopped": _count(said_last(number).in_(HOLDING)),
+            "stopped": _count(said_last(s.cases.c.phone_key).in_(HOLDING)),
             "closed": _count(s.cases.c.status == "closed"),
         }
         query = select(*(column.label(name) for name, column in numbers.items()))
@@ -96,7 +96,7 @@ def list_members(
         query = (
             select(
                 s.cases.c.case_id, *(s.cases.c[name] for name in PROPERTIES), s.cases.c.two_way,
-                said_last(s.cases.c.contact_phone_number).label("consent"), LAST_REPLY.label("last_reply_at"),
+                said_last(s.cases.c.phone_key).label("consent"), LAST_REPLY.label("last_reply_at"),
                 s.memberships.c.added_at,
             )
             .join(s.memberships, s.memberships.c.case_id == s.cases.c.id)

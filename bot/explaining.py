@@ -26,7 +26,7 @@ from storage.messages.states import KINDS, MEANINGS
 from storage.operations import operations
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
-from storage.rules import quiet_hours
+from storage.rules import phone_keys, quiet_hours
 from storage.sheets import exports
 
 Step = dict[str, Any]
@@ -420,7 +420,7 @@ class _Life:
 
     def _replies(self) -> Iterator[Step]:
         for reply in history.answers_to(self.tx, self.row.id):
-            if reply.phone == self.row.phone:
+            if phone_keys.key(reply.phone) == phone_keys.key(self.row.phone):
                 told = f"answered by message {reply.id} ({reply.state}): {self._quoted_of(reply)}"
             else:
                 told = f"passed on to {reply.person or reply.phone} by message {reply.id} ({reply.state})"

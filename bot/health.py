@@ -24,7 +24,7 @@ from storage.database import Database, Transaction, born, is_rehearsal, restored
 from storage.errors import Misconfigured
 from storage.messages import lookups, reconciliation
 from storage.programme import procrastinate_schema, rate_limits, workers
-from storage.upkeep import backups, restore
+from storage.upkeep import backups, renumbering, restore
 
 LOW_DISK = 256 * 1024 * 1024
 
@@ -159,6 +159,7 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
         restoration, held = restored(tx), restore.holding(tx)
         shared = None if db.is_sqlite else procrastinate_schema.state(tx)
         last, made_at = backups.last_made(tx), born(tx)
+        one_phone = renumbering.found(tx)
     found = audit.verify_newest(db.reading) if at_once else audit.verify(db.reading)
     if engine is not None:
         version, synced = engine
@@ -185,12 +186,25 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
     yield clock
     if restoration is not None:
         yield _fence(*restoration, held)
-    aside = states.get("set_aside", 0)
-    told = f"{count_of(aside, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
-    yield "inbox", aside == 0, told if aside else "every text was handled"
+    if one_phone.cases or one_phone.people:
+        yield "numbers", True, _one_phone(one_phone)
+    yield _aside(states.get("set_aside", 0))
     yield "audit", found.breach is None, _verified(found)
     if db.file is not None:
         yield _disk(db.file)
+
+
+def _aside(texts: int) -> tuple[str, bool, str]:
+    told = f"{count_of(texts, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
+    return "inbox", texts == 0, told if texts else "every text was handled"
+
+
+def _one_phone(found: Row[Any]) -> str:
+    cases, accounts = count_of(found.cases, "case"), count_of(found.people, "account")
+    return (
+        f"upgrades found numbers that are one phone: {cases} stand in line behind another, and {accounts} of staff were"
+        " joined with an older one (cases.one-phone and people.one-phone in 'jumbe audit list')"
+    )
 
 
 def _verified(found: audit.Finding) -> str:

@@ -2,7 +2,8 @@
 
 What a database can enforce, it enforces here, by a name: one two-way owner per number, one message per broadcast and
 case, one live message per broadcast and phone, one inbound text per gateway message id, only legal states.
-Times are UTC.  Phone numbers are digits, country code first, without `+`.
+Times are UTC.  Phone numbers are digits, country code first, without `+`; a `phone_key` beside one is the key by which that
+phone is compared (`rules/phone_keys.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0009"
+REVISION = "0010"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -142,6 +143,7 @@ cases = Table(
     Column("name_key", Text, nullable=False, server_default="", comment="name as it is searched: small, no accents"),
     Column("status", Text, nullable=False, server_default="open"),
     Column("contact_phone_number", Text, comment="digits, country code first"),
+    Column("phone_key", Text, comment="by which the number is compared"),
     Column("number_warning", Text, comment="why a person should look at the number again"),
     Column("contact_phone_number_is_verified", Boolean, nullable=False, server_default=false()),
     Column("two_way", Boolean, nullable=False, server_default=false(), comment="owns its number: may reply"),
@@ -155,9 +157,9 @@ cases = Table(
     Column("modified_at", Moment, nullable=False),
     CheckConstraint(_one_of("status", ("open", "closed")), name="case_status"),
     CheckConstraint("not two_way or contact_phone_number is not null", name="two_way_needs_a_number"),
-    Index("one_owner_per_number", "contact_phone_number", unique=True,
+    Index("one_owner_per_number", "phone_key", unique=True,
           sqlite_where=text("two_way"), postgresql_where=text("two_way")),
-    Index("cases_by_number", "contact_phone_number"),
+    Index("cases_by_phone", "phone_key"),
     Index("cases_by_external_id", "external_id_key"),
     comment="A case is a contact: whom the programme texts.",
 )  # fmt: skip
@@ -183,12 +185,13 @@ people = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False),
     Column("phone", Text, nullable=False),
+    Column("phone_key", Text, comment="by which the number is compared"),
     Column("role", Text, nullable=False),
     Column("language_code", Text),
     Column("active", Boolean, nullable=False, server_default=true()),
     Column("created_at", Moment, nullable=False),
     CheckConstraint(_one_of("role", ROLES), name="person_role"),
-    Index("one_active_person_per_phone", "phone", unique=True,
+    Index("one_active_person_per_phone", "phone_key", unique=True,
           sqlite_where=text("active"), postgresql_where=text("active")),
     comment="Supervisors and other staff.",
 )  # fmt: skip
@@ -264,7 +267,8 @@ consent_events = Table(
     "consent_events",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("phone", Text, nullable=False),
+    Column("phone", Text, nullable=False, comment="from which it came"),
+    Column("phone_key", Text, comment="of the phone that it is about"),
     Column("kind", Text, nullable=False),
     Column("words", Text, comment="what was written"),
     Column("message_id", Integer),
@@ -272,7 +276,7 @@ consent_events = Table(
     Column("door", Text, nullable=False),
     Column("at", Moment, nullable=False),
     CheckConstraint(_one_of("kind", CONSENT_KINDS), name="consent_kind"),
-    Index("consent_by_phone", "phone", "id"),
+    Index("consent_by_phone", "phone_key", "id"),
     comment="STOP, START and what may mean STOP, per number, in order of receipt; the last one holds.",
 )
 
@@ -383,6 +387,7 @@ messages = Table(
     Column("id", Integer, primary_key=True, comment="also in the address of its receipts"),
     Column("direction", Word, nullable=False),
     Column("phone", Text, comment="the person's number; blank where a recipient had none"),
+    Column("phone_key", Text, comment="by which the number is compared; blank also where it may be two people's"),
     Column("body", Text, nullable=False, comment="a code stands here as ******"),
     Column("kind", Text, nullable=False, comment="consent, reply, notice, text, broadcast; inbound: text"),
     Column("state", Word, nullable=False),
@@ -424,7 +429,7 @@ messages = Table(
           sqlite_where=text("direction = 'in'"), postgresql_where=text("direction = 'in'")),
     Index("one_message_per_broadcast_and_case", "broadcast_id", "case_id", unique=True,
           sqlite_where=text("broadcast_id IS NOT NULL"), postgresql_where=text("broadcast_id IS NOT NULL")),
-    Index("one_live_message_per_broadcast_and_phone", "broadcast_id", "phone", unique=True,
+    Index("one_live_message_per_broadcast_and_phone", "broadcast_id", "phone_key", unique=True,
           sqlite_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'"),
           postgresql_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'")),
     Index("messages_due", "gateway", "priority", "due_at", "id",
@@ -432,7 +437,7 @@ messages = Table(
           sqlite_where=text("state = 'queued' AND paused = 0"), postgresql_where=text("state = 'queued' AND NOT paused")),
     Index("messages_expiring", "expires_at",
           sqlite_where=text("state = 'queued'"), postgresql_where=text("state = 'queued'")),
-    Index("messages_by_phone_and_state", "phone", "state"),
+    Index("messages_by_phone_and_state", "phone_key", "state"),
     Index("messages_leased", "lease_until",
           sqlite_where=text("state IN ('claimed', 'sending')"),
           postgresql_where=text("state IN ('claimed', 'sending')")),
@@ -445,7 +450,7 @@ messages = Table(
           postgresql_where=text("state IN ('unknown', 'unresolved', 'set_aside')")),
     Index("messages_answering", "reply_to",
           sqlite_where=text("reply_to IS NOT NULL"), postgresql_where=text("reply_to IS NOT NULL")),
-    Index("messages_by_phone", "phone", "id"),
+    Index("messages_by_phone", "phone_key", "id"),
     Index("messages_by_gateway_id", "gateway_id"),
     Index("messages_by_broadcast", "broadcast_id", "state"),
     Index("messages_by_case", "case_id", "id"),
@@ -515,6 +520,20 @@ gateways = Table(
     comment="The rate of each gateway, held over all workers, and why one is paused.",
 )
 
+phone_plans = Table(
+    "phone_plans",
+    metadata,
+    Column("code", Text, primary_key=True, comment="a calling code that has rules of its own"),
+    Column("version", Integer, nullable=False, comment="of the rules by which the keys of its phones were made"),
+    Column("made_at", Moment, nullable=False),
+    Column("cases", Integer, nullable=False, comment="which owned a phone then, and stand in line for it since"),
+    Column(
+        "people", Integer, nullable=False, comment="whose account was joined with an older one of the same phone then"
+    ),
+    Column("told_at", Moment, comment="when the leads were told of these"),
+    comment="Which rules made the phone keys: others are made anew by the next upgrade.",
+)
+
 senders = Table(
     "senders",
     metadata,
@@ -535,6 +554,7 @@ questions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("phone", Text, nullable=False),
+    Column("phone_key", Text, comment="by which the number is compared"),
     Column("kind", Text, nullable=False, comment="invite, move: is this your phone?"),
     Column("case_id", ForeignKey("cases.id")),
     Column("operation_id", ForeignKey("operations.id"), comment="the operation that asks"),
@@ -544,7 +564,7 @@ questions = Table(
     Column("closed_at", Moment),
     Column("answer", Text, comment="yes, no, or blank where it ran out or was replaced"),
     CheckConstraint(_one_of("kind", QUESTION_KINDS), name="question_kind"),
-    Index("one_open_question_per_phone", "phone", unique=True,
+    Index("one_open_question_per_phone", "phone_key", unique=True,
           sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
     comment="What a phone was asked and has not answered yet; one at a time.",
 )  # fmt: skip

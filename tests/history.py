@@ -39,9 +39,9 @@ RECIPIENTS: Final = 150
 _STATEMENTS: Final = (
     # Cases, each in one group.
     """
-    INSERT INTO cases (case_id, case_id_key, external_id, external_id_key, name, name_key, status, contact_phone_number,
+    INSERT INTO cases (case_id, case_id_key, external_id, external_id_key, name, name_key, status, contact_phone_number, phone_key,
         contact_phone_number_is_verified, two_way, claimed_at, properties, created_at, modified_at)
-    SELECT 'c-' || i, 'c-' || i, 'p-' || i, 'p-' || i, 'Case ' || i, 'case ' || i, 'open', {phone}, true, true, {began}, '{{}}',
+    SELECT 'c-' || i, 'c-' || i, 'p-' || i, 'p-' || i, 'Case ' || i, 'case ' || i, 'open', {phone}, {phone}, true, true, {began}, '{{}}',
         {began}, {began}
     FROM {to_cases}
     """,
@@ -54,7 +54,7 @@ _STATEMENTS: Final = (
     SELECT 1 + (i - 1) / {members} + {first_group}, i, {began}, 1 FROM {to_cases}
     """,
     """
-    INSERT INTO consent_events (phone, kind, words, door, at) SELECT {phone}, 'stop', 'STOP', 'sms', {began}
+    INSERT INTO consent_events (phone, phone_key, kind, words, door, at) SELECT {phone}, {phone}, 'stop', 'STOP', 'sms', {began}
     FROM {to_cases} WHERE i % 100 = 7
     """,
     # What was asked for: the broadcasts first, then one operation for each reply.
@@ -85,26 +85,27 @@ _STATEMENTS: Final = (
     """,
     # Of fifty messages five are replies of cases, five tell the lead of them, one is a command and one its answer.
     """
-    INSERT INTO messages (id, direction, phone, body, kind, state, gateway, gateway_id, case_id, person_id, handled_as,
+    INSERT INTO messages (id, direction, phone, phone_key, body, kind, state, gateway, gateway_id, case_id, person_id, handled_as,
         reply_to, answered, priority, due_at, attempts, created_at, settled_at, paused)
-    SELECT i, 'in', CASE WHEN i % 10 = 0 THEN {phone_of_message} ELSE '{lead}' END, 'Can I come on Monday? ' || i, 'text',
+    SELECT i, 'in', CASE WHEN i % 10 = 0 THEN {phone_of_message} ELSE '{lead}' END,
+        CASE WHEN i % 10 = 0 THEN {phone_of_message} ELSE '{lead}' END, 'Can I come on Monday? ' || i, 'text',
         'handled', '{gateway}', {sid}, CASE WHEN i % 10 = 0 THEN {case_of_message} END,
         CASE WHEN i % 10 = 0 THEN NULL ELSE 1 END, CASE WHEN i % 10 = 0 THEN 'inbox' ELSE 'command' END, NULL, false, 0,
         {at}, 0, {at}, {at}, false
     FROM {to_messages} WHERE i % 10 = 0 OR i % 50 = 2
     """,
     """
-    INSERT INTO messages (id, direction, phone, body, kind, state, gateway, gateway_id, person_id, reply_to, answered,
+    INSERT INTO messages (id, direction, phone, phone_key, body, kind, state, gateway, gateway_id, person_id, reply_to, answered,
         priority, due_at, expires_at, attempts, attempt_id, segments, created_at, handed_over_at, settled_at, paused)
-    SELECT i, 'out', '{lead}', 'A reply of somebody, number ' || i, CASE WHEN i % 10 = 1 THEN 'notice' ELSE 'reply' END,
+    SELECT i, 'out', '{lead}', '{lead}', 'A reply of somebody, number ' || i, CASE WHEN i % 10 = 1 THEN 'notice' ELSE 'reply' END,
         'delivered', '{gateway}', {sid}, 1, i - 1, false, 1, {at}, {at}, 1, 'a' || i, 1, {at}, {at}, {at}, false
     FROM {to_messages} WHERE i % 10 = 1 OR i % 50 = 3
     """,
     """
-    INSERT INTO messages (id, direction, phone, body, kind, state, reason, gateway, gateway_id, case_id, broadcast_id,
+    INSERT INTO messages (id, direction, phone, phone_key, body, kind, state, reason, gateway, gateway_id, case_id, broadcast_id,
         language, answered, priority, due_at, expires_at, attempts, attempt_id, segments, created_at, handed_over_at,
         settled_at, paused)
-    SELECT i, 'out', {phone_of_message}, 'Hello, your visit to the clinic is tomorrow. Bring your card. ' || i, 'broadcast',
+    SELECT i, 'out', {phone_of_message}, {phone_of_message}, 'Hello, your visit to the clinic is tomorrow. Bring your card. ' || i, 'broadcast',
         CASE WHEN i > {all} - 40 AND i % 5 = 4 THEN 'queued' WHEN i > {all} - 200 AND i % 50 = 8 THEN 'unknown'
             WHEN i % 5000 = 4 THEN 'unresolved' WHEN i % 50 = 4 THEN 'accepted' WHEN i % 50 = 5 THEN 'sent'
             WHEN i % 50 = 6 THEN 'undelivered' WHEN i % 100 = 7 THEN 'withheld' WHEN i % 200 = 9 THEN 'refused'

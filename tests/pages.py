@@ -51,6 +51,14 @@ def states() -> str:
     return "\n".join(lines)
 
 
+def phone_plans() -> str:
+    """Where a phone is written otherwise today than before, and by which source."""
+    from storage.rules.phone_keys import plans
+
+    lines = [_row("code", "country", "since", "by"), _row("---", "---", "---", "---")]
+    return "\n".join(lines + [_row(p.code, p.country, p.since, p.source) for p in plans().values()])
+
+
 def rights() -> str:
     """Which role has which right."""
     from storage.contacts.people import RIGHTS
@@ -177,6 +185,7 @@ PARTS: dict[str, Callable[[], str]] = {
     for part in (
         schema,
         states,
+        phone_plans,
         rights,
         commands,
         settings,

@@ -37,6 +37,7 @@ from storage.contacts.cases import PROPERTIES
 from storage.database import Database, Transaction
 from storage.errors import Problem
 from storage.operations import operations
+from storage.rules import numbers
 from storage.sheets import imports, members, plans
 from storage.sheets.plans import Mode, Plan
 
@@ -99,7 +100,7 @@ def show_case(identifier: str, *, json_: bool) -> None:
             "groups": lookup.groups_of(tx, row.id),
         }
     if row.number_warning and not json_:
-        record["warning"] = sentence(Problem(row.number_warning, typed=row.contact_phone_number))
+        record["warning"] = sentence(numbers.warning(row.number_warning, row.contact_phone_number))
     show_one(record, json_=json_)
 
 

@@ -17,7 +17,7 @@ from storage.conversations import invitations
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import operations
-from storage.rules import numbers
+from storage.rules import numbers, phone_keys
 
 SHOWN = 3
 """People that `find` names at most: it is for the one who was meant, not for a list."""
@@ -51,7 +51,7 @@ def move(call: Call, who: str, phone: str) -> Answer:
         raise Problem("number-shape", typed=phone) from None
     if again := waiting_already(call) or _asked_already(call, case, "move", number.digits):
         return again
-    if number.digits == case.contact_phone_number:
+    if phone_keys.key(number.digits) == case.phone_key:
         return call.say(("move-same", {"person": Words(person_shown(case)), "phone": number.digits}))
     others = [other for other in lookup.on_phone(call.tx, number.digits) if is_seen(call, other)]
     knows = people.may(call.person, "lead") or bool(others)
@@ -60,6 +60,8 @@ def move(call: Call, who: str, phone: str) -> Answer:
         return call.say(("ask-cannot", {"person": Words(person_shown(case)), "reason": call.sentences.reason(reason)}))
     request = {"case": case.id, "phone": number.digits, "instead_of": case.contact_phone_number}
     unsure = call.sentences.sentences["number-unsure"] if "number-unknown-range" in number.warnings else ""
+    if "number-old-spelling" in number.warnings:
+        unsure = call.sentences.sentences["number-old"].format(today=phone_keys.written_today(number.digits))
     if others:
         unsure = call.sentences.sentences["number-shared"].format(person=shorten(person_shown(others[0]), 24))
     values = {"person": Words(person_shown(case)), "phone": number.digits, "unsure": Spare(unsure)}

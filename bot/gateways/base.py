@@ -78,6 +78,8 @@ def _fields(body: bytes) -> list[tuple[str, str]]:
 class Inbound:
     """A text from a phone.  `sender` and `to` are digits; `raw` is what the gateway said, kept beside it.
 
+    `is_whole` says that the sender's digits begin with a country code: False where the gateway may give them as they are
+    dialled in its own country.
     `answered` says that the gateway has confirmed this STOP or START by itself: a second confirmation is not wanted.
     `sent_at` is when it was sent, where it comes later than that: from the gateway's list, or from the spool.
     """
@@ -86,6 +88,7 @@ class Inbound:
     sender: str
     to: str
     text: str
+    is_whole: bool = True
     media: int = 0
     opt_out: Literal["stop", "start", "help"] | None = None
     answered: bool = False

@@ -145,7 +145,9 @@ class Kannel:
     def parse_inbound(self, request: Request) -> list[Inbound]:
         """The one text: words in the query; the text there too (get-url), or as the body (post-url)."""
         told = _query(request.url)
-        sender, to = _word(told, "from").strip(), _word(told, "to").strip()
+        given, to = _word(told, "from"), _word(told, "to").strip()
+        # A plus that was not written as %2B comes as a space.
+        is_whole, sender = given.startswith(("+", " ")), given.strip()
         gateway_id = _word(told, "id")
         if not _ID.fullmatch(gateway_id):
             raise Unreadable("the request has no id: Kannel's get-url needs id=%I")
@@ -160,6 +162,7 @@ class Kannel:
             Inbound(
                 gateway_id=gateway_id,
                 sender=sender.removeprefix("+"),
+                is_whole=is_whole,
                 to=to.removeprefix("+"),
                 text=_decoded(body, _word(told, "charset"), _word(told, "coding")),
                 raw={name: _word(told, name) for name in told if name != "text"},

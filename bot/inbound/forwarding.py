@@ -16,6 +16,7 @@ from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.messages import lookups, outbox, staff
 from storage.operations import operations
+from storage.rules import phone_keys
 
 
 def keep_for_staff(
@@ -42,9 +43,9 @@ def keep_for_staff(
 def forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None:
     """Number the reply and text it to the supervisors of the case's groups, or to the leads where it has none."""
     caring = staff.reachable(tx, [p.id for p in people.caring_for(tx, case.id)])
-    caring = [p for p in caring if p.phone != row.phone]
+    caring = [p for p in caring if phone_keys.key(p.phone) != row.phone_key]
     # A cry that reaches nobody is worse than one that reaches the leads.
-    caring = caring or [p for p in staff.leads(tx) if p.phone != row.phone]
+    caring = caring or [p for p in staff.leads(tx) if phone_keys.key(p.phone) != row.phone_key]
     request = {"case": case.id, "told": [p.id for p in caring]}
     by = Actor("sms", None, f"message {row.id}")
     number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)

@@ -32,7 +32,7 @@ from storage.conversations.sender_lookup import Caller
 from storage.database import Database, Lost, Transaction, restored
 from storage.messages import inbox, lookups, outbox
 from storage.operations import codes
-from storage.rules import optout
+from storage.rules import numbers, optout
 from storage.rules.normalize import key
 
 log = logging.getLogger(__name__)
@@ -95,16 +95,18 @@ def _keep(tx: Transaction, gateway: str, text: Inbound) -> tuple[Row[Any], Calle
 
     Returns its row, who sent it, what they said in it and what that is about consent; None if it is not new.
     """
+    given = numbers.read_sender(text.sender, is_whole=text.is_whole, country=tx.rules.country)
     row = inbox.record_inbound(
-        tx, gateway=gateway, gateway_id=text.gateway_id, sender=text.sender, text=storable(text.text),
+        tx, gateway=gateway, gateway_id=text.gateway_id, sender=given.number, is_certain=given.is_certain,
+        text=storable(text.text),
         told=text.opt_out, answered=text.answered, sent_at=text.sent_at, own_number=text.to or None,
         set_aside="restored" if _is_of_the_lost_time(tx, text) else None,
     )  # fmt: skip
     if row is None:
         return None
-    sender = sender_lookup.caller(tx, row.phone)
+    sender = sender_lookup.caller(tx, row.phone, is_certain=given.is_certain)
     said = echoes.listen(tx, row, sender)
-    return row, sender, said, opt_outs.hear_consent(tx, row, sender, said)
+    return row, sender, said, opt_outs.hear_consent(tx, row, sender, said, may_be=given.may_be)
 
 
 def _is_of_the_lost_time(tx: Transaction, text: Inbound) -> bool:
@@ -129,7 +131,8 @@ def try_again(db: Database) -> int:
                 if current is not None and current.state == "received":
                     # As it was heard when it came: it must not be read by what happened since.
                     heard = consent.heard_in(tx, current.phone, current.id)
-                    sender = sender_lookup.caller(tx, current.phone)
+                    is_certain = current.phone_key is not None
+                    sender = sender_lookup.caller(tx, current.phone, is_certain=is_certain)
                     _handle_or_fail(tx, current, sender, echoes.listen(tx, current, sender), heard)
         except _Failed as failed:
             with db.transaction() as tx:

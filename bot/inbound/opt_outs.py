@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Row
@@ -22,16 +23,18 @@ from storage.rules import doubts, optout
 from storage.rules.normalize import key
 
 
-def hear_consent(tx: Transaction, row: Row[Any], sender: Caller, said: Heard) -> consent.Kind | None:
+def hear_consent(
+    tx: Transaction, row: Row[Any], sender: Caller, said: Heard, *, may_be: Iterable[str]
+) -> consent.Kind | None:
     """STOP and START, and what may mean STOP, count at once and survive whatever happens to the rest of the handling.
 
-    Returns what was heard.
+    They are about all phones that the sender `may_be`, by their keys.  Returns what was heard.
     """
     kind = _consent_in(tx, row, sender, said.words)
     if kind is None or _is_overtaken(tx, row, kind):
         return None
     by = Actor("sms", None, f"message {row.id}")
-    consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, by=by)
+    consent.hear(tx, row.phone, kind, words=row.body, message_id=row.id, may_be=may_be, by=by)
     return kind
 
 
@@ -90,7 +93,8 @@ def ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Senten
 
 def confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
     """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
-    if word == "stop" and (question := invitations.open_on(tx, row.phone)) is not None:
+    is_certain = row.phone_key is not None
+    if word == "stop" and is_certain and (question := invitations.open_on(tx, row.phone)) is not None:
         invitations.close(tx, question.id, "no")
     events = consent.history(tx, row.phone)
     changed = [
@@ -102,7 +106,7 @@ def confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, 
             sentence = "kept-confirmed" if kept else f"{word}-confirmed"
             text = told.say((sentence, {"programme": Words(tx.rules.name)}))
             outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
-        if word == "stop" and (person := people.by_phone(tx, row.phone)) is not None:
+        if word == "stop" and is_certain and (person := people.by_phone(tx, row.phone)) is not None:
             _tell_others(tx, person)
     return word
 

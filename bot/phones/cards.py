@@ -17,7 +17,7 @@ from sqlalchemy import Row, func, select
 from storage.console import sentence
 from storage.contacts import cases, consent, people
 from storage.database import Transaction
-from storage.errors import Problem
+from storage.rules import numbers, phone_keys
 from storage.schema import cases as cases_table
 from storage.schema import groups, memberships
 
@@ -52,27 +52,26 @@ def of_phone(tx: Transaction, number: str, magic: Mapping[str, str]) -> list[dic
 
 def cases_on(tx: Transaction, numbers: Sequence[str]) -> dict[str, list[Row[Any]]]:
     """The cases on each of these numbers, owner first, each with the short names of its `groups`; in one question."""
+    by_key = {phone_keys.key(number): number for number in numbers}
     inside = (
         select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
         .join(groups, groups.c.id == memberships.c.group_id)
         .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(
-            memberships.c.case_id.in_(select(cases_table.c.id).where(cases_table.c.contact_phone_number.in_(numbers)))
-        )
+        .where(memberships.c.case_id.in_(select(cases_table.c.id).where(cases_table.c.phone_key.in_(list(by_key)))))
         .group_by(memberships.c.case_id)
         .subquery()
     )
     rows = tx.execute(
         select(cases_table, func.coalesce(inside.c.shorts, "").label("groups"))
         .outerjoin(inside, inside.c.case_id == cases_table.c.id)
-        .where(cases_table.c.contact_phone_number.in_(numbers))
+        .where(cases_table.c.phone_key.in_(list(by_key)))
         .order_by(
             cases_table.c.two_way.desc(), cases_table.c.claimed_at.is_(None), cases_table.c.claimed_at, cases_table.c.id
         )
     )
     found: dict[str, list[Row[Any]]] = {}
     for row in rows:
-        found.setdefault(row.contact_phone_number, []).append(row)
+        found.setdefault(by_key[row.phone_key], []).append(row)
     return found
 
 
@@ -106,7 +105,7 @@ def _of_case(tx: Transaction, case: Row[Any], sharing: Sequence[Row[Any]]) -> di
         lines.insert(0, _line("Status", f"{case.status}: gets nothing", "bad"))
     if case.number_warning:
         lines.append(
-            _line("Look again", sentence(Problem(case.number_warning, typed=case.contact_phone_number)), "bad")
+            _line("Look again", sentence(numbers.warning(case.number_warning, case.contact_phone_number)), "bad")
         )
     if case.contact_backend_id:
         lines.append(_line("Gateway", case.contact_backend_id))

@@ -22,7 +22,7 @@ from bot.inbound.spool import OUTAGES
 from storage.database import Database, Transaction, is_within
 from storage.messages import inbox, reconciliation, states
 from storage.messages.reconciliation import Question
-from storage.upkeep import restore
+from storage.upkeep import renumbering, restore
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Reconciler:
     def _once_a_minute(self) -> int:
         """To a person what is in doubt at a gateway that the settings have no more; to the leads that there was a restore."""
         with self.db.transaction() as tx:
-            told = tell_of_restore(tx)
+            told = tell_of_restore(tx) + tell_of_one_phone(tx)
             left = reconciliation.leave_gone(tx, self.gateways)
             if left:
                 log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)
@@ -272,6 +272,14 @@ def tell_leads(tx: Transaction) -> int:
             told += 1
             notices.tell_leads(tx, "unresolved-notice", {"number": row.id, "count": row.many})
     return told
+
+
+def tell_of_one_phone(tx: Transaction) -> int:
+    """Tell the leads, once, of cases and accounts that an upgrade found to be on one phone; returns how many were told."""
+    found = renumbering.tell(tx)
+    if found is None:
+        return 0
+    return notices.tell_leads(tx, "one-phone-notice", {"count": found.cases, "accounts": found.people})
 
 
 def tell_of_restore(tx: Transaction) -> int:

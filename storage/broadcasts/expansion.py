@@ -144,13 +144,13 @@ def _insertion(
     state, because = ("cancelled", "halted") if halted else ("queued", None)
     # fmt: off
     rows = select(
-        literal("out"), part.c.phone, part.c.body, literal(kind),
+        literal("out"), part.c.phone, part.c.phone_key, part.c.body, literal(kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
         part.c.gateway, part.c.case_id, literal(content.number), part.c.language, literal(KINDS[kind].priority),
         *due(rules, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()), literal(paused, Boolean()),
     ).where(part.c.case_id.is_not(None))
     columns = [
-        "direction", "phone", "body", "kind", "state", "reason", "gateway", "case_id",
+        "direction", "phone", "phone_key", "body", "kind", "state", "reason", "gateway", "case_id",
         "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at", "paused",
     ]
     # fmt: on

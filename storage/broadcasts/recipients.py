@@ -92,11 +92,11 @@ def select_recipients(
     whom = audience.of(number, after=after, upto=upto)
     texted_already = exists().where(
         _written.c.broadcast_id == number,
-        _written.c.phone == cases.c.contact_phone_number,
+        _written.c.phone_key == cases.c.phone_key,
         _written.c.state != "withheld",
     )
     same_phone = exists().where(
-        _twin.c.contact_phone_number == cases.c.contact_phone_number,
+        _twin.c.phone_key == cases.c.phone_key,
         _twin.c.status == "open",
         ~_has_no_gateway(rules, _twin),
         audience.is_in(_twin.c.id, number),
@@ -105,11 +105,11 @@ def select_recipients(
     language = by_language({name: literal(name, Text()) for name, _ in content.texts}, content.language)
     body = by_language({name: body_of(words) for name, words in content.texts}, content.language)
     said_start = exists().where(
-        consent_events.c.phone == cases.c.contact_phone_number,
+        consent_events.c.phone_key == cases.c.phone_key,
         consent_events.c.kind == "start",
         consent_events.c.at > frozen_at,
     )
-    said = consent.said_last(cases.c.contact_phone_number)
+    said = consent.said_last(cases.c.phone_key)
     reason = case(
         (whom.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
@@ -126,6 +126,7 @@ def select_recipients(
         select(
             cases.c.id.label("case_id"),
             cases.c.contact_phone_number.label("phone"),
+            cases.c.phone_key,
             cases.c.time_zone,
             language.label("language"),
             body.label("body"),

@@ -26,9 +26,10 @@ from sqlalchemy import (
 from storage import audit
 from storage.audit import Actor, Change
 from storage.bulk import insert_ready, ready_rows
-from storage.contacts.lookup import Ready, fill, wanted_cases, wanted_identifiers, wanted_numbers
+from storage.contacts.lookup import Ready, fill, wanted_cases, wanted_identifiers, wanted_phones
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import phone_keys
 from storage.rules.identifiers import new_case_id
 from storage.rules.normalize import key, searched
 from storage.schema import cases
@@ -70,9 +71,9 @@ class Standing:
 
 def standing(tx: Transaction, case: Row[Any]) -> Standing:
     """Who owns the number of this case, and who waits for it, in order."""
-    if case.contact_phone_number is None:
+    if case.phone_key is None:
         return Standing(None, ())
-    same = cases.c.contact_phone_number == case.contact_phone_number
+    same = cases.c.phone_key == case.phone_key
     owner = tx.scalar(select(cases.c.case_id).where(same, cases.c.two_way))
     waiting = tx.execute(
         select(cases.c.case_id)
@@ -84,14 +85,12 @@ def standing(tx: Transaction, case: Row[Any]) -> Standing:
 
 def owners_of(tx: Transaction, numbers: Iterable[str]) -> dict[str, Row[Any]]:
     """For each number that has an owner, the owning case; in one question to the database."""
-    if not _fill_numbers(tx, numbers):
+    by_number = {number: phone_keys.key(number) for number in numbers}
+    if not _fill_phones(tx, by_number.values()):
         return {}
-    rows = tx.execute(
-        select(cases)
-        .join(wanted_numbers, wanted_numbers.c.phone == cases.c.contact_phone_number)
-        .where(cases.c.two_way)
-    )
-    return {row.contact_phone_number: row for row in rows}
+    query = select(cases).join(wanted_phones, wanted_phones.c.phone_key == cases.c.phone_key).where(cases.c.two_way)
+    owners = {row.phone_key: row for row in tx.execute(query)}
+    return {number: owners[phone] for number, phone in by_number.items() if phone in owners}
 
 
 def make_ready(tx: Transaction, wanted: Sequence[Wanted]) -> Ready:
@@ -105,18 +104,18 @@ def make_ready(tx: Transaction, wanted: Sequence[Wanted]) -> Ready:
     ids: list[int] = []
     changes: list[Change] = []
     updated: list[dict[str, Any]] = []
-    numbers: set[str | None] = set()
+    phones: set[str | None] = set()
     for w in wanted:
         if w.id is None:
             case = next(inserted)
             ids.append(case["id"])
             changes.append(Change("case", case["id"], {}, _plain(case)))
-            numbers.add(case["contact_phone_number"])
+            phones.add(case["phone_key"])
             continue
         ids.append(w.id)
         old = before[w.id]
         after = _changed(tx, old, w)
-        numbers |= {old["contact_phone_number"], after["contact_phone_number"]}
+        phones |= {old["phone_key"], after["phone_key"]}
         differing = [name for name in after if after[name] != old[name]]
         if differing:
             changes.append(
@@ -128,7 +127,7 @@ def make_ready(tx: Transaction, wanted: Sequence[Wanted]) -> Ready:
         case_ids={case["id"]: case["case_id"] for case in new},
         made=ready_rows(tx, cases, new) if new else None,
         updated=updated,
-        numbers=frozenset(n for n in numbers if n is not None),
+        phones=frozenset(phone for phone in phones if phone is not None),
         changes=audit.make_ready(tx, changes),
         after=after_id,
     )
@@ -143,7 +142,9 @@ def save(tx: Transaction, wanted: Sequence[Wanted], *, verb: str = "cases.save",
     return write(tx, make_ready(tx, wanted), verb=verb, by=by)
 
 
-_SETTABLE = (*PROPERTIES, "name_key", "external_id_key", "number_warning", "claimed_at", "properties", "two_way")
+_SETTABLE = (
+    *PROPERTIES, "name_key", "external_id_key", "phone_key", "number_warning", "claimed_at", "properties", "two_way",
+)  # fmt: skip
 
 _UPDATE = (
     update(cases)
@@ -158,7 +159,7 @@ def write(tx: Transaction, ready: Ready, *, verb: str, by: Actor) -> list[int]:
         insert_ready(tx, ready.made)
     if ready.updated:
         tx.execute(_UPDATE, ready.updated)
-    settle_ownership(tx, ready.numbers)
+    settle_ownership(tx, ready.phones)
     facts = {"created": len(ready.case_ids), "updated": len(ready.updated)}
     one = ready.ids[0] if len(ready.ids) == 1 else None
     audit.record(tx, verb, "case", one, facts=facts, changes=ready.changes, by=by)
@@ -177,22 +178,22 @@ def _unused_ids(tx: Transaction, count: int) -> tuple[int | None, Sequence[int]]
     return None, sorted(tx.execute(drawn).scalars())
 
 
-def settle_ownership(tx: Transaction, numbers: Iterable[str]) -> None:
-    """Give each number to the first in its line, and take it from a case that may not hold it any more."""
-    if not _fill_numbers(tx, numbers):
+def settle_ownership(tx: Transaction, phones: Iterable[str]) -> None:
+    """Give each phone, by its key, to the first in its line, and take it from a case that may not hold it any more."""
+    if not _fill_phones(tx, phones):
         return
-    here = cases.c.contact_phone_number.in_(select(wanted_numbers.c.phone))
+    here = cases.c.phone_key.in_(select(wanted_phones.c.phone_key))
     tx.execute(update(cases).where(here, cases.c.two_way, cases.c.claimed_at.is_(None)).values(two_way=False))
     other = cases.alias("other")
     line = select(
         cases.c.id,
         func.row_number()
-        .over(partition_by=cases.c.contact_phone_number, order_by=(cases.c.claimed_at, cases.c.id))
+        .over(partition_by=cases.c.phone_key, order_by=(cases.c.claimed_at, cases.c.id))
         .label("place"),
     ).where(
         here,
         cases.c.claimed_at.is_not(None),
-        ~exists().where(other.c.contact_phone_number == cases.c.contact_phone_number, other.c.two_way),
+        ~exists().where(other.c.phone_key == cases.c.phone_key, other.c.two_way),
     )
     first = line.subquery()
     tx.execute(update(cases).where(cases.c.id.in_(select(first.c.id).where(first.c.place == 1))).values(two_way=True))
@@ -204,7 +205,7 @@ def hand_over(tx: Transaction, case: Row[Any], *, by: Actor) -> Row[Any]:
     Nobody asks the phone, so it is for a lead, who knows whose it is.  Raises Problem `hand-over-not-waiting` where the
     case does not stand in line for a number that somebody owns: it must be open and verified first.
     """
-    owned = and_(cases.c.contact_phone_number == case.contact_phone_number, cases.c.two_way)
+    owned = and_(cases.c.phone_key == case.phone_key, cases.c.two_way)
     owner = tx.execute(select(cases).where(owned)).first() if case.claimed_at is not None else None
     if owner is None or owner.id == case.id:
         raise Problem("hand-over-not-waiting", case=case.case_id)
@@ -237,7 +238,7 @@ def _unused_case_ids(tx: Transaction, count: int) -> list[str]:
     fresh: set[str] = set()
     while len(fresh) < count:
         tried = {new_case_id(quick) for _ in range(count - len(fresh))}
-        fill(tx, wanted_identifiers, [{"n": n, "key": case_id, "phone": None} for n, case_id in enumerate(tried)])
+        fill(tx, wanted_identifiers, [{"n": n, "key": case_id, "phone_key": None} for n, case_id in enumerate(tried)])
         taken = tx.execute(
             select(wanted_identifiers.c.key).join(cases, cases.c.case_id_key == wanted_identifiers.c.key)
         ).scalars()
@@ -262,10 +263,12 @@ def _fresh(tx: Transaction, w: Wanted, case_id: str) -> dict[str, Any]:
 def _changed(tx: Transaction, old: Mapping[str, Any], w: Wanted) -> dict[str, Any]:
     """The columns of a case after a change, with what follows from it: a changed number is no longer verified."""
     after = {**old, **w.values}
-    moved = after["contact_phone_number"] != old["contact_phone_number"]
+    number = after["contact_phone_number"]
+    after["phone_key"] = phone_keys.key(number) if number is not None else None
+    moved = after["phone_key"] != old["phone_key"]
     if moved and "contact_phone_number_is_verified" not in w.values:
         after["contact_phone_number_is_verified"] = False
-    if after["contact_phone_number"] is None:
+    if number is None:
         after["contact_phone_number_is_verified"] = False
         after["number_warning"] = None
     after["external_id_key"] = key(after["external_id"]) if after["external_id"] else None
@@ -286,9 +289,9 @@ def _claim(now: datetime, since: datetime | None, *, claims: bool, moved: bool) 
     return now if moved or since is None else since
 
 
-def _fill_numbers(tx: Transaction, numbers: Iterable[str]) -> bool:
-    distinct = [{"phone": phone} for phone in sorted(set(numbers))]
-    fill(tx, wanted_numbers, distinct)
+def _fill_phones(tx: Transaction, phones: Iterable[str]) -> bool:
+    distinct = [{"phone_key": phone} for phone in sorted(set(phones))]
+    fill(tx, wanted_phones, distinct)
     return bool(distinct)
 
 

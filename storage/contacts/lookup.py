@@ -26,7 +26,7 @@ from storage import audit
 from storage.bulk import Rows, insert_lines, insert_many
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.rules import numbers
+from storage.rules import numbers, phone_keys
 from storage.rules.identifiers import Identifier, near
 from storage.rules.identifiers import read as read_identifier
 from storage.rules.normalize import searched
@@ -37,20 +37,20 @@ wanted_identifiers = Table(
     MetaData(),
     Column("n", Integer, primary_key=True),
     Column("key", Text, nullable=False),
-    Column("phone", Text),
+    Column("phone_key", Text),
     prefixes=["TEMPORARY"],
 )
 
-wanted_numbers = Table(
-    "wanted_numbers",
+wanted_phones = Table(
+    "wanted_phones",
     MetaData(),
-    Column("phone", Text, primary_key=True),
+    Column("phone_key", Text, primary_key=True),
     prefixes=["TEMPORARY"],
 )
 
 BY_PHONE = (
     select(cases)
-    .where(cases.c.contact_phone_number == bindparam("phone"), cases.c.status == "open")
+    .where(cases.c.phone_key == bindparam("phone_key"), cases.c.status == "open")
     .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
     .limit(1)
 )
@@ -78,11 +78,10 @@ def find(
         return []
     told = columns or cases.c
     tx.temporary(wanted_identifiers)
-    insert_lines(
-        tx, wanted_identifiers, ("n", "key", "phone"), [(n, i.key, i.phone) for n, i in enumerate(identifiers)]
-    )
+    lines = [(n, i.key, i.phone and phone_keys.key(i.phone)) for n, i in enumerate(identifiers)]
+    insert_lines(tx, wanted_identifiers, ("n", "key", "phone_key"), lines)
     same = (
-        cases.c.contact_phone_number == wanted_identifiers.c.phone,
+        cases.c.phone_key == wanted_identifiers.c.phone_key,
         cases.c.external_id_key == wanted_identifiers.c.key,
         cases.c.case_id_key == wanted_identifiers.c.key,
     )
@@ -145,7 +144,7 @@ def search(
             # The end of a number, and no longer piece of it: digit by digit a masked number could be asked out.
             fits.append(cases.c.contact_phone_number.endswith(number, autoescape=True))
         elif (read := numbers.find(whole, country=tx.rules.country)) is not None:
-            fits.append(cases.c.contact_phone_number == read.digits)
+            fits.append(cases.c.phone_key == phone_keys.key(read.digits))
     query = select(cases).where(or_(*fits))
     if group_ids is not None:
         inside = select(memberships.c.case_id).where(
@@ -165,7 +164,7 @@ _near = Table(
     MetaData(),
     Column("n", Integer, nullable=False),
     Column("key", Text, nullable=False),
-    Column("phone", Text),
+    Column("phone_key", Text),
     prefixes=["TEMPORARY"],
 )
 
@@ -173,7 +172,7 @@ _near = Table(
 def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | None]:
     """For each unknown identifier one that exists at edit distance 1, or None; only the first `SUGGESTED` are looked up."""
     variants = [
-        {"n": n, "key": other, "phone": other if other.isdigit() else None}
+        {"n": n, "key": other, "phone_key": phone_keys.key(other) if other.isdigit() else None}
         for n, identifier in enumerate(identifiers[:SUGGESTED])
         for other in {*near(identifier.key), *(near(identifier.phone) if identifier.phone else ())}
     ]
@@ -181,9 +180,11 @@ def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | No
     if not variants:
         return suggestions
     fill(tx, _near, variants)
-    for column in (cases.c.case_id_key, cases.c.external_id_key, cases.c.contact_phone_number):
-        variant = _near.c.phone if column is cases.c.contact_phone_number else _near.c.key
-        shown = {cases.c.external_id_key: cases.c.external_id, cases.c.case_id_key: cases.c.case_id}.get(column, column)
+    for column, variant, shown in (
+        (cases.c.case_id_key, _near.c.key, cases.c.case_id),
+        (cases.c.external_id_key, _near.c.key, cases.c.external_id),
+        (cases.c.phone_key, _near.c.phone_key, cases.c.contact_phone_number),
+    ):
         for row in tx.execute(
             select(_near.c.n, func.min(shown).label("nearest")).join(cases, column == variant).group_by(_near.c.n)
         ):
@@ -193,12 +194,12 @@ def suggest(tx: Transaction, identifiers: Sequence[Identifier]) -> list[str | No
 
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The case that a text from this number is from: its owner, else the open case longest on that number."""
-    return tx.execute(BY_PHONE, {"phone": phone}).first()
+    return tx.execute(BY_PHONE, {"phone_key": phone_keys.key(phone)}).first()
 
 
 def on_phone(tx: Transaction, phone: str) -> list[Row[Any]]:
     """Every open case with this number, its owner first."""
-    same = (cases.c.contact_phone_number == phone, cases.c.status == "open")
+    same = (cases.c.phone_key == phone_keys.key(phone), cases.c.status == "open")
     return list(tx.execute(select(cases).where(*same).order_by(cases.c.two_way.desc(), cases.c.id)))
 
 
@@ -215,12 +216,12 @@ def groups_of(tx: Transaction, case: int) -> list[str]:
 
 
 def by_number(tx: Transaction, *, at_most: int) -> dict[str, list[Row[Any]]]:
-    """The cases on each of the first numbers, owner first, each with the short names of its `groups`."""
-    number = cases.c.contact_phone_number
+    """The cases on each of the first phones, by the number of its first: the owner first, each with the short names of its `groups`."""
+    phone = cases.c.phone_key
     first = (
-        select(number.label("phone"), func.min(cases.c.id).label("oldest"))
-        .where(number.is_not(None))
-        .group_by(number)
+        select(phone.label("phone_key"), func.min(cases.c.id).label("oldest"))
+        .where(phone.is_not(None))
+        .group_by(phone)
         .order_by(func.min(cases.c.id))
         .limit(at_most)
         .subquery()
@@ -229,20 +230,20 @@ def by_number(tx: Transaction, *, at_most: int) -> dict[str, list[Row[Any]]]:
         select(memberships.c.case_id, func.aggregate_strings(groups.c.short, " ").label("shorts"))
         .join(groups, groups.c.id == memberships.c.group_id)
         .where(memberships.c.removed_at.is_(None), groups.c.deleted_at.is_(None))
-        .where(memberships.c.case_id.in_(select(cases.c.id).join(first, first.c.phone == number)))
+        .where(memberships.c.case_id.in_(select(cases.c.id).join(first, first.c.phone_key == phone)))
         .group_by(memberships.c.case_id)
         .subquery()
     )
     rows = tx.execute(
         select(cases, func.coalesce(inside.c.shorts, "").label("groups"))
-        .join(first, first.c.phone == number)
+        .join(first, first.c.phone_key == phone)
         .outerjoin(inside, inside.c.case_id == cases.c.id)
         .order_by(first.c.oldest, cases.c.two_way.desc(), cases.c.id)
     )
     found: dict[str, list[Row[Any]]] = {}
     for row in rows:
-        found.setdefault(row.contact_phone_number, []).append(row)
-    return found
+        found.setdefault(row.phone_key, []).append(row)
+    return {sharing[0].contact_phone_number: sharing for sharing in found.values()}
 
 
 def list_all(tx: Transaction) -> list[Row[Any]]:
@@ -259,7 +260,8 @@ class Ready:
     case_ids: Mapping[int, str]
     made: Rows | None
     updated: Sequence[Mapping[str, Any]]
-    numbers: frozenset[str]
+    phones: frozenset[str]
+    """The keys of all phones that a case has, or had before."""
     changes: audit.Changes
     after: int | None
     """On SQLite the last row id before the new ones: they fit only while no other case was made."""

@@ -12,7 +12,7 @@ from sqlalchemy import Row, delete, func, insert, or_, select
 from storage import audit
 from storage.audit import Actor
 from storage.database import Transaction
-from storage.rules import numbers
+from storage.rules import numbers, phone_keys
 from storage.rules.normalize import fold
 from storage.schema import passwords, people
 
@@ -41,7 +41,7 @@ def list_for(tx: Transaction, typed: str) -> list[Row[Any]]:
     """The active people with a password who are called so, or have this number; each with `hash`."""
     number = numbers.find(typed, country=tx.rules.country)
     named = func.lower(people.c.name) == fold(typed).lower()
-    theirs = or_(named, people.c.phone == number.digits) if number is not None else named
+    theirs = or_(named, people.c.phone_key == phone_keys.key(number.digits)) if number is not None else named
     return list(tx.execute(_SIGNING_IN.where(theirs).order_by(people.c.id)))
 
 

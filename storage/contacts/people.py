@@ -16,7 +16,7 @@ from storage.audit import Actor, Change
 from storage.contacts import groups
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.rules import numbers
+from storage.rules import numbers, phone_keys
 from storage.rules.hours_and_limits import read_language
 from storage.rules.normalize import fold
 from storage.schema import ROLES, memberships, people, person_groups
@@ -31,7 +31,7 @@ RIGHTS: dict[str, frozenset[str]] = {
 tell: text cases; lead: everything, for every group."""
 
 # Asked for every text that comes in, so they are built once.
-BY_PHONE = select(people).where(people.c.phone == bindparam("phone"), people.c.active)
+BY_PHONE = select(people).where(people.c.phone_key == bindparam("phone_key"), people.c.active)
 
 
 def may(person: Row[Any], right: str) -> bool:
@@ -41,7 +41,7 @@ def may(person: Row[Any], right: str) -> bool:
 
 def by_phone(tx: Transaction, phone: str) -> Row[Any] | None:
     """The active person registered with this number."""
-    return tx.execute(BY_PHONE, {"phone": phone}).first()
+    return tx.execute(BY_PHONE, {"phone_key": phone_keys.key(phone)}).first()
 
 
 def by_id(tx: Transaction, person_id: int | None) -> Row[Any] | None:
@@ -122,6 +122,7 @@ def add(
     row = {
         "name": fold(name),
         "phone": number.digits,
+        "phone_key": phone_keys.key(number.digits),
         "role": role,
         "language_code": read_language(language) if language else None,
         "active": True,

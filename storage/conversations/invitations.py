@@ -12,12 +12,13 @@ from typing import Any, Literal
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from storage.database import Transaction
+from storage.rules import phone_keys
 from storage.schema import Moment, questions
 
 Kind = Literal["invite", "move"]
 LIFE = timedelta(days=7)
 OPEN_ON = select(questions).where(
-    questions.c.phone == bindparam("phone"),
+    questions.c.phone_key == bindparam("phone_key"),
     questions.c.closed_at.is_(None),
     questions.c.expires_at > bindparam("now", type_=Moment),
 )
@@ -25,11 +26,12 @@ OPEN_ON = select(questions).where(
 
 def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: int, message_id: int) -> int:
     """Open a question to a phone for seven days, in place of any other; returns its row id."""
-    tx.execute(
-        update(questions).where(questions.c.phone == phone, questions.c.closed_at.is_(None)).values(closed_at=tx.now)
-    )
+    phone_key = phone_keys.key(phone)
+    still = (questions.c.phone_key == phone_key, questions.c.closed_at.is_(None))
+    tx.execute(update(questions).where(*still).values(closed_at=tx.now))
     row = {
         "phone": phone,
+        "phone_key": phone_key,
         "kind": kind,
         "case_id": case_id,
         "operation_id": operation_id,
@@ -42,7 +44,7 @@ def ask(tx: Transaction, phone: str, kind: Kind, *, case_id: int, operation_id: 
 
 def open_on(tx: Transaction, phone: str) -> Row[Any] | None:
     """The question that is open on a phone, or None."""
-    return tx.execute(OPEN_ON, {"phone": phone, "now": tx.now}).first()
+    return tx.execute(OPEN_ON, {"phone_key": phone_keys.key(phone), "now": tx.now}).first()
 
 
 def ask_again(tx: Transaction, question: int, message_id: int) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Integer, Row, literal, select
 from storage.contacts import consent, lookup, people
 from storage.conversations import invitations
 from storage.database import Transaction
+from storage.rules import phone_keys
 from storage.schema import cases as cases_table
 
 _CALLER = (
@@ -41,12 +42,14 @@ class Caller:
     question: Row[Any] | None
 
 
-def caller(tx: Transaction, phone: str) -> Caller:
-    """Who a text from this number is from, as of now.
+def caller(tx: Transaction, phone: str, *, is_certain: bool = True) -> Caller:
+    """Who a text from this number is from, as of now; nobody we know where it is not certain whose number that is.
 
     Of staff, and of a question that is open, there are few: their rows are fetched where there are any.
     """
-    row = tx.execute(_CALLER, {"phone": phone, "now": tx.now}).one()
+    if not is_certain:
+        return Caller(person=None, case=None, said_last=consent.newest(tx, phone), question=None)
+    row = tx.execute(_CALLER, {"phone_key": phone_keys.key(phone), "now": tx.now}).one()
     return Caller(
         person=people.by_phone(tx, phone) if row.staff is not None else None,
         case=row if row.id is not None else None,

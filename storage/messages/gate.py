@@ -120,13 +120,13 @@ def hand_over(
 _GATE = (
     select(
         *messages.c["id", "kind", "phone", "body", "gateway", "attempts", "created_at", "expires_at", "own_number"],
-        consent.said_last(messages.c.phone).label("said"),
+        consent.said_last(messages.c.phone_key).label("said"),
         and_(messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)).label(
             "left"
         ),
-        and_(
-            messages.c.broadcast_id.is_not(None), messages.c.phone.is_distinct_from(cases.c.contact_phone_number)
-        ).label("changed"),
+        and_(messages.c.broadcast_id.is_not(None), messages.c.phone_key.is_distinct_from(cases.c.phone_key)).label(
+            "changed"
+        ),
         broadcasts.c.state.label("broadcast_state"),
         broadcasts.c.paused_at,
         cases.c.time_zone,

@@ -79,7 +79,7 @@ def operation_of_code(tx: Transaction, code_id: int) -> Row[Any] | None:
 
 def question_of(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
     """The question that a message of ours asks its phone: `operation_id`, `kind`, `answer`, `closed_at`, `expires_at`."""
-    first = and_(questions.c.phone == row.phone, questions.c.asked_at == row.created_at)
+    first = and_(questions.c.phone_key == row.phone_key, questions.c.asked_at == row.created_at)
     query = select(questions).where(or_(questions.c.message_id == row.id, first))
     return tx.execute(query.order_by(questions.c.id.desc()).limit(1)).first()
 
@@ -98,7 +98,7 @@ def answers_to(tx: Transaction, message_id: int) -> list[Row[Any]]:
 
 def consent_round(tx: Transaction, row: Row[Any]) -> list[Row[Any]]:
     """The consent events that bear on a message: the one that held when it was queued, and those until it was settled."""
-    theirs = consent_events.c.phone == row.phone
+    theirs = consent_events.c.phone_key == row.phone_key
     before = select(consent_events.c.id).where(theirs, consent_events.c.at < row.created_at)
     held = before.order_by(consent_events.c.id.desc()).limit(1).scalar_subquery()
     during = and_(consent_events.c.at >= row.created_at, consent_events.c.at <= (row.settled_at or tx.now))
@@ -115,7 +115,9 @@ def consent_in(tx: Transaction, message_id: int) -> list[Row[Any]]:
 def same_phone(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
     """The message of the same broadcast that went to the same phone: its `id` and the `case_id` it is for."""
     query = select(messages.c.id, cases.c.case_id).join(cases, cases.c.id == messages.c.case_id)
-    same = and_(messages.c.broadcast_id == row.broadcast_id, messages.c.phone == row.phone, messages.c.id != row.id)
+    same = and_(
+        messages.c.broadcast_id == row.broadcast_id, messages.c.phone_key == row.phone_key, messages.c.id != row.id
+    )
     return tx.execute(query.where(same, messages.c.state != "withheld").limit(1)).first()
 
 

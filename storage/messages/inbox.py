@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import Lost, Transaction
+from storage.rules import phone_keys
 from storage.schema import Moment, messages
 
 RETRY_INBOUND = timedelta(seconds=30)
@@ -27,7 +28,7 @@ MAX_TRIES = 3
 _RECORD_ON_SQLITE, _RECORD = (
     dialect.insert(messages)
     .on_conflict_do_nothing()
-    .returning(*messages.c["id", "phone", "body", "state", "told", "answered", "created_at", "sent_at"])
+    .returning(*messages.c["id", "phone", "phone_key", "body", "state", "told", "answered", "created_at", "sent_at"])
     for dialect in (sqlite, postgresql)
 )
 
@@ -38,6 +39,7 @@ def record_inbound(
     gateway: str,
     gateway_id: str,
     sender: str,
+    is_certain: bool = True,
     text: str,
     told: str | None = None,
     answered: bool = False,
@@ -47,6 +49,7 @@ def record_inbound(
 ) -> Row[Any] | None:
     """Keep a text; returns what its handling needs of its row, None if this gateway message id was seen before.
 
+    `is_certain` is False where the number of its sender may be two people's (`rules/numbers.py`).
     `told` is stop, start or help where the gateway itself says so, and `answered` that it has replied: they are kept for
     the handling that comes later if the first one fails.  `sent_at` is given for a text that comes late: it is handled by
     the moment at which the phone sent it.  `set_aside` is why it is left to a person, unhandled.
@@ -54,6 +57,7 @@ def record_inbound(
     row = {
         "direction": "in",
         "phone": sender,
+        "phone_key": phone_keys.key(sender) if is_certain else None,
         "body": text,
         "kind": "text",
         "state": "received" if set_aside is None else "set_aside",
@@ -148,10 +152,11 @@ def known_inbound(tx: Transaction, gateway: str, gateway_ids: Iterable[str]) -> 
 
 def threads(tx: Transaction, phones: Iterable[str], *, at_most: int = 60) -> dict[str, list[Row[Any]]]:
     """For each of these numbers the last messages with it, both ways, oldest first; in one question."""
-    found: dict[str, list[Row[Any]]] = {phone: [] for phone in phones}
-    newest = func.row_number().over(partition_by=messages.c.phone, order_by=messages.c.id.desc()).label("place")
-    recent = select(messages.c.id, newest).where(messages.c.phone.in_(list(found))).subquery()
+    by_key = {phone_keys.key(phone): phone for phone in phones}
+    found: dict[str, list[Row[Any]]] = {phone: [] for phone in by_key.values()}
+    newest = func.row_number().over(partition_by=messages.c.phone_key, order_by=messages.c.id.desc()).label("place")
+    recent = select(messages.c.id, newest).where(messages.c.phone_key.in_(list(by_key))).subquery()
     last = select(messages).join(recent, recent.c.id == messages.c.id).where(recent.c.place <= at_most)
     for row in tx.execute(last.order_by(messages.c.id)):
-        found[row.phone].append(row)
+        found[by_key[row.phone_key]].append(row)
     return found

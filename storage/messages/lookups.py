@@ -25,12 +25,13 @@ from sqlalchemy import (
 from storage.database import Transaction
 from storage.lately import is_since
 from storage.messages.states import ARRIVED, LEASED, NOT_OVER, OPEN, unclear
+from storage.rules import phone_keys
 from storage.schema import Moment, attempts, gateways, messages
 
 _NEWEST_TO = (
     select(messages)
     .where(
-        messages.c.phone == bindparam("phone"),
+        messages.c.phone_key == bindparam("phone_key"),
         messages.c.direction == "out",
         messages.c.kind != "consent",
         messages.c.state.in_((*ARRIVED, "unknown", "sending")),
@@ -46,12 +47,12 @@ def newest_to(tx: Transaction, phone: str, before: datetime) -> Row[Any] | None:
 
     Answers to STOP, START and HELP do not count: they end no conversation.
     """
-    return tx.execute(_NEWEST_TO, {"phone": phone, "before": before}).first()
+    return tx.execute(_NEWEST_TO, {"phone_key": phone_keys.key(phone), "before": before}).first()
 
 
 _recent = (
     select(*messages.c["id", "direction", "body", "handed_over_at"])
-    .where(messages.c.phone == bindparam("phone"))
+    .where(messages.c.phone_key == bindparam("phone_key"))
     .order_by(messages.c.id.desc())
     .limit(bindparam("rows", type_=Integer))
     .subquery("recent")
@@ -74,8 +75,8 @@ def bodies_to(tx: Transaction, phone: str, since: datetime, before: datetime, *,
 
     Of all that the number got and wrote only the newest few times `at_most` are looked through.
     """
-    window = {"phone": phone, "since": since, "before": before, "rows": 3 * at_most, "many": at_most}
-    return list(tx.execute(_BODIES_TO, window).scalars())
+    window = {"since": since, "before": before, "rows": 3 * at_most, "many": at_most}
+    return list(tx.execute(_BODIES_TO, {"phone_key": phone_keys.key(phone), **window}).scalars())
 
 
 def message(tx: Transaction, message_id: int) -> Row[Any] | None:
@@ -93,7 +94,9 @@ def list_all(
 ) -> list[Row[Any]]:
     """Messages, newest first."""
     query = select(messages).order_by(messages.c.id.desc()).limit(at_most)
-    for column, value in ((messages.c.state, state), (messages.c.phone, phone), (messages.c.direction, direction)):
+    phone_key = None if phone is None else phone_keys.key(phone)
+    asked = ((messages.c.state, state), (messages.c.phone_key, phone_key), (messages.c.direction, direction))
+    for column, value in asked:
         if value is not None:
             query = query.where(column == value)
     return list(tx.execute(query))
@@ -180,15 +183,15 @@ def count_failed_calls(tx: Transaction, since: datetime) -> dict[str, int]:
 
 def _sent_since() -> Select[Any]:
     """Counted from the newest back to the first that is older, and no further: a phone may have years behind it."""
-    phone, since = bindparam("phone", type_=Text), bindparam("since", type_=Moment)
+    phone, since = bindparam("phone_key", type_=Text), bindparam("since", type_=Moment)
     # Between and by phone, not equal: else PostgreSQL walks back through everybody's messages for one of a busy phone.
-    past = select(messages.c.id).where(messages.c.phone.between(phone, phone), messages.c.created_at < since)
-    older = past.order_by(messages.c.phone.desc(), messages.c.id.desc()).limit(1)
+    past = select(messages.c.id).where(messages.c.phone_key.between(phone, phone), messages.c.created_at < since)
+    older = past.order_by(messages.c.phone_key.desc(), messages.c.id.desc()).limit(1)
     return (
         select(func.count())
         .select_from(messages)
         .where(
-            messages.c.phone == phone,
+            messages.c.phone_key == phone,
             messages.c.id > func.coalesce(older.correlate(None).scalar_subquery(), 0),
             messages.c.direction == "out",
             messages.c.kind == bindparam("kind", type_=Text),
@@ -204,7 +207,7 @@ _SAID_SINCE = _SENT_SINCE.where(messages.c.body == bindparam("words", type_=Text
 
 def sent_since(tx: Transaction, phone: str, kind: str, since: datetime, *, body: str | None = None) -> int:
     """How many messages of a kind, with these very words if given, were queued to a number since then."""
-    values = {"phone": phone, "kind": kind, "since": since}
+    values = {"phone_key": phone_keys.key(phone), "kind": kind, "since": since}
     if body is None:
         return int(tx.scalar(_SENT_SINCE, values))
     return int(tx.scalar(_SAID_SINCE, {**values, "words": body}))

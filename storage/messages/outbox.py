@@ -38,7 +38,7 @@ from storage.messages.gate import STAYS
 from storage.messages.receipts import apply_parked
 from storage.messages.states import KINDS, SETTLE
 from storage.programme import routing
-from storage.rules import segments
+from storage.rules import phone_keys, segments
 from storage.schema import Moment, attempts, cases, gateways, messages
 
 log = logging.getLogger(__name__)
@@ -79,16 +79,16 @@ def _next_in_turn() -> Select[tuple[int]]:
     due = and_(
         messages.c.direction == "out", messages.c.state == "queued", ~messages.c.paused, messages.c.due_at <= now
     )
-    in_flight = exists().where(flying.c.phone == messages.c.phone, flying.c.state.in_(("claimed", "sending")))
+    in_flight = exists().where(flying.c.phone_key == messages.c.phone_key, flying.c.state.in_(("claimed", "sending")))
     overtaken = exists().where(
-        ahead.c.phone == messages.c.phone,
+        ahead.c.phone_key == messages.c.phone_key,
         ahead.c.state == "queued",
         ~ahead.c.paused,
         ahead.c.due_at <= now,
         tuple_(ahead.c.priority, ahead.c.due_at, ahead.c.id)
         < tuple_(messages.c.priority, messages.c.due_at, messages.c.id),
     )
-    in_doubt = exists().where(doubtful.c.phone == messages.c.phone, doubtful.c.state == "unknown")
+    in_doubt = exists().where(doubtful.c.phone_key == messages.c.phone_key, doubtful.c.state == "unknown")
     paused = exists().where(gateways.c.name == messages.c.gateway, gateways.c.paused_until > now)
     return (
         select(messages.c.id)
@@ -123,6 +123,7 @@ def queue(
     row = {
         "direction": "out",
         "phone": phone,
+        "phone_key": phone_keys.key(phone),
         "body": body,
         "kind": kind,
         "state": "queued",

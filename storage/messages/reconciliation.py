@@ -288,7 +288,7 @@ def _as_it_left(tx: Transaction, row: Row[Any]) -> str | None:
 
 def _others(row: Row[Any]) -> Any:
     return and_(
-        messages.c.phone == row.phone,
+        messages.c.phone_key == row.phone_key,
         messages.c.direction == "out",
         messages.c.gateway == row.gateway,
         messages.c.id != row.id,

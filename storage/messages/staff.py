@@ -32,7 +32,7 @@ class Reachable(NamedTuple):
 
 _REACHABLE = (
     select(*people.c["id", "name", "phone", "language_code"])
-    .where(people.c.active, ~consent.is_stopped(people.c.phone))
+    .where(people.c.active, ~consent.is_stopped(people.c.phone_key))
     .order_by(people.c.id)
 )
 _AMONG = _REACHABLE.where(people.c.id.in_(bindparam("ids", expanding=True)))

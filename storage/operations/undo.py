@@ -198,7 +198,7 @@ def take_back_number(tx: Transaction, row: Row[Any], *, by: Actor) -> Row[Any]:
     if row.state == "undone":
         raise Problem("undone-before", number=row.id)
     before, now = lookup.contact(tx, row.undoes["owned"]), lookup.contact(tx, row.undoes["owns"])
-    same = before.contact_phone_number == now.contact_phone_number
+    same = before.phone_key == now.phone_key
     if not same or not now.two_way or before.claimed_at is None:
         raise Problem("hand-over-since")
     cases.hand_over(tx, before, by=by)

@@ -33,9 +33,10 @@ from phonenumbers import (
 )
 
 from storage.errors import Problem
+from storage.rules import phone_keys
 from storage.rules.normalize import fold
 
-_REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile"})
+_REFUSED_WHEN_STRICT = frozenset({"number-unknown-range", "number-not-mobile", "number-old-spelling"})
 
 # Where mobile and fixed numbers share their ranges, as in North America, nobody can say which a number is.
 _TEXTABLE = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
@@ -71,11 +72,25 @@ class Number:
     `number-unknown-range`     possible, but in no range that is known to be in use
     `number-not-mobile`        in use, but not by phones that take texts
     `number-read-as-national`  typed without a country code; the home country's was added
-    `number-two-readings`      read with the country code it begins with, though it is a number of the home country too
+    `number-two-readings`      read with the country code it begins with, though it may be a number of the home country too
+    `number-old-spelling`      as its country wrote it before (`phone_keys.written_today` says how it is written now)
     """
 
     digits: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a text, as far as the digits say that a gateway gives: the number, country code first where it can be read.
+
+    `is_certain` is False where the digits are two numbers that are both in use: then nothing may be done in the name of
+    either, but a STOP stops all that it `may_be`, by their keys.
+    """
+
+    number: str
+    is_certain: bool
+    may_be: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +104,15 @@ class _Reading:
 def read(typed: str, *, country: str | None = None, strict: bool = False) -> Number:
     """The number that a person meant; `country` is the programme's home, as an ISO region such as `GH`.
 
-    Digits without `+` or `00` are read with a country code first.  Only when that is impossible are they read as
-    dialled in the home country, with a warning.  When that reading would be a valid number too the first one still
-    wins, with `number-two-readings`: ten digits typed in New York may be a possible number in Egypt.
+    Digits without `+` or `00` are read both ways: with a country code, and as dialled in the home country.  A number that is
+    in use at home beats one that is merely possible abroad, with a warning; one that is in use both ways is refused, because
+    ten digits typed in New York may be a phone in Egypt.  Else the reading with a country code wins, with
+    `number-two-readings` where neither is known to be in use.
 
     A cell that a spreadsheet shows as `233244123456.0`, or with an apostrophe before it, is read as the number it was.
 
     Raises Problem `number-blank`, `-letters`, `-scientific`, `-date`, `-too-short`, `-too-long`, `-unknown-country`,
-    `-local-only` or `-impossible`, and when `strict` also `-not-valid` for a number that has a warning about its range
+    `-local-only`, `-in-two-countries` or `-impossible`, and when `strict` also `-not-valid` for a number that has a warning about its range
     or kind; each with `typed`.
     """
     judged = _quickly(typed, country) or _judge(typed, country)
@@ -113,6 +129,27 @@ def find(typed: str, *, country: str | None = None) -> Number | None:
     return None if isinstance(judged, str) else judged
 
 
+def read_sender(given: str, *, is_whole: bool, country: str | None = None) -> Sender:
+    """Whose number a gateway means: `is_whole` where it says that the digits begin with their country code.
+
+    A short code and a name are taken as they are, and so are digits that are no number anywhere.
+    """
+    if not (given.isascii() and given.isdecimal()) or len(given) <= _LONGEST_SHORT_CODE:
+        return Sender(given, is_certain=True, may_be=frozenset({given}))
+    typed = f"+{given}" if is_whole else given
+    judged = _quickly(typed, country) or _judge(typed, country)
+    if isinstance(judged, Number):
+        return Sender(judged.digits, is_certain=True, may_be=phone_keys.may_be(judged.digits))
+    if judged == "number-in-two-countries" and country is not None:
+        both = [_reading(f"+{given}", None).number, _reading(given, country.upper()).number]
+        each = [given, *(_digits(one) for one in both if one is not None)]
+        return Sender(given, is_certain=False, may_be=frozenset().union(*map(phone_keys.may_be, each)))
+    return Sender(given, is_certain=True, may_be=phone_keys.may_be(given))
+
+
+_LONGEST_SHORT_CODE = 6
+
+
 def is_surely_textable(digits: str, *, country: str | None) -> bool:
     """Whether these ASCII digits, country code first, are certainly a number that takes texts; `country` is the home, if any."""
     code = _code(digits[:3])
@@ -122,7 +159,14 @@ def is_surely_textable(digits: str, *, country: str | None) -> bool:
     number = digits[len(code) :]
     if len(number) not in plan.lengths or not _is_textable(plan, number) or _is_touched(plan.prefix, number):
         return False
+    if phone_keys.written_today(digits) is not None:
+        return False
     return country is None or _has_one_reading(digits, code, number, country)
+
+
+def warning(key: str, digits: str, *, typed: str | None = None) -> Problem:
+    """One of the warnings about a number, with what its sentence says: as it was `typed`, its `digits`, how it is written `today`."""
+    return Problem(key, typed=typed or digits, digits=digits, today=phone_keys.written_today(digits) or digits)
 
 
 def masked(digits: str) -> str:
@@ -140,7 +184,7 @@ def zones(digits: str) -> tuple[str, ...]:
     """The IANA time zones that a number can be in; none where nothing is known of its range."""
     from phonenumbers import timezone
 
-    number = _parsed(f"+{digits}", None).number
+    number = _parsed(f"+{phone_keys.written_today(digits) or digits}", None).number
     names = timezone.time_zones_for_number(number) if number else ()
     return tuple(name for name in names if name != timezone.UNKNOWN_TIMEZONE)
 
@@ -148,7 +192,7 @@ def zones(digits: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def region(digits: str) -> str | None:
     """The ISO region that a number belongs to; None where it belongs to none (satellites) or nothing is known."""
-    number = _parsed(f"+{digits}", None).number
+    number = _parsed(f"+{phone_keys.written_today(digits) or digits}", None).number
     name = phonenumbers.region_code_for_number(number) if number else None
     return None if name == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY else name
 
@@ -187,27 +231,49 @@ def _judge(typed: str, country: str | None) -> Number | str:
 
 def _choose(digits: str, *, explicit: bool, country: str | None) -> Number | str:
     """The reading that wins; `explicit` digits stood after a plus and have only one."""
-    abroad = _reading(f"+{digits.removeprefix('00')}", None)
+    whole = digits.removeprefix("00")
+    abroad = _reading(f"+{whole}", None)
     if explicit or country is None:
-        return _number(abroad.number) if abroad.number else abroad.why_not
+        return _number(abroad.number) if abroad.number else _old_spelling(whole) or abroad.why_not
     home = _reading(digits, country.upper())
+    if _is_in_use(home) and home.number and not (abroad.number and _digits(abroad.number) == _digits(home.number)):
+        if _is_in_use(abroad):
+            return "number-in-two-countries"
+        return _number(home.number, *_dialled(home.number))
+    own_code = str(phonenumbers.country_code_for_region(country.upper()))
+    old = _old_spelling(own_code + digits) or _old_spelling(own_code + digits.removeprefix("0"))
+    if old is not None and not _is_in_use(abroad):
+        return old
     if abroad.number:
-        twice = (
-            home.number and phonenumbers.is_valid_number(home.number) and _digits(home.number) != _digits(abroad.number)
-        )
-        return _number(abroad.number, *(("number-two-readings",) if twice else ()))
+        unsure = home.number and not _is_in_use(abroad) and _digits(home.number) != _digits(abroad.number)
+        return _number(abroad.number, *(("number-two-readings",) if unsure else ()))
     # Digits that begin with the home country's own code lack one or have one too many: reading them as national would
     # put that code before them once more, which is only right when the outcome is a number in use.
-    own_code = str(phonenumbers.country_code_for_region(country.upper()))
-    coded = digits.removeprefix("00").startswith(own_code)
-    if home.number and (not coded or phonenumbers.is_valid_number(home.number)):
-        dialled = home.number.country_code_source == CountryCodeSource.FROM_DEFAULT_COUNTRY
-        return _number(home.number, *(("number-read-as-national",) if dialled else ()))
-    return abroad.why_not if coded else home.why_not
+    coded = whole.startswith(own_code)
+    if home.number and not coded:
+        return _number(home.number, *_dialled(home.number))
+    return _old_spelling(whole) or (abroad.why_not if coded else home.why_not)
+
+
+def _is_in_use(reading: _Reading) -> bool:
+    """Whether it is a number of a range that is known to be in use."""
+    return reading.number is not None and phonenumbers.is_valid_number(reading.number)
+
+
+def _dialled(home: phonenumbers.PhoneNumber) -> tuple[str, ...]:
+    dialled = home.country_code_source == CountryCodeSource.FROM_DEFAULT_COUNTRY
+    return ("number-read-as-national",) if dialled else ()
+
+
+def _old_spelling(digits: str) -> Number | None:
+    """A number that no plan knows any more, where it is the former spelling of one that some plan knows."""
+    return Number(digits, ("number-old-spelling",)) if phone_keys.written_today(digits) else None
 
 
 def _number(parsed: phonenumbers.PhoneNumber, *warnings: str) -> Number:
-    if not phonenumbers.is_valid_number(parsed):
+    if phone_keys.written_today(_digits(parsed)):
+        warnings = ("number-old-spelling", *warnings)
+    elif not phonenumbers.is_valid_number(parsed):
         warnings = ("number-unknown-range", *warnings)
     elif phonenumbers.number_type(parsed) not in _TEXTABLE:
         warnings = ("number-not-mobile", *warnings)

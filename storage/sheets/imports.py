@@ -84,7 +84,7 @@ def _yes_no(column: str, text: str) -> bool:
 
 def _read_phone(rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:
     number = numbers.read(text, country=rules.country, strict=rules.strict_numbers)
-    return number.digits, tuple(Problem(warning, typed=text, digits=number.digits) for warning in number.warnings)
+    return number.digits, tuple(numbers.warning(one, number.digits, typed=text) for one in number.warnings)
 
 
 def _read_status(_rules: Rules, text: str) -> tuple[str, tuple[Problem, ...]]:

@@ -15,6 +15,7 @@ from storage.audit import Actor
 from storage.contacts import consent, groups, lookup
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules import numbers
 from storage.rules.hours_and_limits import Rules
 from storage.rules.identifiers import Identifier
 from storage.rules.identifiers import read as read_identifier
@@ -212,7 +213,7 @@ def _told_of_a_case(group_id: int, among: Collection[int] | None) -> list[Column
     """What a verdict needs to know of a case, in SQL."""
     owner = cases_table.alias("owner")
     number = cases_table.c.contact_phone_number
-    other = (owner.c.contact_phone_number == number, owner.c.two_way, owner.c.id != cases_table.c.id)
+    other = (owner.c.phone_key == cases_table.c.phone_key, owner.c.two_way, owner.c.id != cases_table.c.id)
     return [
         cases_table.c.id,
         cases_table.c.case_id,
@@ -222,7 +223,7 @@ def _told_of_a_case(group_id: int, among: Collection[int] | None) -> list[Column
         case((cases_table.c.two_way, null()), else_=select(owner.c.case_id).where(*other).scalar_subquery()).label(
             "owner"
         ),
-        consent.is_stopped(number).label("is_stopped"),
+        consent.is_stopped(cases_table.c.phone_key).label("is_stopped"),
         groups.has_member([group_id], cases_table.c.id).label("is_member"),
         (true() if among is None else groups.has_member(among, cases_table.c.id)).label("is_known"),
     ]
@@ -316,5 +317,5 @@ def _warnings(case: Row[Any]) -> tuple[Fault, ...]:
     if case.owner:
         notes.append(("number-owned", {"phone": number, "owner": case.owner}))
     if case.number_warning:
-        notes.append((case.number_warning, {"typed": number}))
+        notes.append((case.number_warning, numbers.warning(case.number_warning, number).values))
     return tuple(notes)

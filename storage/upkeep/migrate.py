@@ -13,6 +13,7 @@ from alembic.util import CommandError
 from storage.database import Database, Transaction, stamp
 from storage.errors import Misconfigured
 from storage.programme import procrastinate_schema
+from storage.upkeep import renumbering
 
 
 def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str | None:
@@ -25,6 +26,8 @@ def upgrade(db: Database, to: str = "head", *, rehearsal: bool = False) -> str |
     db.revision()  # which says so where the tables are another program's
     with db.transaction() as tx:
         _run(command.upgrade, db, tx, to)
+        if to == "head":
+            renumbering.renew(tx)
     if to == "head":
         with db.transaction() as tx:
             stamp(tx, rehearsal=rehearsal)

@@ -30,9 +30,9 @@ Open = Callable[[str], AbstractContextManager[Database]]
 """A fresh database with a launched broadcast, under this name."""
 
 BY_HAND: Final = """
-INSERT INTO messages (direction, phone, body, kind, state, reason, gateway, case_id, broadcast_id, language, priority,
+INSERT INTO messages (direction, phone, phone_key, body, kind, state, reason, gateway, case_id, broadcast_id, language, priority,
     due_at, expires_at, created_at, attempts, answered)
-SELECT 'out', phone, body, 'broadcast', CASE WHEN reason IS NULL THEN 'queued' ELSE 'withheld' END, reason, gateway,
+SELECT 'out', phone, phone, body, 'broadcast', CASE WHEN reason IS NULL THEN 'queued' ELSE 'withheld' END, reason, gateway,
     id, :number, language, 5, :due, :dies, :now, 0, :no
 FROM (
     SELECT c.id, c.contact_phone_number AS phone, coalesce(nullif(c.contact_backend_id, ''), 'twilio') AS gateway,

@@ -66,7 +66,7 @@ def fill(db: Database, members: int, dice: random.Random) -> int:
             ]
             insert_many(tx, memberships, joined)
             stopped = [
-                {"phone": phone_of(n), "kind": "stop", "words": "STOP", "door": "sms", "at": long_ago}
+                {"phone": phone_of(n), "phone_key": phone_of(n), "kind": "stop", "words": "STOP", "door": "sms", "at": long_ago}
                 for n in numbers if n % 100 == 7
             ]  # fmt: skip
             if stopped:
@@ -80,7 +80,7 @@ def case_row(n: int, at: datetime, dice: random.Random) -> dict[str, Any]:
     return {
         "case_id": f"j-{n}", "case_id_key": f"j-{n}", "external_id": f"p-{n}", "external_id_key": f"p-{n}",
         "name": name, "name_key": name.lower(), "status": "open",
-        "contact_phone_number": phone_of(n), "contact_phone_number_is_verified": True, "two_way": True, "claimed_at": at,
+        "contact_phone_number": phone_of(n), "phone_key": phone_of(n), "contact_phone_number_is_verified": True, "two_way": True, "claimed_at": at,
         "time_zone": dice.choice((None, "Africa/Nairobi", "Africa/Kampala")), "language_code": dice.choice((None, "en", "sw")),
         "properties": {}, "created_at": at, "modified_at": at,
     }  # fmt: skip

@@ -86,17 +86,17 @@ def raw(path: str) -> App:
         sender, now = form["From"][1:], f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
         db.execute("BEGIN IMMEDIATE")
         new = db.execute(
-            "INSERT INTO messages (direction, phone, body, kind, state, gateway, gateway_id, due_at, created_at, settled_at,"
-            " handled_as) VALUES ('in', ?, ?, 'text', 'handled', 'twilio', ?, ?, ?, ?, 'inbox') ON CONFLICT DO NOTHING"
-            " RETURNING id", (sender, form["Body"], form["MessageSid"], now, now, now),
+            "INSERT INTO messages (direction, phone, phone_key, body, kind, state, gateway, gateway_id, due_at, created_at, settled_at,"
+            " handled_as) VALUES ('in', ?, ?, ?, 'text', 'handled', 'twilio', ?, ?, ?, ?, 'inbox') ON CONFLICT DO NOTHING"
+            " RETURNING id", (sender, sender, form["Body"], form["MessageSid"], now, now, now),
         ).fetchone()  # fmt: skip
         if new is not None:
             said = db.execute(
-                "SELECT kind FROM consent_events WHERE phone = ? ORDER BY id DESC LIMIT 1", (sender,)
+                "SELECT kind FROM consent_events WHERE phone_key = ? ORDER BY id DESC LIMIT 1", (sender,)
             ).fetchone()
-            staff = db.execute("SELECT id FROM people WHERE phone = ? AND active", (sender,)).fetchone()
+            staff = db.execute("SELECT id FROM people WHERE phone_key = ? AND active", (sender,)).fetchone()
             case = db.execute(
-                "SELECT id, name, external_id FROM cases WHERE contact_phone_number = ? AND two_way", (sender,)
+                "SELECT id, name, external_id FROM cases WHERE phone_key = ? AND two_way", (sender,)
             ).fetchone()
             caring = db.execute(
                 "SELECT p.id, p.phone FROM people p JOIN person_groups g ON g.person_id = p.id JOIN memberships m"
@@ -110,9 +110,9 @@ def raw(path: str) -> App:
             ).fetchone()[0]  # fmt: skip
             for person, phone in caring:
                 db.execute(
-                    "INSERT INTO messages (direction, phone, body, kind, state, gateway, person_id, reply_to, priority, due_at,"
-                    " expires_at, created_at, segments) VALUES ('out', ?, ?, 'notice', 'queued', 'twilio', ?, ?, 1, ?, ?, ?, 1)",
-                    (phone, f'{number} {case[1]} ({case[2]}): "{form["Body"]}" Answer: re {number} YOUR TEXT',
+                    "INSERT INTO messages (direction, phone, phone_key, body, kind, state, gateway, person_id, reply_to, priority, due_at,"
+                    " expires_at, created_at, segments) VALUES ('out', ?, ?, ?, 'notice', 'queued', 'twilio', ?, ?, 1, ?, ?, ?, 1)",
+                    (phone, phone, f'{number} {case[1]} ({case[2]}): "{form["Body"]}" Answer: re {number} YOUR TEXT',
                      person, new[0], now, now, now),
                 )  # fmt: skip
             db.execute("UPDATE messages SET case_id = ? WHERE id = ?", (case[0], new[0]))

@@ -27,6 +27,7 @@ def longest(said: Sentences) -> dict[str, Any]:
     time = said.date(datetime(2026, 9, 30, 14, 3, tzinfo=UTC))
     day = said.day_and_time("2026-09-30T14:03")
     return {
+        "accounts": 12345,
         "back": 12345,
         "broadcast": 123456,
         "candidates": Words(shorten(", ".join(["c-kzvtnbd"] * 9), 40)),
@@ -83,6 +84,7 @@ def longest(said: Sentences) -> dict[str, Any]:
         "stops": told["delete-stops"].format(numbers="123456, 123457 +18"),
         "text": Quote("Clinic closed Friday, come on Monday. " * 40),
         "time": time,
+        "today": "2290197123456",
         "total": 12345,
         "unsure": Spare(told["number-shared"].format(person="Mama Nakalembe Wanjiku...")),
         "zone": "America/Argentina/ComodRivadavia",

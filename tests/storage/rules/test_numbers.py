@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from storage.errors import Problem
-from storage.rules import numbers
+from storage.rules import numbers, phone_keys
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
 KINDS = sorted(PhoneNumberType.values())
@@ -93,11 +93,26 @@ def test_a_number_with_its_country_code_needs_no_plus_at_home() -> None:
     assert numbers.read("254712345678", country="KE") == numbers.Number("254712345678", ())
 
 
-def test_where_both_readings_fit_the_country_code_wins_with_a_warning() -> None:
-    number = numbers.read("2025550123", country="US")
-    assert number.digits == "2025550123"
-    assert "number-two-readings" in number.warnings
-    assert "number-two-readings" not in numbers.read("+2025550123", country="US").warnings
+def test_a_number_in_use_at_home_beats_one_that_is_merely_possible_abroad() -> None:
+    expected = numbers.Number("12012345678", ("number-read-as-national",))
+    assert numbers.read("2012345678", country="US") == expected
+    assert numbers.read("+2012345678", country="US").digits == "2012345678"
+
+
+def test_a_number_in_use_both_ways_is_refused_until_it_has_its_country_code() -> None:
+    assert refusal("2015550123", country="US") == "number-in-two-countries"
+    assert numbers.read("+2015550123", country="US").digits == "2015550123"
+    assert numbers.read("+12015550123", country="US").digits == "12015550123"
+
+
+def test_where_neither_reading_is_in_use_the_country_code_wins_with_a_warning() -> None:
+    both = next(
+        read
+        for digits in (f"2{n:09}" for n in range(10**9))
+        if (read := numbers.find(digits, country="US")) is not None and "number-two-readings" in read.warnings
+    )
+    assert "number-unknown-range" in both.warnings
+    assert "number-two-readings" not in numbers.read(f"+{both.digits}", country="US").warnings
 
 
 def test_the_example_of_the_documents_is_kept_with_a_warning() -> None:
@@ -184,7 +199,8 @@ def test_every_country_s_own_example_is_read_with_and_without_plus(region: str, 
         return
     e164 = phonenumbers.format_number(example_number, phonenumbers.PhoneNumberFormat.E164)
     number = numbers.read(e164 if plus else e164[1:])
-    assert number == numbers.Number(e164[1:], ())
+    old = ("number-old-spelling",) if phone_keys.written_today(e164[1:]) else ()
+    assert number == numbers.Number(e164[1:], old)
 
 
 @settings(max_examples=100, deadline=None)
@@ -225,7 +241,7 @@ def test_every_key_that_these_modules_use_has_its_sentence() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     used = {text for text in literals if text.startswith(("number-", "field-", "brace-")) and " " not in text}
-    assert len(used) == 16
+    assert len(used) == 18
     assert used <= sentences.keys()
 
 
