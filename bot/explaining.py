@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from bot.explanation_words import ASKED, AT_ONCE, CONSENT, DEEDS, OPERATIONS, STATES, TAKEN, WRITTEN_DOWN
+from bot.explanation_words import ASKED, AT_ONCE, CONSENT, DEEDS, OPERATIONS, OUTCOMES, STATES, TAKEN, WRITTEN_DOWN
 from bot.replies import sentences
 from storage.broadcasts import content, progress
 from storage.console import people_of
@@ -62,7 +62,7 @@ class _Life:
         """Every step but the last of a message of ours."""
         if self.row.broadcast_id is not None:
             yield from self._of_a_broadcast(self.row.broadcast_id)
-        elif self.row.kind == "text" and (question := history.question_of(self.tx, self.row)) is not None:
+        elif (question := history.question_of(self.tx, self.row)) is not None and question.operation_id is not None:
             yield from self._of_a_question(question)
         if self.row.reply_to is not None:
             yield from self._answers()
@@ -98,11 +98,11 @@ class _Life:
             }
             yield from self._asked(operation, f"to ask {what[question.kind]}")
         if question.closed_at is None:
-            yield _step(question.asked_at, "asked", f"the phone may answer until {self._time(question.expires_at)}")
-        elif question.answer is None:
-            yield _step(question.closed_at, "ended", "the question was taken back, or another took its place")
+            yield _step(question.asked_at, "asked", f"the phone may answer until {self._time(question.waits_until)}")
+        elif question.outcome in ("yes", "no"):
+            yield _step(question.closed_at, "reply", f"the phone answered {question.outcome}")
         else:
-            yield _step(question.closed_at, "reply", f"the phone answered {question.answer}")
+            yield _step(question.closed_at, "ended", OUTCOMES[question.outcome])
 
     def _asked(self, operation: Row[Any], what: str) -> Iterator[Step]:
         """Who asked for an operation by which text, its codes, and what was decided."""

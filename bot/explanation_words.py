@@ -83,3 +83,13 @@ TAKEN = {
     "inbox": "a reply for the people who care for this case",
     "stranger": "a text of a number that we do not know",
 }
+
+OUTCOMES = {
+    "stopped": "the phone said STOP, which ends every question",
+    "withdrawn": "the question was taken back, or a newer one about the same case took its place",
+    "stale": "the phone said yes, but the case had been closed or had got another number meanwhile",
+    "expired": "nobody answered in time",
+    "failed": "the question never reached the phone",
+    "restored": "the system went back to a backup, and what was open then is over",
+}
+"""How a question ended that was not answered."""

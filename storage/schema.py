@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0010"
+REVISION = "0014"
 """The migration that makes this schema; a database that says otherwise is refused."""
 
 IN_STATES = ("received", "handled", "set_aside")
@@ -45,7 +45,8 @@ OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refus
 BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
 CONSENT_KINDS = ("stop", "start", "doubt")
 ANSWERS = ("found", "absent", "cannot_tell")
-QUESTION_KINDS = ("invite", "move")
+CONVERSATION_KINDS = ("invite", "move", "doubt", "which", "survey")
+CONVERSATION_STATES = ("waiting", "open", "suspended", "closed")
 ROLES = ("lead", "supervisor", "helper", "viewer")
 
 
@@ -400,6 +401,7 @@ messages = Table(
     Column("person_id", ForeignKey("people.id")),
     Column("broadcast_id", ForeignKey("broadcasts.id")),
     Column("reply_to", Integer, comment="the inbound text that this answers"),
+    Column("conversation_id", Integer, comment="the conversation that this is a turn of"),
     Column("code_id", ForeignKey("codes.id"), comment="whose digits are put in at hand-over"),
     Column("language", Text),
     Column("told", Text, comment="inbound: stop, start or help, where the gateway said so"),
@@ -549,24 +551,35 @@ senders = Table(
     comment="The rate of each of our numbers, where a gateway has several, and why one is paused.",
 )
 
-questions = Table(
-    "questions",
+conversations = Table(
+    "conversations",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("phone", Text, nullable=False),
     Column("phone_key", Text, comment="by which the number is compared"),
-    Column("kind", Text, nullable=False, comment="invite, move: is this your phone?"),
+    Column("kind", Text, nullable=False, comment="invite, move: is this your phone? doubt: did you mean STOP? which: was that your answer?"),
+    Column("state", Word, nullable=False),
     Column("case_id", ForeignKey("cases.id")),
     Column("operation_id", ForeignKey("operations.id"), comment="the operation that asks"),
-    Column("message_id", ForeignKey("messages.id"), comment="the text that asks: only what comes after it can answer"),
+    Column("about", ForeignKey("conversations.id"), comment="which: the conversation that may have been meant"),
+    Column("answer_id", ForeignKey("messages.id"), comment="which: the text that may be its answer"),
+    Column("message_id", ForeignKey("messages.id"), comment="the text by which it was put last"),
+    Column("turn", Integer, nullable=False, server_default="1", comment="how often it was put"),
     Column("asked_at", Moment, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("opened_at", Moment, comment="when the text that opens it was handed over"),
+    Column("waits_until", Moment, comment="blank: for ever"),
     Column("closed_at", Moment),
-    Column("answer", Text, comment="yes, no, or blank where it ran out or was replaced"),
-    CheckConstraint(_one_of("kind", QUESTION_KINDS), name="question_kind"),
-    Index("one_open_question_per_phone", "phone_key", unique=True,
-          sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
-    comment="What a phone was asked and has not answered yet; one at a time.",
+    Column("outcome", Text, comment="yes, no, stopped, withdrawn, stale, expired, failed, restored"),
+    CheckConstraint(_one_of("kind", CONVERSATION_KINDS), name="conversation_kind"),
+    CheckConstraint(_one_of("state", CONVERSATION_STATES), name="conversation_state"),
+    Index("one_open_conversation_per_phone", "phone_key", unique=True,
+          sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    Index("conversations_by_phone", "phone_key", "id",
+          sqlite_where=text("state IN ('waiting', 'open', 'suspended')"),
+          postgresql_where=text("state IN ('waiting', 'open', 'suspended')")),
+    Index("conversations_by_operation", "operation_id", "id",
+          sqlite_where=text("operation_id IS NOT NULL"), postgresql_where=text("operation_id IS NOT NULL")),
+    comment="What is between the programme and a phone: one at most is open.",
 )  # fmt: skip
 
 tries = Table(

@@ -51,6 +51,20 @@ def states() -> str:
     return "\n".join(lines)
 
 
+def conversations() -> str:
+    """The states of a conversation, and what each may become; then its kinds."""
+    from storage.conversations.conversations import KINDS, MOVES
+
+    lines = [_row("state", "may become"), _row("---", "---")]
+    lines += [_row(f"`{state}`", ", ".join(sorted(to)) or "nothing else") for state, to in MOVES.items()]
+    lines += ["", _row("kind", "interrupts what is open", "waits for an answer"), _row("---", "---", "---")]
+    for name, kind in KINDS.items():
+        lines.append(
+            _row(f"`{name}`", "yes" if kind.interrupts else "no", f"{kind.life.days} days" if kind.life else "for ever")
+        )
+    return "\n".join(lines)
+
+
 def phone_plans() -> str:
     """Where a phone is written otherwise today than before, and by which source."""
     from storage.rules.phone_keys import plans
@@ -186,6 +200,7 @@ PARTS: dict[str, Callable[[], str]] = {
         schema,
         states,
         phone_plans,
+        conversations,
         rights,
         commands,
         settings,

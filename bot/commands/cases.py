@@ -13,7 +13,7 @@ from bot.commands.naming import case_of, is_seen, may_look_up, not_found, person
 from bot.commands.registry import Answer, Call, command
 from bot.replies import Spare, Words, names, sentences, shorten
 from storage.contacts import consent, lookup, people
-from storage.conversations import invitations
+from storage.conversations import conversations
 from storage.errors import Problem
 from storage.messages import outbox
 from storage.operations import operations
@@ -109,55 +109,51 @@ def answered_so_far(call: Call, operation: Row[Any]) -> Answer:
         state = call.sentences.state(operation.state)
         return call.say(("decided-before", {"number": operation.id, "state": state}))
     case = lookup.contact(call.tx, int(operation.request["case"]))
-    question = invitations.asked_by(call.tx, operation.id)
-    answer = question.answer if question is not None else None
-    closed = question is not None and question.closed_at is not None
-    over = closed or operation.decided_at < call.tx.now - invitations.LIFE
-    word = {"yes": "asked-yes", "no": "asked-no"}.get(answer or "", "asked-over" if over else "asked-open")
+    asked = conversations.asked_by(call.tx, operation.id)
+    outcome = asked.outcome if asked is not None else None
+    over = asked is None or asked.state == "closed" or asked.waits_until <= call.tx.now
+    word = {"yes": "asked-yes", "no": "asked-no", "stopped": "asked-no"}.get(
+        outcome or "", "asked-over" if over else "asked-open"
+    )
     return call.say((word, {"number": operation.id, "person": Words(person_shown(case))}))
 
 
 def _ask_phone(call: Call, number: int, kind: str, request: dict[str, Any]) -> Answer:
-    """Open the question on the phone and text it, in the case's language.
+    """Text the question to the phone, in the case's language; what the phone is asked besides is asked again after it.
 
-    A phone that is being asked something else is left alone.  Whoever asks is told the same: a new number may be
-    anybody's, and what its owner said to us is not theirs to know.
+    One about the same case takes the place of an earlier one.  Whoever asks is told the same whatever is open there: a new
+    number may be anybody's, and what its owner said to us is not theirs to know.
     """
     case = lookup.contact(call.tx, int(request["case"]))
     phone = request["phone"]
-    asked = invitations.open_on(call.tx, phone)
-    if asked is None or asked.case_id == case.id:
-        told = sentences(case.language_code or call.tx.rules.language)
-        text = told.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
-        message_id = outbox.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
-        invitations.ask(
-            call.tx,
-            phone,
-            "move" if kind == "move" else "invite",
-            case_id=case.id,
-            operation_id=number,
-            message_id=message_id,
-        )
+    for earlier in conversations.live_on(call.tx, phone):
+        if earlier.case_id == case.id:
+            conversations.close(call.tx, earlier.id, "withdrawn")
+    language = sentences(case.language_code or call.tx.rules.language)
+    text = language.say((f"phone-asked-{kind}", {"programme": Words(call.tx.rules.name)}))
+    message_id = outbox.queue(call.tx, phone, text, "text", case_id=case.id, expires_at=call.tx.now + ASKED_FOR)
+    conversations.begin(call.tx, phone, kind, case_id=case.id, operation_id=number, message_id=message_id)
     return call.say(("phone-asked", {"number": number, "person": Words(person_shown(case))}))
 
 
 def withdraw(call: Call, operation: Row[Any]) -> bool:
     """Let whatever the phone answers change nothing any more; False if it was never asked or has answered."""
-    question = invitations.asked_by(call.tx, operation.id)
-    if operation.state != "done" or (question is not None and question.closed_at is not None):
+    asked = conversations.asked_by(call.tx, operation.id)
+    if operation.state != "done" or (asked is not None and asked.state == "closed"):
         return False
-    if question is not None:
-        invitations.close(call.tx, question.id, None)
+    if asked is not None:
+        conversations.close(call.tx, asked.id, "withdrawn")
     operations.decide(call.tx, operation.id, "dropped", by=call.by)
     return True
 
 
 def _asked_already(call: Call, case: Row[Any], kind: str, phone: str | None) -> Answer | None:
     """A phone is asked the same once: also where two people have the idea, or a network brings one text twice."""
-    asked = invitations.open_on(call.tx, phone) if phone is not None else None
-    if asked is None or asked.kind != kind or asked.case_id != case.id:
+    live = conversations.live_on(call.tx, phone) if phone is not None else ()
+    same = next((one for one in live if one.kind == kind and one.case_id == case.id), None)
+    if same is None:
         return None
-    return call.say(("asked-open", {"number": asked.operation_id, "person": Words(person_shown(case))}))
+    return call.say(("asked-open", {"number": same.operation_id, "person": Words(person_shown(case))}))
 
 
 def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
@@ -168,8 +164,8 @@ def _cannot_ask(call: Call, phone: str | None, case: Row[Any]) -> str | None:
         return "no-number"
     if not consent.may_text(call.tx, phone):
         return "doubt" if consent.newest(call.tx, phone) == "doubt" else "stopped"
-    asked = invitations.open_on(call.tx, phone)
-    return "asked-already" if asked is not None and asked.case_id != case.id else None
+    others = [one for one in conversations.live_on(call.tx, phone) if one.case_id not in (None, case.id)]
+    return "asked-already" if others else None
 
 
 def _shown(call: Call, case: Row[Any]) -> str:

@@ -174,7 +174,7 @@ def _where(fault: BaseException) -> str:
 def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: consent.Kind | None) -> None:
     person, case, told, answered = sender.person, sender.case, senders.sentences_for(tx, sender), row.answered
     says = told.answer(key(said.words).strip(" .!?"))
-    question = questions.question_to(tx, row, sender)
+    question = sender.conversation if sender.conversation is not None and sender.conversation.kind != "doubt" else None
     # Only of staff it must be asked: whoever else texts gives no commands.
     answering = question is not None or (person is not None and questions.is_answering(tx, row, case))
     if answering and person is not None and is_exact(tx, person, said.words):
@@ -184,7 +184,7 @@ def _handle(tx: Transaction, row: Row[Any], sender: Caller, said: Heard, heard: 
     elif person is not None and _halts(tx, row, person, said.words, heard):
         taken_for = "command"
     elif question is not None and answering and says is not None:
-        taken_for = questions.take_answer(tx, row, question, told, says)
+        taken_for = questions.take_answer(tx, row, question, told, says, said.words)
     elif heard in ("stop", "start"):
         taken_for = opt_outs.confirm_consent(tx, row, told, heard, answered=answered)
     elif heard == "doubt":

@@ -9,13 +9,14 @@ from sqlalchemy import Row
 
 from bot import notices
 from bot.commands import panic
+from bot.inbound import questions
 from bot.inbound.echoes import Heard
 from bot.inbound.forwarding import forward
 from bot.inbound.senders import HELP_A_DAY, LOOKED_AT, STRANGER_HEARS_AGAIN, is_a_phone, sentences_for
 from bot.replies import Sentences, Words
 from storage.audit import Actor
 from storage.contacts import consent, people
-from storage.conversations import invitations
+from storage.conversations import conversations
 from storage.conversations.sender_lookup import Caller
 from storage.database import Transaction
 from storage.messages import lookups, outbox, receipts
@@ -85,17 +86,37 @@ def ask_back(tx: Transaction, row: Row[Any], case: Row[Any] | None, told: Senten
     text = told.say(("doubt-asked", {"programme": Words(tx.rules.name)}))
     asked = lookups.sent_since(tx, row.phone, "consent", tx.now - STRANGER_HEARS_AGAIN, body=text)
     if consent.newest(tx, row.phone) == "doubt" and is_a_phone(row.phone) and asked < HELP_A_DAY:
-        outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
+        question = outbox.queue(tx, row.phone, text, "consent", reply_to=row.id)
+        if row.phone_key is not None:
+            _put_doubt(tx, row.phone, question)
     if case is not None and case.two_way:
         forward(tx, row, case, said)
     return "doubt"
 
 
+def _put_doubt(tx: Transaction, phone: str, message_id: int) -> None:
+    doubt = next((one for one in conversations.live_on(tx, phone) if one.kind == "doubt"), None)
+    if doubt is None:
+        conversations.begin(tx, phone, "doubt", message_id=message_id)
+    else:
+        conversations.say_again(tx, doubt.id, message_id)
+
+
+def _end_doubt(tx: Transaction, phone: str) -> None:
+    """The phone goes on: what it was asked before is put to it again."""
+    for one in conversations.live_on(tx, phone):
+        if one.kind == "doubt":
+            conversations.close(tx, one.id, "no")
+    questions.resume(tx, phone)
+
+
 def confirm_consent(tx: Transaction, row: Row[Any], told: Sentences, word: str, *, answered: bool) -> str:
     """One confirmation for a STOP or START that changed something: none for a repetition, or if the gateway gave it."""
     is_certain = row.phone_key is not None
-    if word == "stop" and is_certain and (question := invitations.open_on(tx, row.phone)) is not None:
-        invitations.close(tx, question.id, "no")
+    if is_certain and word == "stop":
+        conversations.close_all(tx, row.phone, "stopped")
+    elif is_certain:
+        _end_doubt(tx, row.phone)
     events = consent.history(tx, row.phone)
     changed = [
         e for e, before in zip(events, [None, *events], strict=False) if (before.kind if before else "start") != e.kind

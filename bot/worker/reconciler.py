@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 
 from bot import notices
 from bot.gateways.base import Absent, CannotTell, Doubtful, FindResult, Found, Gateway, Inbound
-from bot.inbound import listeners
+from bot.inbound import listeners, questions
 from bot.inbound.spool import OUTAGES
+from storage.conversations import conversations
 from storage.database import Database, Transaction, is_within
 from storage.messages import inbox, reconciliation, states
 from storage.messages.reconciliation import Question
@@ -161,9 +162,13 @@ class Reconciler:
         return len(answers)
 
     def _once_a_minute(self) -> int:
-        """To a person what is in doubt at a gateway that the settings have no more; to the leads that there was a restore."""
+        """To a person what is in doubt at a gateway that the settings have no more; to the leads that there was a restore.
+
+        And to a phone what it was asked before something else, once that is over.
+        """
         with self.db.transaction() as tx:
             told = tell_of_restore(tx) + tell_of_one_phone(tx)
+            told += conversations.tend(tx) + questions.resume(tx)
             left = reconciliation.leave_gone(tx, self.gateways)
             if left:
                 log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from storage.bulk import execute_many
 from storage.contacts import consent
 from storage.database import Transaction
-from storage.messages import audience, leases
+from storage.messages import audience, leases, openings
 from storage.messages.states import KINDS, move
 from storage.operations import codes
 from storage.programme import rate_limits
@@ -107,6 +107,12 @@ def hand_over(
         for handed in passing
         if handed.id in granted
     ]
+    turns = [openings.Turn(row.id, row.conversation_id) for row in rows if row.conversation_id is not None]
+    if held := openings.must_wait(tx, [turn for turn in turns if turn.message_id in granted]):
+        for message in sorted(held):
+            later = {"state": "queued", "due_at": tx.now + LOOK_AGAIN, "reason": "in-conversation"}
+            move(tx, message, "claimed", **later)
+        going = [handed for handed in going if handed.id not in held]
     if going:
         same = {"owner": owner, "now": tx.now, "until": tx.now + leases.LEASE}
         execute_many(
@@ -119,7 +125,18 @@ def hand_over(
 
 _GATE = (
     select(
-        *messages.c["id", "kind", "phone", "body", "gateway", "attempts", "created_at", "expires_at", "own_number"],
+        *messages.c[
+            "id",
+            "kind",
+            "phone",
+            "body",
+            "gateway",
+            "attempts",
+            "created_at",
+            "expires_at",
+            "own_number",
+            "conversation_id",
+        ],
         consent.said_last(messages.c.phone_key).label("said"),
         and_(messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)).label(
             "left"

@@ -17,12 +17,12 @@ from storage.schema import (
     cases,
     codes,
     consent_events,
+    conversations,
     groups,
     memberships,
     messages,
     operations,
     people,
-    questions,
 )
 
 
@@ -78,10 +78,8 @@ def operation_of_code(tx: Transaction, code_id: int) -> Row[Any] | None:
 
 
 def question_of(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
-    """The question that a message of ours asks its phone: `operation_id`, `kind`, `answer`, `closed_at`, `expires_at`."""
-    first = and_(questions.c.phone_key == row.phone_key, questions.c.asked_at == row.created_at)
-    query = select(questions).where(or_(questions.c.message_id == row.id, first))
-    return tx.execute(query.order_by(questions.c.id.desc()).limit(1)).first()
+    """The conversation that a message of ours is a turn of: `operation_id`, `kind`, `outcome`, `closed_at`, `waits_until`."""
+    return tx.execute(select(conversations).where(conversations.c.id == row.conversation_id)).first()
 
 
 def group_named(tx: Transaction, group_id: int) -> str:

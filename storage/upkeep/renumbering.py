@@ -22,10 +22,10 @@ from storage.rules import phone_keys
 from storage.schema import cases as cases_table
 from storage.schema import (
     consent_events,
+    conversations,
     messages,
     person_groups,
     phone_plans,
-    questions,
 )
 from storage.schema import people as people_table
 
@@ -44,7 +44,7 @@ def renew(tx: Transaction) -> None:
     _set(tx, consent_events, _new_keys(tx, changed, consent_events.c.phone_key))
     joined = _renew_people(tx, changed, by=by)
     waiting = _renew_cases(tx, changed, by=by)
-    _renew_questions(tx, changed)
+    _renew_conversations(tx, changed)
     _renew_messages(tx, changed)
     tx.execute(delete(phone_plans).where(phone_plans.c.code.in_(changed)))
     made = [
@@ -86,14 +86,14 @@ def _set(tx: Transaction, table: Table, new: Mapping[str, str], *which: Any) -> 
         tx.execute(renewed, [{"old": old, "new": key} for old, key in new.items()])
 
 
-def _renew_questions(tx: Transaction, codes: Sequence[str]) -> None:
-    """Of two that are open on one phone the newer stays, as when it is asked."""
-    still = questions.c.closed_at.is_(None)
-    new = _new_keys(tx, codes, questions.c.phone_key, still)
-    for asked in _same(tx, questions, new, still, first=(questions.c.id,)):
-        older = [question.id for question in asked[:-1]]
-        tx.execute(update(questions).where(questions.c.id.in_(older)).values(closed_at=tx.now))
-    _set(tx, questions, new)
+def _renew_conversations(tx: Transaction, codes: Sequence[str]) -> None:
+    """Of two that are open on one phone the newer goes on first, as when it interrupts the other."""
+    is_open = conversations.c.state == "open"
+    new = _new_keys(tx, codes, conversations.c.phone_key)
+    for asked in _same(tx, conversations, new, is_open, first=(conversations.c.id,)):
+        older = [one.id for one in asked[:-1]]
+        tx.execute(update(conversations).where(conversations.c.id.in_(older), is_open).values(state="suspended"))
+    _set(tx, conversations, new)
 
 
 def _renew_messages(tx: Transaction, codes: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from storage.broadcasts import broadcasts, expansion, progress
 from storage.database import Transaction
 from storage.messages import outbox, states
 from storage.programme import workers
-from storage.schema import attempts, codes, operations, programme, questions
+from storage.schema import attempts, codes, conversations, operations, programme
 from storage.schema import broadcasts as broadcasts_table
 from storage.schema import messages as messages_table
 
@@ -40,7 +40,7 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
         pass
     held["messages"] = _put_in_doubt(tx, backed_up_at)
     held["texts"] = _set_aside_unhandled(tx)
-    held["questions"] = _close_questions(tx) + _end_operations(tx)
+    held["questions"] = _close_conversations(tx) + _end_operations(tx)
     workers.forget(tx)
     facts = {"backup": backed_up_at.isoformat(), **held}
     line = audit.record(tx, "programme.restore", "programme", 1, facts=facts, by=by)
@@ -126,9 +126,10 @@ def _set_aside_unhandled(tx: Transaction) -> int:
     return tx.execute(update(messages_table).where(waits).values(aside)).rowcount
 
 
-def _close_questions(tx: Transaction) -> int:
+def _close_conversations(tx: Transaction) -> int:
     """No phone answers what it was asked before: another question may stand in its place."""
-    return tx.execute(update(questions).where(questions.c.closed_at.is_(None)).values(closed_at=tx.now)).rowcount
+    over = {"state": "closed", "closed_at": tx.now, "outcome": "restored"}
+    return tx.execute(update(conversations).where(conversations.c.state != "closed").values(over)).rowcount
 
 
 def _end_operations(tx: Transaction) -> int:

@@ -29,7 +29,7 @@ from storage import audit, schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, previews, progress
 from storage.contacts import consent
-from storage.conversations import invitations
+from storage.conversations import conversations
 from storage.database import Database, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.messages import gate, lookups, outbox
@@ -287,12 +287,12 @@ def test_codes_and_questions_that_were_open_confirm_nothing_any_more(db: Databas
         number = operations.ask(tx, "delete", words="delete anc", request={}, by=Actor("sms", lena.id))
         operations.issue_code(tx, number, lena.id)
         asked = outbox.queue(tx, AMA, "Is this your phone?", "text", case_id=ama)
-        invitations.ask(tx, AMA, "invite", case_id=ama, operation_id=number, message_id=asked)
+        conversations.begin(tx, AMA, "invite", case_id=ama, operation_id=number, message_id=asked)
     backups.make(db, tmp_path / "b.db")
     back_to(db, tmp_path / "b.db")
     with db.reading() as tx:
         assert operations.operation(tx, number).state == "expired"
-        assert invitations.open_on(tx, AMA) is None
+        assert conversations.live_on(tx, AMA) == []
         assert [row for row in tx.execute(select(schema.codes)) if row.expires_at > tx.now] == []
 
 

@@ -303,14 +303,14 @@ class Watch:
     def _check_question(self, tx: Any, entry: Left, row: Row[Any]) -> None:
         """A phone is asked whether it is somebody's: once for each time that it was asked for, with a code or fresh."""
         asked = tx.execute(
-            select(schema.operations)
-            .join(schema.questions, schema.questions.c.operation_id == schema.operations.c.id)
-            .where(schema.questions.c.phone == entry.phone, schema.questions.c.asked_at == row.created_at)
+            select(schema.operations, schema.conversations.c.turn)
+            .join(schema.conversations, schema.conversations.c.operation_id == schema.operations.c.id)
+            .where(schema.conversations.c.phone == entry.phone, schema.conversations.c.id == row.conversation_id)
         ).first()
         assert asked is not None, f"a text left that nobody asked for: {entry.text!r}"
         self.happened[f"{asked.kind} left"] += 1
         self.went[asked.id, "phone", entry.phone] += entry.taken
-        assert self.went[asked.id, "phone", entry.phone] <= 1, f"{asked.id} asked one phone twice"
+        assert self.went[asked.id, "phone", entry.phone] <= asked.turn, f"{asked.id} asked one phone twice"
         assert (asked.request["case"], asked.request["phone"]) == (row.case_id, entry.phone)
         assert entry.phone not in self.stopped
         spent = tx.execute(select(schema.codes).where(schema.codes.c.used_at <= row.created_at)).all()

@@ -17,7 +17,7 @@ from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
 from storage.contacts import groups, people
-from storage.conversations import invitations
+from storage.conversations import conversations
 from storage.database import Database
 from storage.messages import inbox, lookups
 from storage.operations import codes, operations
@@ -108,7 +108,7 @@ class Ward:
                 .all()
             )
             made = tx.execute(select(schema.groups.c.name, schema.groups.c.deleted_at)).all()
-            asked = invitations.open_on(tx, "233244000300"), invitations.open_on(tx, NEW)
+            asked = conversations.live_on(tx, "233244000300"), conversations.live_on(tx, NEW)
             paused = tx.execute(select(schema.broadcasts.c.paused_at)).scalars().all()
             return tx.scalar(to_cases), tx.scalar(launched), members, made, asked, paused
 

@@ -26,7 +26,7 @@ from storage.audit import Actor
 from storage.broadcasts import broadcasts, previews
 from storage.contacts import cases, consent, groups, people
 from storage.contacts.cases import Wanted
-from storage.conversations import invitations
+from storage.conversations import conversations
 from storage.database import Database
 from storage.messages import lookups, outbox
 from storage.operations import operations
@@ -126,7 +126,7 @@ def _theirs(tx: Any, lena: Actor) -> None:
     groups.add(tx, anc.id, [stopped, open_], by=TEST)
     consent.hear(tx, STOPPED, "stop", words="stop", message_id=None, by=TEST)
     asking = outbox.queue(tx, ASKED, "Reply 1 for yes", "text", case_id=open_)
-    invitations.ask(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
+    conversations.begin(tx, ASKED, "invite", case_id=open_, operation_id=asked, message_id=asking)
     assert (numbers[0], asked) == (OWN_FILLER + 1, 27)
 
 

@@ -1,8 +1,9 @@
 """Who a text is from: one question finds what four would."""
 
 from storage.contacts import consent, lookup, people
-from storage.conversations import invitations, sender_lookup
+from storage.conversations import conversations, sender_lookup
 from storage.messages import outbox
+from storage.messages.openings import Turn
 from storage.operations import operations
 from tests.world import TEST
 
@@ -13,7 +14,8 @@ def asked(world, case, phone):
     with world.db.transaction() as tx:
         operation = operations.note(tx, "invite", words="", undoes=None, by=TEST)
         text = outbox.queue(tx, phone, "Is this your phone?", "reply")
-        invitations.ask(tx, phone, "invite", case_id=case, operation_id=operation, message_id=text)
+        conversations.begin(tx, phone, "invite", case_id=case, operation_id=operation, message_id=text)
+        conversations.open_by(tx, [Turn(text, conversations.live_on(tx, phone)[-1].id)])
 
 
 def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
@@ -34,7 +36,7 @@ def test_one_question_finds_what_is_found_one_by_one(world, clock, statements):
                 assert found.person == people.by_phone(tx, phone)
                 assert (found.case.id if found.case else None) == (case.id if case else None)
                 assert found.said_last == consent.newest(tx, phone)
-                assert found.question == invitations.open_on(tx, phone)
+                assert found.conversation == conversations.open_on(tx, phone)
             owner = sender_lookup.caller(tx, AMA).case
             assert owner.id == second and owner.two_way and owner.properties == {}
             assert sender_lookup.caller(tx, NOBODY).case is None
