@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from bot.inbound.spool import Spool
 from bot.metrics import exposition
 from storage import audit, private_files
-from storage.console import count_of, verified
+from storage.console import count_of, forgotten, verified
 from storage.database import Database, Transaction, born, is_rehearsal, restored, server, sqlite_is_safe
 from storage.errors import Misconfigured
 from storage.messages import lookups, reconciliation
@@ -214,7 +214,7 @@ def _verified(found: audit.Finding) -> str:
     under = "" if found.unread is None else f", and the changes under those after line {found.unread}"
     return (
         f"the newest {count_of(found.holds, 'line')} hold{'s' if found.holds == 1 else ''}{under}; 'jumbe audit verify'"
-        f" reads every line. The head is {found.last.hash}"
+        f" reads every line. The head is {found.last.hash}{'.' if found.forgotten else ''}{forgotten(found)}"
     )
 
 

@@ -1,7 +1,11 @@
 """Who did what, when, through which door: one table, each row carrying the hash of the one before.
 
-The chained row holds nothing personal, so that erasing a person never breaks the chain; what changed, row by row,
-stands in `audit_changes`, and the chained row holds its digest.
+The chained row holds nothing personal; what changed, row by row, stands in `audit_changes`, each change with a salted
+digest of its own, and the chained row holds one digest over those.  So erasing a person never breaks the chain: a change
+whose `before`, `after` and `salt` are set to NULL keeps its digest, and nothing else can be touched under that cover.
+
+Lines of before revision 0011 hold a digest over the values themselves, which still tells which of them was edited.  Where
+such a change is forgotten, the line REDIGESTED vouches for the digest that its migration gave it.
 
 `verify` finds what was edited, taken out, swapped or put in.  What no chain shows by itself is an end that was cut off
 and a log that was made anew: for these, keep a `head` where whoever could edit the database cannot reach.
@@ -16,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -27,9 +31,12 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
+    cast,
     exists,
     insert,
+    inspect,
     literal,
+    null,
     select,
     true,
     tuple_,
@@ -38,6 +45,7 @@ from sqlalchemy import (
 
 from storage.bulk import Rows, insert_ready, ready_rows
 from storage.database import TURN, Transaction, as_written
+from storage.digests import OF_A_CHANGE, SALTED, UNREADABLE, Under, hash_of, salted, under
 from storage.errors import Problem
 from storage.schema import audit, audit_changes, people
 
@@ -85,7 +93,7 @@ def make_ready(tx: Transaction, changes: Iterable[Change]) -> Changes:
     ]
     if not rows:
         return Changes(None, None)
-    digest = digest_of(rows)  # first: it says which value can stand in no line
+    digest = salted(rows)  # first: it says which value can stand in no line
     return Changes(ready_rows(tx, audit_changes, [{"entry_id": 0, **row} for row in rows]), digest)
 
 
@@ -106,7 +114,7 @@ def record(
 ) -> int:
     """Write one line of the audit log and the changes under it; returns its id."""
     tx.alone(TURN)
-    under = changes if isinstance(changes, Changes) else make_ready(tx, changes)
+    ready = changes if isinstance(changes, Changes) else make_ready(tx, changes)
     entry: dict[str, Any] = {
         "at": tx.now,
         "person_id": by.person_id,
@@ -116,28 +124,14 @@ def record(
         "subject": subject,
         "subject_id": subject_id,
         "facts": dict(facts or {}),
-        "changes_digest": under.digest,
+        "changes_digest": ready.digest,
         "previous": tx.scalar(_LAST) or FIRST,
     }
     entry["hash"] = hash_of(entry)
     entry_id = int(tx.execute(_INSERT, entry).scalar_one())
-    if under.rows is not None:
-        insert_ready(tx, under.rows, entry_id=entry_id)
+    if ready.rows is not None:
+        insert_ready(tx, ready.rows, entry_id=entry_id)
     return entry_id
-
-
-def hash_of(entry: Mapping[str, Any]) -> str:
-    """The hash of a line: sha256 over the hash before it and its own columns in canonical JSON."""
-    own = {name: value for name, value in entry.items() if name not in ("id", "hash")}
-    return hashlib.sha256(_canonical(own)).hexdigest()
-
-
-def digest_of(rows: Iterable[Mapping[str, Any]]) -> str:
-    """One digest over the changes of a line, in order."""
-    whole = hashlib.sha256()
-    for row in rows:
-        whole.update(_canonical(row) + b"\n")
-    return whole.hexdigest()
 
 
 class Head(NamedTuple):
@@ -182,6 +176,7 @@ class Finding:
 
     `noted` is the line of the noted head, where it was asked for and is there.  `after` is the line after which
     `verify_newest` began and `unread` the last one whose changes it did not read, each None where there is none.
+    `forgotten` counts the changes under the lines that hold whose values were forgotten.
     """
 
     holds: int
@@ -191,6 +186,7 @@ class Finding:
     noted: Line | None = None
     after: int | None = None
     unread: int | None = None
+    forgotten: int = 0
 
 
 HEAD_DIGITS = 12
@@ -208,25 +204,25 @@ def verify(read: Read, noted: str | None = None) -> Finding:
     Read in slices, each a reading of its own: a log of years fits into no memory, and keeps nobody from writing.
     """
     wanted = None if noted is None else _head_shape(noted)
-    previous, holds, last, found = FIRST, 0, None, None
-    with contextlib.closing(_lines(read)) as lines:
-        for line, entry, digest in lines:
-            last = line
-            if breach := _breach(entry, digest, previous):
+    walk, last, found = _Walk(), None, None
+    with contextlib.closing(_lines(read, has_digests=_has_digests(read))) as lines:
+        for line, entry, beneath in lines:
+            last, previous = line, walk.previous
+            if breach := walk.breach(line, entry, beneath):
                 # What follows only shows the same again; what comes next tells an edit from an insertion.
                 following = next(lines, None)
                 broken = line
                 break
-            previous, holds = line.hash, holds + 1
             if wanted and line.hash.startswith(wanted):
                 found = line
         else:
             with read() as tx:
-                return _at_the_end(tx, holds, last, wanted, found)
+                return walk.found(_at_the_end(tx, walk.holds, last, wanted, found))
     with read() as tx, as_written(tx):
         end = head(tx)
         last = last if end is None or end.id == broken.id else Line(end.id, None, end.hash)
-        return Finding(holds, last, broken, _told_by(tx, entry, breach, previous, following), found)
+        told = _told_by(tx, entry, breach, previous, following)
+        return walk.found(Finding(walk.holds, last, broken, told, found))
 
 
 NEWEST, CHANGES = 1000, 5000
@@ -253,19 +249,21 @@ def verify_newest(read: Read, *, lines: int | None = None, changes: int | None =
         unread = tx.scalar(by_line.limit(1).offset(CHANGES if changes is None else changes))
         beyond = select(audit_changes.c.entry_id).where(audit_changes.c.entry_id > (end.id if end else 0)).limit(1)
         orphan = tx.scalar(beyond) is not None
-    after, previous = (int(before.id), str(before.hash)) if before is not None else (None, FIRST)
+    after, first = (int(before.id), str(before.hash)) if before is not None else (None, FIRST)
     known: dict[str, Any] = {"after": after, "unread": unread if unread is not None and unread > (after or 0) else None}
-    holds, last = 0, None
+    # What was redigested before is not added up again where not all of it is read.
+    walk, last = _Walk(first, is_whole=after is None and known["unread"] is None), None
     with contextlib.closing(_lines(read, after or 0, unread or 0)) as found:
-        for line, entry, digest in found:
-            if breach := _breach(entry, digest, previous):
+        for line, entry, beneath in found:
+            previous = walk.previous
+            if breach := walk.breach(line, entry, beneath):
                 following = next(found, None)
                 break
-            last, previous, holds = line, line.hash, holds + 1
+            last = line
         else:
-            return Finding(holds, last, None, "orphan" if orphan else None, **known)
+            return walk.found(Finding(walk.holds, last, None, "orphan" if orphan else None, **known))
     with read() as tx, as_written(tx):
-        return Finding(holds, line, line, _told_by(tx, entry, breach, previous, following), **known)
+        return walk.found(Finding(walk.holds, line, line, _told_by(tx, entry, breach, previous, following), **known))
 
 
 def list_last(tx: Transaction, at_most: int | None = None) -> list[Row[Any]]:
@@ -300,13 +298,13 @@ SLICE = 1000
 
 _Entry = Mapping[str, Any]
 
-_Read = tuple[Line, _Entry, str | None]
+_Read = tuple[Line, _Entry, Under | None]
 
 
-def _lines(read: Read, after: int = 0, unread: int = 0) -> Generator[_Read, None, None]:
-    """Each line in order, after one: the line, its columns, and the digest of the changes that stand under it now.
+def _lines(read: Read, after: int = 0, unread: int = 0, *, has_digests: bool = True) -> Generator[_Read, None, None]:
+    """Each line in order, after one: the line, its columns, and what stands under it now, None where nothing does.
 
-    Through the line `unread` the changes are not read, and the digest is the one that the line has.  What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
+    Through the line `unread` the changes are not read, and NOT_READ stands for them.  What an editor left may be no JSON and no time at all, so both are read as the text that they are stored as.
     """
     columns: list[ColumnElement[Any]] = [
         type_coerce(audit.c.at, Text).label("at"),
@@ -314,39 +312,63 @@ def _lines(read: Read, after: int = 0, unread: int = 0) -> Generator[_Read, None
     ]
     query = select(*columns, *(c for c in audit.c if c.name not in ("at", "facts")))
     for rows in _slices(read, query.where(audit.c.id > after) if after else query, audit.c.id):
-        digests = _digests(read, max(int(rows[0]["id"]), unread + 1), int(rows[-1]["id"]))
+        beneath = _beneath(read, max(int(rows[0]["id"]), unread + 1), int(rows[-1]["id"]), has_digests=has_digests)
         for row in rows:
             entry = {column.name: row[column.name] for column in audit.c}
             entry["at"], entry["facts"] = _moment_in(entry["at"]), _json_in(entry["facts"])
             at = entry["at"] if isinstance(entry["at"], datetime) else None
-            digest = digests.get(int(entry["id"])) if int(entry["id"]) > unread else entry["changes_digest"]
-            yield Line(int(entry["id"]), at, str(entry["hash"])), entry, digest
+            number = int(entry["id"])
+            yield Line(number, at, str(entry["hash"])), entry, beneath.get(number) if number > unread else NOT_READ
 
 
-_OF_A_CHANGE = ("position", "subject", "subject_id", "before", "after")
+NOT_READ = Under(intact=True, plain="not read", salted="not read", forgotten=0)
+"""What stands under a line whose changes nobody looked at."""
 
 
-def _digests(read: Read, first: int, last: int) -> dict[int, str]:
-    """The digest of what stands under each of these lines that has changes."""
-    found = groupby(_changes(read, first, last), lambda row: int(row["entry_id"]))
-    return {
-        line: _safely(digest_of, ({n: _change_in(n, row[n]) for n in _OF_A_CHANGE} for row in rows))
-        for line, rows in found
+def _has_digests(read: Read) -> bool:
+    """Whether each change has a digest: a backup that an older release made is verified before it is upgraded."""
+    with read() as tx:
+        columns = inspect(tx.connection).get_columns(audit_changes.name)
+    return any(column["name"] == "digest" for column in columns)
+
+
+def _beneath(read: Read, first: int, last: int, *, has_digests: bool) -> dict[int, Under]:
+    """What stands under each of these lines that has changes."""
+    found = groupby(_changes(read, first, last, has_digests=has_digests), lambda row: int(row["entry_id"]))
+    return {line: _under(rows, has_digests=has_digests) for line, rows in found}
+
+
+def _under(rows: Iterable[dict[str, Any]], *, has_digests: bool) -> Under:
+    try:
+        return under(map(_change_in, rows), has_digests=has_digests)
+    except (TypeError, ValueError, RecursionError):
+        return UNREADABLE
+
+
+def _change_in(row: dict[str, Any]) -> _Entry:
+    """A change with its values read; where both are NULL it is forgotten, which no JSON says of itself."""
+    return row | {
+        "is_forgotten": row["before"] is None and row["after"] is None,
+        "before": _json_in(row["before"]),
+        "after": _json_in(row["after"]),
     }
 
 
 _JSON = ("before", "after")
 
 
-def _changes(read: Read, first: int, last: int) -> Iterator[_Entry]:
+def _changes(read: Read, first: int, last: int, *, has_digests: bool) -> Iterator[dict[str, Any]]:
     """The changes of the lines from the first through the last, in order."""
-    names = [type_coerce(audit_changes.c[n], Text).label(n) if n in _JSON else audit_changes.c[n] for n in _OF_A_CHANGE]
-    query = select(audit_changes.c.entry_id, *names).where(audit_changes.c.entry_id.between(first, last))
-    for rows in _slices(read, query, audit_changes.c.entry_id, audit_changes.c.position):
+    c = audit_changes.c
+    # PostgreSQL's driver would read the JSON, and a null that somebody wrote there would look like none.
+    names: list[ColumnElement[Any]] = [cast(c[n], Text).label(n) if n in _JSON else c[n] for n in OF_A_CHANGE]
+    names += [c[n] if has_digests else null().label(n) for n in ("salt", "digest")]
+    query = select(c.entry_id, *names).where(c.entry_id.between(first, last))
+    for rows in _slices(read, query, c.entry_id, c.position):
         yield from rows
 
 
-def _slices(read: Read, query: Select[Any], *key: Column[int]) -> Iterator[Sequence[_Entry]]:
+def _slices(read: Read, query: Select[Any], *key: Column[int]) -> Iterator[list[dict[str, Any]]]:
     """The rows of a query by its key, in slices that are never empty."""
     query = query.order_by(*key).limit(SLICE)
     further: ColumnElement[bool] = true()
@@ -358,10 +380,6 @@ def _slices(read: Read, query: Select[Any], *key: Column[int]) -> Iterator[Seque
         if len(rows) < SLICE:
             return
         further = tuple_(*key) > tuple_(*(literal(rows[-1][column.name]) for column in key))
-
-
-def _change_in(name: str, value: Any) -> Any:
-    return _json_in(value) if name in _JSON else value
 
 
 def _json_in(stored: Any) -> Any:
@@ -381,25 +399,69 @@ def _moment_in(stored: Any) -> Any:
         return repr(stored)
 
 
-UNREADABLE = "unreadable"
-"""The digest of what has none."""
+REDIGESTED = "audit.redigested"
+"""The verb of the line by which a migration gave a digest to each change that had none; its facts say over which."""
 
 
-def _safely(digest: Callable[[Any], str], what: Any) -> str:
-    """A digest, or UNREADABLE where what stands there could never have been written."""
+class _Walk:
+    """What is known of the lines so far, as they are verified one after the other.
+
+    `is_whole`: every line and change is read, from the first on.
+    """
+
+    def __init__(self, previous: str = FIRST, *, is_whole: bool = True) -> None:
+        self.previous, self.holds, self.forgotten = previous, 0, 0
+        self._total = hashlib.sha256() if is_whole else None
+        self._unvouched: Finding | None = None
+
+    def breach(self, line: Line, entry: _Entry, beneath: Under | None) -> str | None:
+        """What is wrong with the next line by itself, with what stands under it, and with the one before it."""
+        if _hash_found(entry) != entry["hash"]:
+            return "edited"
+        if entry["previous"] != self.previous:
+            return "missing"
+        if not (self._fits(line, entry, beneath) and self._vouches(entry)):
+            return "changes"
+        self.previous, self.holds = line.hash, self.holds + 1
+        self.forgotten += beneath.forgotten if beneath is not None else 0
+        return None
+
+    def found(self, finding: Finding) -> Finding:
+        """The finding, or the first line of an older release with forgotten changes for which no later line vouches."""
+        if finding.breach is None and self._unvouched is not None:
+            finding = replace(finding, holds=self._unvouched.holds, broken=self._unvouched.broken, breach="changes")
+        return replace(finding, forgotten=self.forgotten)
+
+    def _fits(self, line: Line, entry: _Entry, beneath: Under | None) -> bool:
+        """Whether what stands under a line is what it was written with."""
+        kept = entry["changes_digest"]
+        if beneath is NOT_READ:
+            return True
+        if beneath is None or kept is None:
+            return beneath is kept
+        if not beneath.intact or kept.startswith(SALTED):
+            return bool(beneath.intact and kept == beneath.salted)
+        if self._total is not None:
+            self._total.update(beneath.salted.encode())
+        if beneath.forgotten and self._unvouched is None:
+            self._unvouched = Finding(self.holds, line, line)
+        return bool(beneath.forgotten or kept == beneath.plain)
+
+    def _vouches(self, entry: _Entry) -> bool:
+        """Whether a line that vouches for the changes before it names the digests that stand there."""
+        if entry["verb"] != REDIGESTED:
+            return True
+        total, self._total, self._unvouched = self._total, hashlib.sha256(), None
+        facts = entry["facts"] if isinstance(entry["facts"], Mapping) else {}
+        return total is None or facts.get("digest") == total.hexdigest()
+
+
+def _hash_found(entry: _Entry) -> str | None:
+    """The hash of a line as it stands, or None where that could never have been written."""
     try:
-        return digest(what)
+        return hash_of(entry)
     except (TypeError, ValueError, RecursionError):
-        return UNREADABLE
-
-
-def _breach(entry: _Entry, digest: str | None, previous: str) -> str | None:
-    """What is wrong with a line by itself and with the one before it, if anything is."""
-    if (own := _safely(hash_of, entry)) == UNREADABLE or own != entry["hash"]:
-        return "edited"
-    if entry["previous"] != previous:
-        return "missing"
-    return "changes" if entry["changes_digest"] != digest else None
+        return None
 
 
 def _told_by(tx: Transaction, entry: _Entry, breach: str, previous: str, following: _Read | None) -> str:
@@ -412,13 +474,3 @@ def _told_by(tx: Transaction, entry: _Entry, breach: str, previous: str, followi
     if breach != "changes" and following is not None and following[1]["previous"] == previous:
         return "inserted"  # the next line fits where this one stands, so this one was not here
     return breach
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain).encode()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"{type(value).__name__} cannot stand in an audit line")

@@ -177,7 +177,18 @@ def sentences_of(problems: Iterable[Problem]) -> list[str]:
 
 
 def verified(found: Finding) -> str:
-    """What `audit.verify` found, as one sentence."""
+    """What `audit.verify` found, as one sentence, and as a second one how much was forgotten, if anything was."""
+    return _verdict(found) + forgotten(found)
+
+
+def forgotten(found: Finding) -> str:
+    """A sentence with a space before it about the changes whose values were forgotten; nothing where none was."""
+    if not found.forgotten:
+        return ""
+    return " " + sentence(Problem("audit-forgotten", count=count_of(found.forgotten, "change")))
+
+
+def _verdict(found: Finding) -> str:
     count = f"{found.holds:,} line{'s hold' if found.holds != 1 else ' holds'}"
     if found.breach is not None and found.broken is not None:
         return sentence(Problem(f"audit-{found.breach}", line=_line(found.broken), count=count))

@@ -69,7 +69,9 @@ def verify_audit(ctx: click.Context, noted: str | None, *, json_: bool) -> None:
     if json_:
         shown = {"holds": found.breach is None, "lines": found.holds, "head": found.last.hash if found.last else None}
         broken = found.broken.id if found.broken else None
-        show_one(shown | {"breach": found.breach, "broken": broken, "says": told}, json_=True)
+        show_one(
+            shown | {"breach": found.breach, "broken": broken, "forgotten": found.forgotten, "says": told}, json_=True
+        )
     else:
         click.echo(told if found.breach is None else f"jumbe: {told}", err=found.breach is not None)
     ctx.exit(0 if found.breach is None else 1)

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from storage import audit
+from storage import audit, digests
 from storage.audit import Change
 from storage.contacts import consent
 from storage.database import Database
@@ -21,38 +21,13 @@ from storage.errors import Problem
 from storage.schema import audit as table
 from storage.schema import audit_changes, cases
 from storage.schema import people as people_table
+from tests.storage.tampering import PUT_IN, tampering
 from tests.world import TEST, World, broken_line
 
 
 def first_broken(db):
     with db.reading() as tx:
         return broken_line(tx)
-
-
-class Tamperer:
-    """What another program does to the database, with question marks on either engine."""
-
-    def __init__(self, connection, mark):
-        self.connection, self.mark = connection, mark
-
-    def execute(self, statement, values=()):
-        return self.connection.execute(statement.replace("?", self.mark), values)
-
-
-@contextlib.contextmanager
-def tampering(db):
-    """Another program has the database open and is under none of our rules."""
-    db.close()
-    if db.is_sqlite:
-        other, mark = sqlite3.connect(db.file), "?"
-    else:
-        import psycopg
-
-        other, mark = psycopg.connect(db.url.set(drivername="postgresql").render_as_string(hide_password=False)), "%s"
-        other.execute("SET session_replication_role = replica")  # no foreign keys
-    yield Tamperer(other, mark)
-    other.commit()
-    other.close()
 
 
 def test_every_act_writes_a_line(lived):
@@ -94,7 +69,7 @@ EDITS = {
     "a new value": "UPDATE audit_changes SET after = '{}' WHERE entry_id = 3",
     "whom a change is of": "UPDATE audit_changes SET subject_id = 77 WHERE entry_id = 3",
     "a change taken out": "DELETE FROM audit_changes WHERE entry_id = 3",
-    "a change put in": "INSERT INTO audit_changes VALUES (3, 1, 'case', 1, '{}', '{}')",
+    "a change put in": f"{PUT_IN} (3, 1, 'case', 1, '{{}}', '{{}}', '{'ab' * 16}', '{'ab' * 32}')",
 }
 
 
@@ -441,9 +416,9 @@ def test_nothing_personal_stands_in_the_chain_so_that_erasing_never_breaks_it(li
 
 
 def test_the_order_of_keys_in_a_line_does_not_matter_and_their_values_do():
-    assert audit.digest_of([{"a": 1, "b": "ä"}]) == audit.digest_of([{"b": "ä", "a": 1}])
-    assert audit.digest_of([{"a": 1}]) != audit.digest_of([{"a": 2}])
-    assert audit.digest_of([{"a": 1}, {"b": 1}]) != audit.digest_of([{"b": 1}, {"a": 1}])
+    assert digests.digest_of([{"a": 1, "b": "ä"}]) == digests.digest_of([{"b": "ä", "a": 1}])
+    assert digests.digest_of([{"a": 1}]) != digests.digest_of([{"a": 2}])
+    assert digests.digest_of([{"a": 1}, {"b": 1}]) != digests.digest_of([{"b": 1}, {"a": 1}])
 
 
 def test_a_value_that_no_line_can_hold_is_a_bug_and_is_told_at_once(db):
@@ -468,8 +443,8 @@ def test_the_newest_lines_are_verified_without_those_before(lived):
         "UPDATE audit SET door = 'desk' WHERE id = (SELECT max(id) - 1 FROM audit)",
         "UPDATE audit SET previous = 'ab' WHERE id = (SELECT max(id) - 2 FROM audit)",
         "DELETE FROM audit WHERE id = (SELECT max(id) - 1 FROM audit)",
-        "INSERT INTO audit_changes VALUES ((SELECT max(id) FROM audit), 9, 'case', 1, '{}', '{}')",
-        "INSERT INTO audit_changes VALUES ((SELECT max(id) + 1 FROM audit), 9, 'case', 1, '{}', '{}')",
+        f"{PUT_IN} ((SELECT max(id) FROM audit), 9, 'case', 1, '{{}}', '{{}}', NULL, '{'ab' * 32}')",
+        f"{PUT_IN} ((SELECT max(id) + 1 FROM audit), 9, 'case', 1, '{{}}', '{{}}', NULL, '{'ab' * 32}')",
     ],
 )
 def test_a_touch_at_the_end_of_a_long_log_is_seen_at_once(lived, edit):

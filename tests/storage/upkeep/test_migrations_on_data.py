@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from storage import schema
+from storage.audit import REDIGESTED
 from storage.database import Database
 from storage.rules.normalize import searched
 from storage.upkeep import migrate
@@ -68,6 +69,9 @@ REPLACED = {"0014": {"questions"}}
 """Tables that a migration puts another in place of; what becomes of their rows has a test of its own."""
 
 Dump = dict[str, dict[str, list[Any]]]
+
+CHAINED = ("changes_digest", "previous", "hash")
+"""What revision 0011 writes again on its way down, each line as an older release would have; it adds a line either way."""
 
 
 def value(of: Any, number: int) -> Any:
@@ -130,6 +134,18 @@ def shared(one: Dump, other: Dump) -> Dump:
     }
 
 
+def unchained(found: Dump, revision: str) -> Dump:
+    """A dump without what revision 0011 says that it does to the audit log: tests/storage/upkeep/test_redigesting.py has that."""
+    if revision == "0011":
+        verbs = found["audit"]["verb"]
+        found["audit"] = {
+            name: [one for one, verb in zip(values, verbs, strict=True) if verb not in (REDIGESTED, "audit.rewritten")]
+            for name, values in found["audit"].items()
+            if name not in CHAINED
+        }
+    return found
+
+
 def turned(found: Dump, revision: str) -> Dump:
     """A dump with what this downgrade says that it turns into something else."""
     for (name, of), (was, becomes) in TURNED.get(revision, {}).items():
@@ -144,14 +160,14 @@ def test_a_migration_goes_down_and_up_again_and_loses_nothing_that_both_releases
 ) -> None:
     fill(lived)
     migrate.downgrade(lived, revision)
-    newer = dump(lived)
+    newer = unchained(dump(lived), revision)
     migrate.downgrade(lived, before or "base")
-    older = dump(lived)
+    older = unchained(dump(lived), revision)
     assert shared(older, newer) == turned(shared(newer, older), revision)
     assert older.keys() - newer.keys() == REPLACED.get(revision, set())
     assert before is None or {name for name in newer if name not in older or newer[name].keys() > older[name].keys()}
     migrate.upgrade(lived, revision)
-    again = dump(lived)
+    again = unchained(dump(lived), revision)
     assert {name: set(columns) for name, columns in again.items()} == {name: set(newer[name]) for name in newer}
     assert shared(again, older) == shared(older, again)
     migrate.upgrade(lived)
