@@ -114,6 +114,7 @@ def list_texts(desk: Desk, typed: str, before: int | None = None) -> list[Record
 def list_changes(desk: Desk, typed: str) -> list[Record]:
     """What was changed of a case, newest first: `at`, `person`, `door`, `source`, and of each property old and new value.
 
+    Of a change whose values were forgotten `did` is `forgotten`, and `changes` is empty.
     `number`, `takes_back` and `undoable` as in a group's history; `many` is how many cases were changed with it.
     """
     with desk.db.reading() as tx:
@@ -139,10 +140,10 @@ def list_changes(desk: Desk, typed: str) -> list[Record]:
                 "person": line.person,
                 "door": line.door,
                 "source": line.source,
-                "did": "made" if "case_id" in line.after else "changed",
+                "did": _did(line),
                 "how": _DID.get(line.verb, ""),
                 "many": 1 if line.verb == "cases.own" else line.many,
-                "changes": _both(line.before, line.after),
+                "changes": _both(line.before or {}, line.after or {}),
                 **numbered[line.id],
             }
             for line in lines
@@ -271,6 +272,12 @@ def _may_set(desk: Desk, tx: Transaction) -> list[str]:
     if not desk.may(tx, "change"):
         return []
     return [name for name in PROPERTIES if name not in FOR_LEADS or desk.may(tx, "lead")]
+
+
+def _did(line: Row[Any]) -> str:
+    if line.before is None or line.after is None:
+        return "forgotten"
+    return "made" if "case_id" in line.after else "changed"
 
 
 def _both(before: Record, after: Record) -> Record:

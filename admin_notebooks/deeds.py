@@ -197,7 +197,9 @@ def cases_undone(done: undo.CasesBack) -> str:
     back = f"{count_of(done.back, 'case')} {'is' if done.back == 1 else 'are'} as before"
     closed = f"{count_of(done.closed, 'case')} that {'was' if done.closed == 1 else 'were'} made {'is' if done.closed == 1 else 'are'} closed"
     left = f"{count_of(done.left, 'case')} that somebody changed since {'stays' if done.left == 1 else 'stay'}"
-    told = [words for words, n in ((back, done.back), (closed, done.closed), (left, done.left)) if n]
+    gone = f"{count_of(done.forgotten, 'case')} whose old values were forgotten {'stays' if done.forgotten == 1 else 'stay'}"
+    parts = ((back, done.back), (closed, done.closed), (left, done.left), (gone, done.forgotten))
+    told = [words for words, n in parts if n]
     return f"{', '.join(told) or 'Nothing had to be changed'}."
 
 

@@ -165,7 +165,7 @@ function render({ model, el }) {
 
   function history_(lines) {
     if (!lines.length) return h("p", { class: "soft" }, "Nothing was changed yet.");
-    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, l.number ? h("span", { class: "soft" }, `${l.number} `) : null, h("b", {}, l.takes_back ? `Took ${l.number} back` : l.did === "made" ? "Made" : "Changed"), ` ${l.how}`, l.undoable ? [" ", undoButton(l)] : null,
+    return h("ul", { class: "events" }, lines.map((l) => h("li", {}, l.number ? h("span", { class: "soft" }, `${l.number} `) : null, h("b", {}, l.takes_back ? `Took ${l.number} back` : { made: "Made", changed: "Changed", forgotten: "Made or changed, and the values were forgotten" }[l.did]), ` ${l.how}`, l.undoable ? [" ", undoButton(l)] : null,
       h("ul", {}, Object.entries(l.changes).map(([name, change]) => h("li", {}, oldAndNew(name, change)))), h("small", {}, when(l.at), `, ${l.person}, ${l.door}`, l.source ? `, ${l.source}` : ""))));
   }
   // A sheet is taken back whole, so of more than this case it is asked first.

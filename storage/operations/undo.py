@@ -48,11 +48,15 @@ class TakenBack:
 
 @dataclass(frozen=True, slots=True)
 class CasesBack:
-    """How many cases are as they were before, how many that were made are closed, and how many stay as somebody made them since."""
+    """How many cases are as they were before, how many that were made are closed, and how many stay as they are.
+
+    `left` stay as somebody made them since, and `forgotten` because the values that they had were forgotten.
+    """
 
     back: int
     closed: int
     left: int
+    forgotten: int = 0
 
 
 def undoable(tx: Transaction, number: int | None, person: Row[Any] | None) -> Row[Any]:
@@ -167,7 +171,7 @@ def take_back(tx: Transaction, row: Row[Any], *, by: Actor) -> TakenBack:
 def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | None = None, by: Actor) -> CasesBack:
     """Give cases the values back that they had before an operation, and close those that it made.
 
-    A value that somebody changed since stays.  A case waits anew in the line of a number that it gets back.  `among` are
+    A value that somebody changed since stays, and a case whose old values were forgotten stays as it is.  A case waits anew in the line of a number that it gets back.  `among` are
     the groups that the person may see: raises Problem `undo-unknown` where a case is in none of them, and `undone-before`.
     """
     if row.state == "undone":
@@ -180,14 +184,15 @@ def take_back_cases(tx: Transaction, row: Row[Any], *, among: Collection[int] | 
     ).all()
     if among is not None and len(groups.members_of_any(tx, among, [case.id for case in found])) < len(found):
         raise Problem("undo-unknown", number=row.id)
-    made = [case for case in found if "case_id" in case.after]
-    changed = [(case, _as_before(tx, case)) for case in found if "case_id" not in case.after]
+    known = [case for case in found if case.before is not None and case.after is not None]
+    made = [case for case in known if "case_id" in case.after]
+    changed = [(case, _as_before(tx, case)) for case in known if "case_id" not in case.after]
     wanted = [Wanted(case.id, {"status": "closed"}) for case in made if case.status == "open"]
     wanted += [told for _case, told in changed if told.values or told.properties]
     cases.save(tx, wanted, verb="cases.undo", by=by)
     operations.decide(tx, row.id, "undone", by=by)
     back = sum(bool(told.values or told.properties) for _case, told in changed)
-    return CasesBack(back, len(made), len(changed) - back)
+    return CasesBack(back, len(made), len(changed) - back, len(found) - len(known))
 
 
 def take_back_number(tx: Transaction, row: Row[Any], *, by: Actor) -> Row[Any]:

@@ -1,12 +1,14 @@
 """The page of a case: found by whatever somebody remembers, told whole and in words, and nothing of others."""
 
 import pytest
+from sqlalchemy import text
 
 from admin_notebooks import case_views
 from admin_notebooks.desk import Desk
 from storage.contacts import consent, groups, lookup
 from storage.errors import Problem
 from storage.messages import inbox, outbox
+from tests.storage.tampering import FORGET
 from tests.world import TEST
 
 
@@ -116,6 +118,14 @@ def test_what_was_changed_is_told_with_old_and_new(desk, world, ama):
     changed, made = case_views.list_changes(desk, "p-1")
     assert (changed["did"], changed["changes"]) == ("changed", {"name": ["Ama Śliwa", "Ama Mensah"]})
     assert (made["did"], made["changes"]["contact_phone_number"]) == ("made", [None, AMA])
+
+
+def test_a_change_whose_values_were_forgotten_is_shown_as_such(db, desk, world, ama):
+    """The page of a case opened with a fault instead."""
+    world.change(ama, name="Ama Mensah")
+    with db.transaction() as tx:
+        tx.execute(text(f"{FORGET} subject_id = {ama}"))
+    assert [(line["did"], line["changes"]) for line in case_views.list_changes(desk, "p-1")] == [("forgotten", {})] * 2
 
 
 def test_another_s_people_do_not_exist(yaw_s):

@@ -1,6 +1,7 @@
 """Changing cases at the desk: old and new before anything happens, done once, taken back but for what others changed since."""
 
 import pytest
+from sqlalchemy import text
 
 from admin_notebooks import case_views, deeds
 from admin_notebooks import desk as desk_module
@@ -9,6 +10,7 @@ from storage import audit
 from storage.contacts import cases as case_store
 from storage.errors import Problem
 from storage.operations import operations, undo
+from tests.storage.tampering import FORGET
 from tests.world import TEST
 
 
@@ -168,6 +170,14 @@ def test_the_history_of_a_case_takes_a_change_back(desk, yaw_s, world, ama, cloc
     assert world.look(ama).name == "Ama M"
     newest, _, oldest = case_views.list_changes(desk, "p-1")[:3]
     assert (newest["takes_back"], newest["number"], oldest["undoable"]) == (True, sheet.number, False)
+
+
+def test_a_sheet_is_taken_back_but_for_whose_old_values_were_forgotten(db, desk, world, ama):
+    sheet = desk.upload_cases("june.csv", b"external_id,name\np-1,Ama X\np-2,Kofi X\n").confirm()
+    with db.transaction() as tx:
+        tx.execute(text(f"{FORGET} subject_id = {ama + 1}"))
+    assert desk.undo(sheet.number).says == "1 case is as before, 1 case whose old values were forgotten stays."
+    assert [world.look(case).name for case in (ama, ama + 1)] == ["Ama", "Kofi X"]
 
 
 def test_more_than_can_be_taken_back_in_seconds_is_said_beforehand(desk, world, ama, monkeypatch):

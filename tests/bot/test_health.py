@@ -20,6 +20,7 @@ from storage.messages import gate, inbox, leases, outbox, receipts
 from storage.programme import rate_limits, workers
 from storage.upkeep import migrate
 from tests.postgres import Postgres
+from tests.storage.tampering import FORGET
 
 
 def said(db: Database) -> dict[str, tuple[bool, str]]:
@@ -360,3 +361,7 @@ def test_page_00_says_that_it_read_the_newest_lines_only(db: Database, world: An
     told = {name: says for name, _, says in health.examine(db, at_once=True)}
     assert told["audit"].startswith("the newest 2 lines hold; 'jumbe audit verify' reads every line. The head is ")
     assert said(db)["audit"][1].startswith("Every line holds, 3 in all")
+    with db.transaction() as tx:
+        tx.execute(text(f"{FORGET} true"))
+    told = {subject: sentence for subject, _, sentence in health.examine(db, at_once=True)}
+    assert told["audit"].endswith(" The values of 1 change under these lines were forgotten.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from storage import audit, digests
 from storage.audit import Change
@@ -21,7 +21,8 @@ from storage.errors import Problem
 from storage.schema import audit as table
 from storage.schema import audit_changes, cases
 from storage.schema import people as people_table
-from tests.storage.tampering import PUT_IN, tampering
+from storage.upkeep import migrate
+from tests.storage.tampering import BEFORE_DIGESTS, FORGET, PUT_IN, tampering
 from tests.world import TEST, World, broken_line
 
 
@@ -276,9 +277,9 @@ def test_what_was_done_is_told_as_far_as_it_shows(lived, kind):
     assert verified(lived).breach == kind
 
 
-@pytest.fixture(scope="module")
-def written(empty_file, tmp_path_factory):
-    """A log with lines of every shape, kept as a file that each example copies."""
+@pytest.fixture(scope="module", params=["of today", "of an older release"])
+def written(empty_file, tmp_path_factory, request):
+    """A log with lines of every shape, in which one case was forgotten, kept as a file that each example copies."""
     path = tmp_path_factory.mktemp("log") / "log.db"
     shutil.copy(empty_file, path)
     db = Database(f"sqlite:///{path}")
@@ -289,6 +290,12 @@ def written(empty_file, tmp_path_factory):
     with db.transaction() as tx:
         consent.hear(tx, "233244123451", "stop", words="stop", message_id=None, by=TEST)
     world.change(members[0], name="Ama", status="closed")
+    if request.param != "of today":
+        migrate.downgrade(db, BEFORE_DIGESTS)
+        migrate.upgrade(db)
+        world.case("later")
+    with db.transaction() as tx:
+        tx.execute(text(f"{FORGET} subject = 'case' AND subject_id = {members[0]}"))
     db.close()
     return path
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from bot.cli import main
 from storage import audit
+from tests.storage.tampering import FORGET
 from tests.world import World
 
 
@@ -42,8 +43,19 @@ def test_a_log_that_holds_says_how_many_lines_and_its_head(jumbe, head):
     assert jumbe("audit", "verify") == (0, told, "")
     status, out, _ = jumbe("audit", "verify", "--json")
     assert status == 0
-    told = {"holds": True, "lines": 4, "head": head.hash, "breach": None, "broken": None}
+    told = {"holds": True, "lines": 4, "head": head.hash, "breach": None, "broken": None, "forgotten": 0}
     assert told.items() <= json.loads(out).items()
+
+
+def test_it_says_of_how_many_changes_the_values_were_forgotten_where_any_were(jumbe, db, head):
+    sql(db, f"{FORGET} subject = 'case'")
+    status, out, _ = jumbe("audit", "verify")
+    assert (status, out) == (
+        0,
+        f"Every line holds, 4 in all; the head is {head.hash}, line 4 of 2026-11-03 10:00:00 UTC."
+        " The values of 1 change under these lines were forgotten.\n",
+    )
+    assert json.loads(jumbe("audit", "verify", "--json")[1])["forgotten"] == 1
 
 
 def test_a_noted_head_that_is_there_says_which_line_it_is(jumbe, head):
