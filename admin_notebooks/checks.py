@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, false, f
 from admin_notebooks.desk import Desk
 from admin_notebooks.frames import Frame, frame, last_reply, moment
 from storage import schema as s
+from storage.broadcasts import states
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import HOLDING, said_last
 from storage.database import Transaction
@@ -234,8 +235,8 @@ def _unknown_gateway(tx: Transaction, looked_at: Sample) -> Select[Any]:
 
 
 def _pointed_at(_tx: Transaction, looked_at: Sample) -> Select[Any]:
-    """Deleted groups to which something is still previewed, expanding or sending."""
-    whom, goes = s.broadcast_audience, s.broadcasts.c.state.in_(("previewed", "expanding", "sending"))
+    """Deleted groups to which something still waits to be confirmed, or runs."""
+    whom, goes = s.broadcast_audience, s.broadcasts.c.state.in_(states.OPEN)
     query = select(
         s.groups.c.short,
         s.groups.c.name,

@@ -22,7 +22,7 @@ from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
 from storage import schema as s
 from storage.audit import Actor
-from storage.broadcasts import approvals, broadcasts, content, previews, progress
+from storage.broadcasts import approvals, broadcasts, content, previews, progress, states
 from storage.console import count_of, people_of, sentence
 from storage.contacts import groups, lookup, people
 from storage.database import Transaction
@@ -201,7 +201,7 @@ def halt(desk: Desk, number: int) -> str:
         delivery.one(desk, tx, number)
         before = content.broadcast(tx, number).state
         done = broadcasts.halt(tx, number, by=_by(desk))
-    if before not in ("previewed", "expanding", "sending"):
+    if before not in states.OPEN:
         return f"{number} was over already: {people_of(done.arrived)} got it."
     return f"{number} is halted: {people_of(done.arrived)} got it, and nobody else will.{_unclear(done)}"
 

@@ -18,7 +18,7 @@ from admin_notebooks.proposals import Proposal
 from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s
-from storage.broadcasts import broadcasts, progress
+from storage.broadcasts import progress, states
 from storage.contacts import groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -42,11 +42,9 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 NO_REPLY = "no_reply"
 """A part across the others: those who have it, as far as the gateway knows, and have not texted since."""
 
-WAITING = ("previewed", "expanding")
-
 
 def list_broadcasts(desk: Desk, *, first: int = 0) -> tuple[int, list[Record]]:
-    """How many broadcasts this person may see, and fifty of them, newest first; what nobody confirmed is left out."""
+    """How many broadcasts this person may see, and fifty of them, newest first; what somebody dropped unconfirmed is left out."""
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
         query = _seen(desk, tx).where(s.broadcasts.c.state != "dropped")
@@ -60,10 +58,10 @@ def describe(desk: Desk, number: int) -> Record:
     """One broadcast whole: its words by language, its funnel, and every reason in words.  Raises `broadcast-unknown`."""
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
-        states = progress.progress(tx, number).states
+        counted = progress.progress(tx, number).states
         said_of_it = select(s.broadcast_texts).where(s.broadcast_texts.c.broadcast_id == number)
         texts = {text.language: text.text for text in tx.execute(said_of_it.order_by(s.broadcast_texts.c.language))}
-        told = line(tx, row, states)
+        told = line(tx, row, counted)
         replied = told["arrived"] - _count(tx, number, NO_REPLY) if told["arrived"] else 0
         return {
             **told,
@@ -71,9 +69,9 @@ def describe(desk: Desk, number: int) -> Record:
             "reasons": _reasons(tx, number),
             "replied": replied,
             "adds_up": sum(told["parts"].values()) == told["recipients"],
-            "may_halt": desk.may(tx, "tell") and row.state in ("previewed", *progress.RUNNING),
-            "may_pause": desk.may(tx, "tell") and row.state in progress.RUNNING and not broadcasts.is_paused(row),
-            "may_resume": desk.may(tx, "tell") and broadcasts.is_paused(row),
+            "may_halt": desk.may(tx, "tell") and row.state in states.OPEN,
+            "may_pause": desk.may(tx, "tell") and row.state in states.RUNNING and row.state != "paused",
+            "may_resume": desk.may(tx, "tell") and row.state == "paused",
             "may_fix": desk.may(tx, "tell") and told["arrived"] > 0,
         }
 
@@ -239,26 +237,26 @@ def _counted(tx: Transaction, numbers: list[int]) -> dict[int, dict[str, int]]:
     return counts
 
 
-def line(tx: Transaction, row: Row[Any], states: Mapping[str, int]) -> Record:
+def line(tx: Transaction, row: Row[Any], counted: Mapping[str, int]) -> Record:
     """A broadcast in a list: whom it is for, where it is, and its recipients by part."""
-    parts = {part: sum(states.get(state, 0) for state in held) for part, (_, held) in PARTS.items()}
-    if row.state == "expanding" and not states:
+    parts = {part: sum(counted.get(state, 0) for state in held) for part, (_, held) in PARTS.items()}
+    if row.state in states.UNWRITTEN and not counted:
         # Nobody has a row in the outbox yet: as it was counted when they were frozen.
         parts |= {"to_go": row.sendable, "skipped": row.recipients - row.sendable}
-    # Those who have no row yet are still to go, or were halted before they had one.
-    parts["halted" if row.state == "halted" else "to_go"] += max(0, row.recipients - sum(parts.values()))
+    # Those who have no row yet are still to go, or it ended before they had one.
+    parts["halted" if row.state in states.ENDS else "to_go"] += max(0, row.recipients - sum(parts.values()))
     return {
         "number": row.id,
         "whom": _whom(tx, row),
         "text": row.text,
-        "state": _state(tx, row),
-        "is_open": row.state in (*WAITING, "sending"),
+        "state": _state(row),
+        "is_open": row.state in states.OPEN,
         "asked_by": people.named(tx, row.person_id),
         "door": row.door,
         "asked_at": row.asked_at.isoformat(),
         "hold_until": row.hold_until.isoformat() if row.hold_until else None,
         "recipients": row.recipients,
-        "arrived": sum(states.get(state, 0) for state in ARRIVED),
+        "arrived": sum(counted.get(state, 0) for state in ARRIVED),
         "parts": parts,
     }
 
@@ -277,24 +275,24 @@ def _whom(tx: Transaction, row: Row[Any]) -> str:
     return ", ".join(shorts)
 
 
-def _state(tx: Transaction, row: Row[Any]) -> str:
-    if row.state == "previewed":
-        return "waits for a second person" if row.asked == "seconding" else "not confirmed"
-    if broadcasts.is_paused(row):
-        return "paused"
-    if row.state == "expanding" and row.send_at is not None and row.hold_until > tx.now:
+def _state(row: Row[Any]) -> str:
+    if row.state == "previewed" and row.asked == "seconding":
+        return "waits for a second person"
+    if row.state == "scheduled":
         return f"waits for {row.send_at.replace('T', ' ')} by each person's clock"
-    if row.state == "expanding" and row.hold_until is not None and row.hold_until > tx.now:
-        return "held, and can still be halted"
     return _STATES[row.state]
 
 
 _STATES = {
+    "previewed": "not confirmed",
+    "held": "held, and can still be halted",
     "expanding": "beginning",
     "sending": "being sent",
+    "paused": "paused",
     "done": "over",
     "halted": "halted",
-    "dropped": "not confirmed, so nothing was sent",
+    "dropped": "dropped, so nothing was sent",
+    "expired": "not confirmed in time, so nothing was sent",
 }
 
 
@@ -348,7 +346,7 @@ def _reasons(tx: Transaction, number: int) -> list[Record]:
 
 def part_of(state: str) -> str:
     """The part of the funnel in which a message of this state stands."""
-    return next(part for part, (_, states) in PARTS.items() if state in states)
+    return next(part for part, (_, held) in PARTS.items() if state in held)
 
 
 def _recipient(row: Row[Any]) -> Record:
@@ -426,11 +424,9 @@ def _outcome(tx: Transaction, row: Row[Any], found: Row[Any], message: Row[Any] 
     """What became of it, after the name."""
     number = row.id
     if message is None:
-        if row.state in WAITING and progress.is_for(tx, number, found.id):
-            waits = "previewed" if row.state == "previewed" else "paused" if broadcasts.is_paused(row) else "queued"
-            return f"has not got {number} yet: {said(waits)}"
-        if row.state == "halted" and progress.is_for(tx, number, found.id):
-            return f"did not get {number}: {said('halted')}"
+        if progress.is_for(tx, number, found.id) and (because := states.NOBODY_HAS_A_ROW.get(row.state)):
+            got = "has not got" if row.state in states.OPEN else "did not get"
+            return f"{got} {number}{' yet' if row.state in states.OPEN else ''}: {said(because)}"
         return f"is not among those for whom {number} was"
     if message.state == "delivered":
         return f"got {number}: the phone has it"

@@ -120,6 +120,8 @@ class _Life:
             yield _step(operation.asked_at, "confirmed", f"{number} went {AT_ONCE}")
         for deed in deeds:
             yield from self._decided(operation, deed, at_once=at_once)
+        if operation.state == "expired" and operation.decided_at is not None:
+            yield _step(operation.decided_at, "ended", f"{number} is {STATES['expired']}")
         yield from self._previews(operation)
 
     def _decided(self, operation: Row[Any], deed: Row[Any], *, at_once: bool) -> Iterator[Step]:

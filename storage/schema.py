@@ -42,7 +42,10 @@ OUT_STATES = (
     "unknown", "unresolved", "withheld", "expired", "cancelled",
 )  # fmt: skip
 OPERATION_STATES = ("waiting", "seconding", "done", "dropped", "expired", "refused", "undone")
-BROADCAST_STATES = ("previewed", "expanding", "sending", "done", "halted", "dropped")
+BROADCAST_STATES = (
+    "previewed", "held", "scheduled", "expanding", "sending", "paused", "done", "halted", "dropped", "expired",
+)  # fmt: skip
+PAUSED_FROM = ("held", "scheduled", "expanding", "sending")
 CONSENT_KINDS = ("stop", "start", "doubt")
 ANSWERS = ("found", "absent", "cannot_tell")
 CONVERSATION_KINDS = ("invite", "move", "doubt", "which", "survey")
@@ -356,7 +359,10 @@ broadcasts = Table(
     Column("finished_at", Moment),
     Column("doubt_told_at", Moment, comment="when the leads were told that some may or may not have got it"),
     Column("paused_at", Moment, comment="since when nothing of it may leave"),
+    Column("paused_from", Word, comment="paused: the state that it goes back to"),
     CheckConstraint(_one_of("state", BROADCAST_STATES), name="broadcast_state"),
+    CheckConstraint(_one_of("paused_from", PAUSED_FROM), name="broadcast_paused_from"),
+    CheckConstraint("(state = 'paused') = (paused_from IS NOT NULL)", name="paused_knows_from_where"),
     Index("broadcasts_by_state", "state"),
     comment="A text to groups and single cases.",
 )

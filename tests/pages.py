@@ -7,7 +7,7 @@ A printed part stands between `<!-- printed: name -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -42,13 +42,31 @@ def schema() -> str:
     return "\n".join(parts).rstrip()
 
 
+def _moves(meanings: Mapping[str, str], moves: Mapping[str, Collection[str]]) -> str:
+    lines = [_row("state", "means", "may become"), _row("---", "---", "---")]
+    lines += [_row(f"`{s}`", meanings[s], ", ".join(sorted(to)) or "nothing else") for s, to in moves.items()]
+    return "\n".join(lines)
+
+
 def states() -> str:
     """The states of an outgoing message, and what each may become."""
     from storage.messages.states import MEANINGS, MOVES
 
-    lines = [_row("state", "means", "may become"), _row("---", "---", "---")]
-    lines += [_row(f"`{s}`", MEANINGS[s], ", ".join(sorted(to)) or "nothing else") for s, to in MOVES.items()]
-    return "\n".join(lines)
+    return _moves(MEANINGS, MOVES)
+
+
+def broadcast_states() -> str:
+    """The states of a broadcast, and what each may become."""
+    from storage.broadcasts.states import MEANINGS, MOVES
+
+    return _moves(MEANINGS, MOVES)
+
+
+def operation_states() -> str:
+    """The states of an operation, and what each may become."""
+    from storage.operations.states import MEANINGS, MOVES
+
+    return _moves(MEANINGS, MOVES)
 
 
 def conversations() -> str:
@@ -201,6 +219,8 @@ PARTS: dict[str, Callable[[], str]] = {
         states,
         phone_plans,
         conversations,
+        broadcast_states,
+        operation_states,
         rights,
         commands,
         settings,

@@ -321,7 +321,7 @@ class Jumbe:
         """Until nothing waits to be sent and no broadcast waits to be written."""
         query = (
             "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending'))"
-            " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
+            " + (SELECT count(*) FROM broadcasts WHERE state IN ('held', 'expanding', 'sending'))"
         )
         self.until(lambda: self.one(query) == 0, "nothing is left to send", within_s=within_s, every_s=0.1)
 

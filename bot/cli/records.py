@@ -198,8 +198,6 @@ def _broadcast(tx: Transaction, number: int) -> dict[str, Any]:
 
 
 def _state(operation: Row[Any], row: Row[Any]) -> str:
-    if b.is_paused(row):
-        return "paused"
     return str(operation.state if operation.state == "seconding" else row.state)
 
 

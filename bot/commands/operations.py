@@ -6,7 +6,7 @@ What belongs to somebody else's groups and what does not exist are answered alik
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row
 
@@ -20,7 +20,7 @@ from bot.commands.reach import may_reach, may_see, may_stop, may_undo
 from bot.commands.registry import Answer, Call, command
 from bot.replies import Words, names, shorten
 from storage.broadcasts import approvals as rules
-from storage.broadcasts import broadcasts, content, progress
+from storage.broadcasts import broadcasts, content, progress, states
 from storage.contacts import lookup, people
 from storage.errors import Problem
 from storage.messages import lookups
@@ -111,7 +111,7 @@ def halt(call: Call, number: str) -> Answer:
             waits = operations.waiting_of(call.tx, call.person.id) or _seconding(call)
             return no(call, "") if waits else call.say(("halt-none", {}))
         # What waits for its hour can still be stopped in peace; what leaves now cannot.
-        mine = [b for b in mine if not _waits(call, b)] or mine
+        mine = [b for b in mine if not _waits(b)] or mine
         if len(mine) > 1:
             numbers = names(b.id for b in mine)
             return call.say(("halt-several", {"count": len(mine), "numbers": numbers, "first": mine[0].id}))
@@ -123,7 +123,7 @@ def halt(call: Call, number: str) -> Answer:
         return call.say(("dropped-waiting", {"number": row.id}))
     so_far = broadcasts.halt(call.tx, row.id, by=call.by)
     unclear = so_far.states.get("unknown", 0) + so_far.states.get("sending", 0)
-    if row.state in ("done", "halted", "dropped"):
+    if row.state in states.ENDS:
         over = [("halt-over", {"number": row.id, "got": so_far.arrived})]
         return call.say(*over, *([("halted-unknown", {"unknown": unclear})] if unclear else []))
     if so_far.arrived + unclear == 0:
@@ -149,7 +149,7 @@ def pause(call: Call, number: str) -> Answer:
 def resume(call: Call, number: str) -> Answer:
     """Let a paused broadcast go on, after a code."""
     row = _broadcast(call, number)
-    if not broadcasts.is_paused(row):
+    if row.state != "paused":
         raise Problem("resume-not-paused", number=row.id)
     if again := group_commands.waiting_already(call):
         return again
@@ -208,17 +208,15 @@ def check(call: Call, number: str, who: str) -> Answer:
     return call.say(("check", values))
 
 
-def _waits(call: Call, row: Row[Any]) -> bool:
-    """Whether a confirmed broadcast waits for an hour of its own."""
-    return row.state == "expanding" and row.send_at is not None and row.hold_until > call.tx.now
+def _waits(row: Row[Any]) -> bool:
+    """Whether a confirmed broadcast waits for an hour of its own, or did when it was paused."""
+    return "scheduled" in (row.state, row.paused_from)
 
 
 def _state_shown(call: Call, row: Row[Any]) -> str:
     """Where a broadcast is; of one that waits for its time, when that is."""
     told = call.sentences.sentences
-    if broadcasts.is_paused(row):
-        return told["state-paused"]
-    if _waits(call, row):
+    if row.state == "scheduled":
         return told["state-scheduled"].format(time=call.sentences.day_and_time(row.send_at))
     return told[f"state-{row.state}"]
 
@@ -280,9 +278,10 @@ def _again(call: Call, row: Row[Any]) -> Answer:
     return call.say(("decided-before", {"number": row.id, "state": call.sentences.state(row.state)}))
 
 
-def _put_away(call: Call, row: Row[Any], state: str) -> None:
+def _put_away(call: Call, row: Row[Any], state: Literal["dropped", "expired"]) -> None:
     if row.kind == "tell":
-        broadcasts.drop(call.tx, row.id)
+        put_away = broadcasts.drop if state == "dropped" else broadcasts.lapse
+        put_away(call.tx, row.id)
     operations.decide(call.tx, row.id, state, by=call.by)
 
 
@@ -327,7 +326,7 @@ def _check_all(call: Call) -> Answer:
         shown = []
         for row in running:
             so_far = progress.progress(call.tx, row.id)
-            paused = call.sentences.sentences["check-paused"] if broadcasts.is_paused(row) else ""
+            paused = call.sentences.sentences["check-paused"] if row.state == "paused" else ""
             shown.append(f"{row.id} {_shown(call, row.id)} {so_far.arrived}/{row.sendable}{paused}")
         parts.append(("check-running", {"running": names(shown)}))
     if waiting:
@@ -354,15 +353,14 @@ def _why(call: Call, row: Row[Any], case: Row[Any]) -> Answer:
     message = progress.message_to(call.tx, row.id, case.id)
     who, number = Words(person_shown(case)), row.id
     if message is None:
-        if _waits(call, row) and set(lookup.groups_of(call.tx, case.id)) & {
+        if row.state == "scheduled" and set(lookup.groups_of(call.tx, case.id)) & {
             g.short for g in progress.groups_of(call.tx, number)
         }:
             reason = call.sentences.reason("scheduled")
             return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
-        if row.state in ("previewed", "expanding") and progress.is_for(call.tx, number, case.id):
-            waits = "paused" if broadcasts.is_paused(row) else "previewed" if row.state == "previewed" else "queued"
-            reason = call.sentences.reason(waits)
-            return call.say(("check-not-yet", {"person": who, "number": number, "reason": reason}))
+        if progress.is_for(call.tx, number, case.id) and (why := states.NOBODY_HAS_A_ROW.get(row.state)):
+            key = "check-not-yet" if row.state in states.OPEN else "check-not"
+            return call.say((key, {"person": who, "number": number, "reason": call.sentences.reason(why)}))
         return call.say(("check-not-sent-to", {"person": who, "number": number}))
     at = clock_shown(call, message.settled_at or message.created_at)
     if message.state == "delivered":

@@ -265,14 +265,26 @@ class Worker:
         return listeners.try_again(self.db) > 0
 
     def _is_to_expand(self) -> bool:
+        due, unwritten = self._look_for_launches()
+        return bool(due) or unwritten
+
+    def _look_for_launches(self) -> tuple[list[int], bool]:
+        """Whose hour has come, and whether anything is not written to its end; holds that are over end by it.
+
+        Each worker ends them by itself: a text must not wait until a chore has found its worker.
+        """
         with self.db.reading() as tx:
-            return bool(broadcasts.whose_hour_has_come(tx)) or expansion.is_expanding(tx)
+            are_over = broadcasts.holds_are_over(tx)
+            due, unwritten = broadcasts.whose_hour_has_come(tx), expansion.is_expanding(tx)
+        if are_over:
+            with self.db.transaction() as tx:
+                broadcasts.end_holds(tx)
+        return due, unwritten
 
     def _expand(self) -> bool:
-        with self.db.reading() as tx:
-            due = broadcasts.whose_hour_has_come(tx)
-            if not due and not expansion.is_expanding(tx):
-                return False
+        due, unwritten = self._look_for_launches()
+        if not due and not unwritten:
+            return False
         for number in due:
             with self.db.transaction() as tx:
                 begin(tx, number)
@@ -310,7 +322,7 @@ class Worker:
         if self._wakeups is None or not self._shares_chores:
             return await self._in_thread(self._expand)
         now = self.db.clock()
-        if is_within(now, self._asked_to_expand, HOUSEKEEPING) or not await self._in_thread(self._is_to_expand):
+        if not await self._in_thread(self._is_to_expand) or is_within(now, self._asked_to_expand, HOUSEKEEPING):
             return False
         self._asked_to_expand = now
         return not await self._wakeups.ask_for("expand") and await self._in_thread(self._expand)

@@ -21,7 +21,8 @@ from typing import Any, Literal
 from sqlalchemy import Row, exists, select
 
 from storage.audit import Actor
-from storage.broadcasts import broadcasts, content, previews, progress
+from storage.broadcasts import broadcasts, content, previews, progress, states
+from storage.broadcasts.recipients import freeze
 from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -53,7 +54,7 @@ def same_wish(tx: Transaction, person_id: int | None, words: str) -> tuple[Row[A
     state = content.broadcast(tx, same.id).state
     if same.state == "waiting" and state == "previewed" and same.expires_at > tx.now:
         return same, "waits"
-    if same.state == "seconding" or (same.state == "done" and state in ("expanding", "sending", "done")):
+    if same.state == "seconding" or (same.state == "done" and state in (*states.RUNNING, "done")):
         return same, "runs"
     return None
 
@@ -123,9 +124,11 @@ def begin(tx: Transaction, number: int, *, by: Actor) -> bool:
 
     False where its group has grown beyond the one ok that it had: then it waits for a second lead.
     """
-    row = broadcasts.begin(tx, number)
+    freeze(tx, number)
+    row = content.broadcast(tx, number)
     had_second = any(deed.verb == "operations.seconding" for deed in history.deeds(tx, number))
     if had_second or not needs_second(tx, row):
+        states.move(tx, number, "expanding", came_from=("scheduled",))
         return True
     broadcasts.hold_back(tx, number)
     wait_for_second(tx, number, by=by)
@@ -199,7 +202,7 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
     tx.alone("tell")
     operation, row = operations.operation(tx, number), content.broadcast(tx, number)
     assert operation is not None
-    if operation.state == "done" and row.state in ("expanding", "sending", "done"):
+    if operation.state == "done" and row.state in (*states.RUNNING, "done"):
         return "going"
     is_second = operation.state == "seconding"
     if not is_second and (operation.person_id, operation.door) != (by.person_id, by.door):

@@ -33,7 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.broadcasts.content import Content, content_of
-from storage.broadcasts.recipients import WAITS_FOR_ITS_HOUR, ZONES, due, select_recipients, valid_zones
+from storage.broadcasts.recipients import ZONES, due, select_recipients, valid_zones
+from storage.broadcasts.states import move, moving
 from storage.database import Transaction
 from storage.messages import audience
 from storage.messages.states import KINDS, OPEN
@@ -55,7 +56,10 @@ _UNEXPANDED = (
     .where(
         broadcasts.c.launched_at.is_not(None),
         broadcasts.c.expanded_at.is_(None),
-        or_(broadcasts.c.state == "halted", and_(broadcasts.c.state == "expanding", ~WAITS_FOR_ITS_HOUR)),
+        or_(
+            broadcasts.c.state.in_(("held", "expanding", "halted")),
+            and_(broadcasts.c.state == "paused", broadcasts.c.paused_from != "scheduled"),
+        ),
     )
     .order_by(broadcasts.c.id)
     .limit(1)
@@ -92,21 +96,36 @@ _NEXT_TO_EXPAND = _UNEXPANDED.with_for_update(skip_locked=True)
 _EXPANDED_THROUGH = (
     update(broadcasts).where(broadcasts.c.id == bindparam("number")).values(expanded_through=bindparam("upto"))
 )
+_EXPANDED = (
+    update(broadcasts).where(broadcasts.c.id == bindparam("number")).values(expanded_at=bindparam("now", type_=Moment))
+)
+_GOES_ON_AS_SENDING = (
+    update(broadcasts)
+    .where(
+        broadcasts.c.id == bindparam("number"),
+        broadcasts.c.state == "paused",
+        broadcasts.c.paused_from == "expanding",
+    )
+    .values(paused_from="sending")
+)
+"""One that was paused while it was written has nothing to write any more when it is resumed."""
 
 
 def expand_next(tx: Transaction, at_most: int | None = None) -> bool:
     """Write the messages of the next range of recipients of a launched broadcast; whether there was one.
 
     One `INSERT .. SELECT` for at most so many cases of each group, or RANGE; resumable, because a recipient has at most one row and the broadcast
-    remembers how far it is.  Of one that was halted meanwhile the rest is written as cancelled: nobody is left uncounted.
+    remembers how far it is.  It goes on during the hold and while the broadcast is paused.  Of one that was halted
+    meanwhile the rest is written as cancelled: nobody is left uncounted.
     """
     row = tx.execute(_NEXT_TO_EXPAND).first()
     if row is None:
         return False
     upto = audience.next_range(tx, row.id, after=row.expanded_through, many=at_most or RANGE)
     if upto is None:
-        state = "halted" if row.state == "halted" else "sending"
-        tx.execute(update(broadcasts).where(broadcasts.c.id == row.id).values(expanded_at=tx.now, state=state))
+        tx.execute(_EXPANDED, {"number": row.id, "now": tx.now})
+        if not move(tx, row.id, "sending", came_from=("expanding",)):
+            tx.execute(_GOES_ON_AS_SENDING, {"number": row.id})
     else:
         _write_range(tx, row, row.expanded_through, upto)
         tx.execute(_EXPANDED_THROUGH, {"number": row.id, "upto": upto})
@@ -118,7 +137,7 @@ def _write_range(tx: Transaction, row: Row[Any], after: int, upto: int) -> None:
     of_range = {"number": row.id, "after": after, "upto": upto}
     named = tx.execute(ZONES, of_range).scalars() if by_zone else ()
     written = _insertion(
-        tx.rules, content_of(tx, row.id), row.kind, row.state == "halted", row.paused_at is not None, row.hold_until,
+        tx.rules, content_of(tx, row.id), row.kind, row.state == "halted", row.state == "paused", row.hold_until,
         row.send_at,
         tuple(sorted(valid_zones(tx, named))), tx.is_sqlite,
     )  # fmt: skip
@@ -160,17 +179,19 @@ def _insertion(
 
 
 _FINISH = (
-    update(broadcasts)
+    moving("done")
     .where(
-        broadcasts.c.state == "sending",
         ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state.in_(OPEN)),
         # What is in doubt may come back to the queue; of one that is paused it leaves only if somebody can resume that.
         or_(
-            broadcasts.c.paused_at.is_(None),
-            ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state == "unknown"),
+            broadcasts.c.state == "sending",
+            and_(
+                broadcasts.c.expanded_at.is_not(None),
+                ~exists().where(messages.c.broadcast_id == broadcasts.c.id, messages.c.state == "unknown"),
+            ),
         ),
     )
-    .values(state="done", finished_at=bindparam("now", type_=Moment))
+    .values(finished_at=bindparam("now", type_=Moment))
 )
 
 

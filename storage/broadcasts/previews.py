@@ -21,6 +21,7 @@ from storage.audit import Actor
 from storage.broadcasts.broadcasts import put_away_expired
 from storage.broadcasts.content import broadcast, check_text, content_of, texts_of
 from storage.broadcasts.recipients import freeze, recount, select_recipients, verdicts, zones_of
+from storage.broadcasts.states import OPEN
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.lately import first_since
@@ -157,7 +158,7 @@ def twin(tx: Transaction, number: int, since: datetime) -> Row[Any] | None:
             theirs.c.group_id.in_(same_groups),
             other.c.person_id.is_distinct_from(own.person_id),
             other.c.asked_at > since,
-            broadcasts.c.state.in_(("previewed", "expanding", "sending", "done")),
+            broadcasts.c.state.in_((*OPEN, "done")),
         )
     )
     return tx.execute(query.order_by(other.c.id.desc()).limit(1)).first()

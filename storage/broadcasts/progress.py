@@ -15,6 +15,8 @@ from sqlalchemy import (
 
 from storage.broadcasts.content import broadcast, content_of
 from storage.broadcasts.recipients import select_recipients
+from storage.broadcasts.states import OPEN as NOT_OVER
+from storage.broadcasts.states import RUNNING, UNWRITTEN
 from storage.database import Transaction
 from storage.messages import audience
 from storage.messages.states import ARRIVED, OPEN, unclear
@@ -26,9 +28,6 @@ from storage.schema import (
     messages,
 )
 from storage.schema import operations as operations_table
-
-RUNNING = ("expanding", "sending")
-"""The states of a broadcast that was let go and is not over: it may be paused, resumed and halted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Progress:
     @property
     def waiting(self) -> int:
         """Those whose message has not left yet; before the rows are written, everybody."""
-        if self.row.state in ("previewed", "expanding") and not self.states:
+        if self.row.state in ("previewed", *UNWRITTEN) and not self.states:
             return int(self.row.sendable)
         return sum(self.states.get(state, 0) for state in OPEN)
 
@@ -69,7 +68,7 @@ def progress(tx: Transaction, number: int) -> Progress:
 
 
 def running(tx: Transaction, *, of: int | None = None) -> list[Row[Any]]:
-    """Broadcasts that are expanding or sending, newest first; `of` takes those that one person asked for."""
+    """Broadcasts that were let go and are not over, newest first; `of` takes those that one person asked for."""
     query = select(broadcasts).where(broadcasts.c.state.in_(RUNNING))
     if of is not None:
         asked = operations_table.c.id == broadcasts.c.id
@@ -84,7 +83,7 @@ def pending_for(tx: Transaction, group_id: int) -> list[int]:
         .join(broadcast_audience, broadcast_audience.c.broadcast_id == broadcasts.c.id)
         .where(
             broadcast_audience.c.group_id == group_id,
-            broadcasts.c.state.in_(("previewed", "expanding", "sending")),
+            broadcasts.c.state.in_(NOT_OVER),
         )
     )
     return list(tx.execute(query.order_by(broadcasts.c.id)).scalars())

@@ -48,14 +48,6 @@ from storage.schema import (
     messages,
 )
 
-_whom = broadcast_audience.alias("frozen")
-
-WAITS_FOR_ITS_HOUR = and_(
-    broadcasts.c.send_at.is_not(None),
-    ~exists().where(_whom.c.broadcast_id == broadcasts.c.id, _whom.c.frozen_at >= broadcasts.c.hold_until),
-)
-"""A broadcast with an hour of its own has not begun before its recipients are frozen at that hour."""
-
 _whom_of_it = audience.of(bindparam("number", type_=Integer))
 
 _whom_in_range = audience.of(

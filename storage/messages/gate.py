@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN = timedelta(minutes=5)
 """Until a text is looked at again that waits for the answer of its phone."""
 
+A_MOMENT = timedelta(milliseconds=200)
+"""Until a text is looked at again whose broadcast is still held."""
+
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
@@ -145,7 +148,6 @@ _GATE = (
             "changed"
         ),
         broadcasts.c.state.label("broadcast_state"),
-        broadcasts.c.paused_at,
         cases.c.time_zone,
         STAYS.label("stays"),
         codes_table.c.nonce,
@@ -188,14 +190,17 @@ def _judged(tx: Transaction, row: Row[Any]) -> HandOver | dict[str, Any]:
 def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     """Why a claimed message may not leave now, as the columns to set; None if it may."""
     kind = KINDS[row.kind]
-    if row.broadcast_state in ("halted", "dropped"):
+    if row.broadcast_state in ("halted", "dropped", "expired"):
         return {"state": "cancelled", "reason": "halted"}
     if row.expires_at is not None and row.expires_at <= tx.now:
         return {"state": "expired", "reason": "expired"}
     if row.nonce is not None and row.created_at < row.code_expires_at - codes.LIFE:
         # The code was issued anew since for other words, and must not leave under the old ones.
         return {"state": "cancelled", "reason": "replaced"}
-    if row.paused_at is not None:
+    if row.broadcast_state in ("previewed", "held", "scheduled"):
+        # Its hold is over by the clock, and a worker is about to end it: nothing leaves before the state says so.
+        return {"state": "queued", "due_at": tx.now + A_MOMENT, "reason": None}
+    if row.broadcast_state == "paused":
         # It was claimed when its broadcast was paused, and goes back to wait with the others.
         return {"state": "queued", "due_at": tx.now + LOOK_AGAIN, "reason": "paused"}
     if kind.needs_consent and row.said == "stop":

@@ -16,6 +16,7 @@ from storage import audit
 from storage.audit import Actor, Change
 from storage.database import Transaction
 from storage.operations import codes
+from storage.operations.states import moving
 from storage.schema import Moment, operations, programme
 
 WRONG_TRIES = 3
@@ -74,7 +75,7 @@ def _lapse(tx: Transaction, person: int) -> None:
     waits = (is_waiting("waiting"), operations.c.person_id == person, operations.c.door == "sms")
     query = select(operations.c.id).where(*waits, operations.c.kind != codes.PROVE).order_by(operations.c.id.desc())
     if over := tx.execute(query.offset(WAITING)).scalars().all():
-        tx.execute(update(operations).where(operations.c.id.in_(over)).values(state="expired", decided_at=tx.now))
+        tx.execute(moving("expired").where(operations.c.id.in_(over)).values(decided_at=tx.now))
 
 
 def proving(tx: Transaction, person: int) -> Row[Any] | None:
@@ -197,28 +198,25 @@ def answered(tx: Transaction, number: int, answer: str) -> None:
     tx.execute(update(operations).where(operations.c.id == number).values(answer=answer))
 
 
-def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> None:
-    """Confirm, drop, refuse or undo an operation, with its audit line."""
+def decide(tx: Transaction, number: int, state: str, *, by: Actor) -> bool:
+    """Confirm, drop, refuse or undo an operation, with its audit line; False, and no change, where it may not become that."""
     row = operation(tx, number)
     if row is None:
         raise LookupError(f"no operation {number}")
     # A second person has fifteen minutes of their own.
     until = tx.now + codes.LIFE if state == "seconding" else row.expires_at
-    decided = (
-        update(operations).where(operations.c.id == number).values(state=state, decided_at=tx.now, expires_at=until)
-    )
-    tx.execute(decided)
+    decided = moving(state).where(operations.c.id == number).values(decided_at=tx.now, expires_at=until)
+    if not tx.execute(decided).rowcount:
+        return False
     change = Change("operation", number, {"state": row.state}, {"state": state})
     audit.record(tx, f"operations.{state}", "operation", number, facts={"kind": row.kind}, changes=[change], by=by)
+    return True
 
 
 _EXPIRE = (
-    update(operations)
-    .where(
-        operations.c.state.in_(("waiting", "seconding")),
-        operations.c.expires_at <= bindparam("late", type_=Moment),
-    )
-    .values(state="expired", decided_at=bindparam("now", type_=Moment))
+    moving("expired")
+    .where(operations.c.expires_at <= bindparam("late", type_=Moment))
+    .values(decided_at=bindparam("now", type_=Moment))
 )
 
 

@@ -16,11 +16,12 @@ from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 from storage import audit
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, progress
+from storage.broadcasts.states import moving as broadcasts_moving
 from storage.database import Transaction
 from storage.messages import outbox, states
+from storage.operations.states import moving as operations_moving
 from storage.programme import workers
-from storage.schema import attempts, codes, conversations, operations, programme
-from storage.schema import broadcasts as broadcasts_table
+from storage.schema import attempts, codes, conversations, programme
 from storage.schema import messages as messages_table
 
 IN_DOUBT = (*states.OPEN, "unknown")
@@ -34,6 +35,7 @@ def put_up(tx: Transaction, backed_up_at: datetime, *, by: Actor) -> Mapping[str
     is written down first, so that each is asked about and counted.
     """
     held = {"halted": _halt_what_waits(tx, by)}
+    broadcasts.end_holds(tx)
     for number in broadcasts.whose_hour_has_come(tx, paused=True):
         broadcasts.begin(tx, number)
     while expansion.expand_next(tx):
@@ -136,8 +138,6 @@ def _end_operations(tx: Transaction) -> int:
     """What waited for a code was confirmed since, perhaps: it ends, and its code with it."""
     alive = and_(codes.c.used_at.is_(None), codes.c.expires_at > tx.now)
     tx.execute(update(codes).where(alive).values(expires_at=tx.now))
-    waits = operations.c.state.in_(("waiting", "seconding"))
-    ended = tx.execute(update(operations).where(waits).values(state="expired", decided_at=tx.now)).rowcount
-    previewed = broadcasts_table.c.state == "previewed"
-    tx.execute(update(broadcasts_table).where(previewed).values(state="dropped"))
+    ended = tx.execute(operations_moving("expired").values(decided_at=tx.now)).rowcount
+    tx.execute(broadcasts_moving("expired"))
     return ended

@@ -277,7 +277,7 @@ def test_what_no_second_lead_answered_is_over_and_says_so(db, world, ask, clock)
         ask_second_leads(tx)
         assert lookups.list_all(tx) == [], "it is too late to ask"
         broadcasts.put_away_unconfirmed(tx)
-    assert ask("broadcast", number=number)["state"] == "not confirmed, so nothing was sent"
+    assert ask("broadcast", number=number)["state"] == "not confirmed in time, so nothing was sent"
 
 
 def test_whoever_is_no_lead_writes_to_their_own_groups_and_the_people_in_them(db, world, esi, ask):

@@ -80,6 +80,21 @@ def test_every_recipient_stands_in_one_part_and_the_parts_add_up(desk, sent):
     assert (count, line["number"], line["parts"]) == (1, sent, parts)
 
 
+def test_what_nobody_confirmed_in_time_says_so_and_is_not_still_to_go(db, clock, desk):
+    with db.transaction() as tx:
+        number = previews.draft(tx, {"en": "More"}, group_ids=[groups.group(tx, "tb").id], by=TEST)
+    clock.advance(hours=1)
+    with db.transaction() as tx:
+        broadcasts.put_away_unconfirmed(tx)
+    told = delivery.describe(desk, number)
+    assert (told["state"], told["is_open"], told["may_halt"]) == (
+        "not confirmed in time, so nothing was sent", False, False,
+    )  # fmt: skip
+    assert (told["parts"]["to_go"], told["adds_up"]) == (0, True)
+    assert delivery.why(desk, number, "p-8")["says"] == f"Abla did not get {number}: nobody confirmed it in time."
+    assert number in [line["number"] for line in delivery.list_broadcasts(desk)[1]]
+
+
 def test_before_anybody_has_a_row_all_are_still_to_go_and_after_a_halt_halted(db, world, desk):
     with db.transaction() as tx:
         number = previews.draft(tx, {"en": "More"}, group_ids=[groups.group(tx, "tb").id], by=TEST)

@@ -989,7 +989,8 @@ SELECT min(at),
   OR EXISTS (SELECT 1 FROM messages WHERE state = 'received' AND due_at <= :now)
   OR EXISTS (SELECT 1 FROM asked WHERE at <= :now)
   OR EXISTS (SELECT 1 FROM operations WHERE state IN ('waiting', 'seconding') AND expires_at <= :late)
-  OR EXISTS (SELECT 1 FROM broadcasts WHERE state = 'expanding' AND (send_at IS NULL OR hold_until <= :now))
+  OR EXISTS (SELECT 1 FROM broadcasts WHERE state = 'expanding' OR (state IN ('held', 'scheduled') AND hold_until <= :now))
+  OR EXISTS (SELECT 1 FROM broadcasts WHERE state IN ('held', 'halted') AND launched_at IS NOT NULL AND expanded_at IS NULL)
   OR EXISTS (SELECT 1 FROM broadcasts b WHERE state = 'sending' AND NOT EXISTS (
     SELECT 1 FROM messages WHERE broadcast_id = b.id AND state IN ('queued', 'claimed', 'sending')))
 FROM (
@@ -1002,7 +1003,7 @@ FROM (
   UNION ALL SELECT min(at) FROM asked WHERE at > :now
   UNION ALL SELECT strftime('%Y-%m-%d %H:%M:%f000', min(expires_at), '+30 minutes') FROM operations
     WHERE state IN ('waiting', 'seconding') AND expires_at > :late
-  UNION ALL SELECT min(hold_until) FROM broadcasts WHERE state = 'expanding' AND hold_until > :now
+  UNION ALL SELECT min(hold_until) FROM broadcasts WHERE state IN ('held', 'scheduled') AND hold_until > :now
   UNION ALL SELECT min(paused_until) FROM gateways WHERE paused_until > :now)
 """
 """The next moment at which the worker may find something, and whether it may now: all that one of its turns looks for."""

@@ -183,7 +183,7 @@ class Programme(Jumbe):
         self.until(lambda: self.get("/healthz")[0] == 200, "web is up", every_s=0.1)
         open_ = (
             "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'claimed', 'sending', 'unknown', 'received'))"
-            " + (SELECT count(*) FROM broadcasts WHERE state IN ('expanding', 'sending'))"
+            " + (SELECT count(*) FROM broadcasts WHERE state IN ('held', 'expanding', 'sending'))"
         )
         with contextlib.suppress(AssertionError):  # what is open then is counted as lost, or as unknown
             self.until(lambda: self.one(open_) == 0, "all is settled", within_s=SETTLES_S, every_s=0.2)

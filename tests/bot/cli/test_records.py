@@ -10,7 +10,7 @@ from bot.cli import main
 from bot.gateways.base import Inbound
 from bot.inbound import listeners
 from storage import console, schema
-from storage.broadcasts import previews
+from storage.broadcasts import broadcasts, previews
 from storage.contacts import groups
 from tests.patience import until, work
 from tests.world import TEST, World
@@ -62,6 +62,32 @@ def test_the_hour_of_a_broadcast_stands_where_broadcasts_are_looked_at(jumbe, wo
         previews.amend(tx, number, send_at=datetime.fromisoformat("2027-01-04T09:00"))
     assert json.loads(jumbe("broadcasts", "show", number, "--json")[1])["send_at"] == "2027-01-04T09:00"
     assert "2027-01-04T09:00" in jumbe("broadcasts", "list")[1]
+
+
+def test_what_nobody_confirmed_in_time_is_called_expired_in_lists_and_exports(jumbe, world, clock, tmp_path):
+    with world.db.transaction() as tx:
+        number = previews.draft(tx, {"en": "Come"}, group_ids=[groups.group(tx, "anc").id], by=TEST)
+    clock.advance(hours=1)
+    with world.db.transaction() as tx:
+        broadcasts.put_away_unconfirmed(tx)
+    assert json.loads(jumbe("broadcasts", "show", number, "--json")[1])["state"] == "expired"
+    assert [row["state"] for row in json.loads(jumbe("broadcasts", "list", "--json")[1])] == ["expired"]
+    assert jumbe("export", "broadcasts", "--to", tmp_path / "b.csv")[0] == 0
+    assert ",expired," in (tmp_path / "b.csv").read_text()
+
+
+def test_a_broadcast_is_called_by_its_state_from_the_launch_on(jumbe, world, monkeypatch):
+    monkeypatch.setenv("JUMBE_HOLD_S", "60")
+    number = json.loads(launch(jumbe, "The clinic is closed")[1])["id"]
+
+    def state_after(*words):
+        return json.loads(jumbe("broadcasts", *words, number, "--json")[1])["state"]
+
+    assert state_after("show") == "held"
+    assert [state_after(verb) for verb in ("pause", "pause", "resume")] == ["paused", "paused", "held"]
+    assert [state_after(verb) for verb in ("halt", "halt", "show")] == ["halted"] * 3
+    monkeypatch.setenv("JUMBE_HOLD_S", "0")
+    assert json.loads(launch(jumbe, "The clinic is open")[1])["state"] == "expanding"
 
 
 def test_a_group_that_was_deleted_on_the_command_line_is_taken_back_by_a_text(jumbe, world):

@@ -187,7 +187,7 @@ class Watch:
         for row in tx.execute(select(schema.broadcasts)):
             words = (tuple(sorted(texted[row.id].items())), row.language, row.send_at)
             known = self.frozen.get(row.id)
-            if known is not None and row.send_at is not None and row.state == "expanding" and row.expanded_through == 0:
+            if known is not None and row.state == "scheduled":
                 # What was confirmed is a rule: it is for those who are in the group when its hour comes.
                 self.frozen[row.id] = known = replace(known, whom=_whom(tx, row, texted[row.id]))
             if known is None or (known.words != words and row.state == "previewed"):

@@ -355,7 +355,7 @@ def test_a_stop_word_of_staff_halts_what_they_run_and_leaves_their_phone(word: s
 def test_what_somebody_else_runs_is_not_halted_by_a_stop_word(app: Flask, db: Database) -> None:
     number = launched(db)
     say(app, LENA, "stop!")
-    assert state_of(db, number) == "expanding"
+    assert state_of(db, number) == "held"
     with db.reading() as tx:
         assert consent.newest(tx, LENA) == "stop"
 
@@ -392,7 +392,7 @@ def test_a_halt_that_failed_is_tried_again_and_stops_no_phone(app: Flask, db: Da
     number = launched(db)
     fail(db, {"table": "audit", "when": "new.verb = 'broadcasts.halt'", "says": "not today"})
     say(app, SAMUEL, "stop")
-    assert state_of(db, number) == "expanding"
+    assert state_of(db, number) == "held"
     mend(db, "audit")
     clock.advance(seconds=31)
     work(db)

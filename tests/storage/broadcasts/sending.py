@@ -16,8 +16,10 @@ def launch(world, number, hold_s=0):
 
 
 def expand(world):
-    """Expand to the end, each range in a transaction of its own; returns how many there were."""
+    """End the holds that are over and expand to the end, each range in a transaction of its own; returns how many there were."""
     ranges = 0
+    with world.db.transaction() as tx:
+        broadcasts.end_holds(tx)
     while True:
         with world.db.transaction() as tx:
             if not expansion.expand_next(tx):

@@ -124,7 +124,7 @@ def test_a_large_one_has_another_lead(db, world, ask, ok, esi):
     refused("second-person", ok, number, by=Actor("desk", None, "x"))
     refused("broadcast-twice", ask)
     assert ok(number, by=Actor("desk", ato.id, "03_broadcasts")) == "going"
-    assert state(db, number) == ("done", "expanding")
+    assert state(db, number) == ("done", "held")
 
 
 def test_what_waits_for_a_second_lead_is_unasked_until_one_was_texted(db, world, ask, ok, esi, clock):
@@ -186,7 +186,7 @@ def test_what_was_looked_at_and_not_wanted_is_put_away(db, ask, by, ok):
         approvals.drop(tx, number, by=by)
         approvals.drop(tx, other, by=by)
     assert state(db, number) == ("dropped", "dropped")
-    assert state(db, other) == ("done", "expanding"), "what goes is not put away"
+    assert state(db, other) == ("done", "held"), "what goes is not put away"
     refused("broadcast-decided", ok, number)
 
 

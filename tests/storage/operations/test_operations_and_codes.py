@@ -10,6 +10,7 @@ from storage.audit import Actor
 from storage.errors import Problem
 from storage.messages import gate, outbox
 from storage.operations import codes, operations
+from storage.schema import operations as table
 from tests.world import TEST
 
 PHONE = "233241110001"
@@ -236,4 +237,4 @@ def test_an_operation_that_is_not_there_is_none_to_look_at_and_a_bug_to_act_on(w
 
 def test_the_database_knows_no_other_state_of_an_operation(world, asked):
     with world.db.reading() as tx, pytest.raises(IntegrityError, match="operation_state"):
-        operations.decide(tx, asked, "half done", by=TEST)
+        tx.execute(table.update().where(table.c.id == asked).values(state="half done"))

@@ -1,5 +1,7 @@
 """Up, down and up again: the migrations make the schema that the code means, also on a database in use."""
 
+from datetime import datetime
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -100,6 +102,69 @@ def test_an_upgrade_of_a_database_in_use_changes_nothing_in_it(lived):
     assert everything() == before
     with lived.reading() as tx:
         assert broken_line(tx) is None
+
+
+YEARS_S = 10 * 365 * 86_400
+"""A hold that is not over by any clock: a migration has no other than the machine's."""
+
+
+def test_a_database_in_use_keeps_where_each_broadcast_is_down_and_up_again(lived):
+    """An older release told these by their dates, and called a lapsed preview dropped."""
+    by = Actor("test", None)
+    with lived.transaction() as tx:
+        ama = lookup.find_one(tx, "ama")
+
+        def drafted(*, at=None):
+            number = previews.draft(tx, {"en": "Come"}, case_ids=[ama.id], by=by)
+            if at is not None:
+                previews.amend(tx, number, send_at=at)
+            return number
+
+        def launched(*, hold_s=0, at=None, pause=False, expand=True):
+            number = drafted(at=at)
+            operations.decide(tx, number, "done", by=by)
+            broadcasts.launch(tx, number, hold_s=hold_s, by=by)
+            if pause:
+                broadcasts.pause(tx, number, by=by)
+            while expand and expansion.expand_next(tx):
+                pass
+            return number
+
+        hour = datetime.fromisoformat("2036-11-03T11:00")
+        known = {
+            launched(): ("sending", "sending", False),
+            launched(pause=True): ("paused", "sending", True),
+            launched(hold_s=YEARS_S): ("held", "sending", False),
+            launched(hold_s=YEARS_S, pause=True): ("paused", "sending", True),
+            launched(at=hour): ("scheduled", "expanding", False),
+            launched(at=hour, pause=True): ("paused", "expanding", True),
+            launched(expand=False): ("expanding", "expanding", False),
+            launched(hold_s=YEARS_S, expand=False): ("held", "expanding", False),
+            drafted(): ("expired", "dropped", False),
+        }
+        lapsed = max(known)
+        operations.decide(tx, lapsed, "expired", by=by)
+        broadcasts.put_away_expired(tx)
+        dropped, waits = drafted(), drafted()
+        operations.decide(tx, dropped, "dropped", by=by)
+        broadcasts.drop(tx, dropped)
+        known |= {dropped: ("dropped", "dropped", False), waits: ("previewed", "previewed", False)}
+
+    def states(*columns):
+        words = ", ".join(("id", "state", *columns))
+        with lived.reading() as tx:
+            rows = tx.execute(text(f"SELECT {words} FROM broadcasts WHERE id >= {min(known)} ORDER BY id"))
+            return {row.id: tuple(row)[1:] for row in rows}
+
+    before = states("paused_from", "paused_at")
+    assert {number: row[0] for number, row in before.items()} == {n: now for n, (now, _, _) in known.items()}
+    assert {row[1] for row in before.values()} == {None, "sending", "held", "scheduled"}
+    migrate.downgrade(lived, "0009")
+    older = {number: (state, at is not None) for number, (state, at) in states("paused_at").items()}
+    assert older == {number: (was, paused) for number, (_, was, paused) in known.items()}
+    migrate.upgrade(lived)
+    assert states("paused_from", "paused_at") == before
+    lived.check()
 
 
 def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):

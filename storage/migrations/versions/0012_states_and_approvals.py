@@ -1,0 +1,132 @@
+"""Where a broadcast is stands in its state, and nothing has to be inferred from dates: held, scheduled, paused, expired."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+BEFORE = ("previewed", "expanding", "sending", "done", "halted", "dropped")
+SINCE = ("previewed", "held", "scheduled", "expanding", "sending", "paused", "done", "halted", "dropped", "expired")
+CHECKS = {
+    "broadcast_paused_from": "paused_from IN ('held', 'scheduled', 'expanding', 'sending')",
+    "paused_knows_from_where": "(state = 'paused') = (paused_from IS NOT NULL)",
+}
+
+UP = (
+    # As the older release saw it: the recipients of one with an hour are frozen when that has come.
+    """
+    UPDATE broadcasts SET state = 'scheduled' WHERE state = 'expanding' AND send_at IS NOT NULL AND expanded_at IS NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM broadcast_audience WHERE broadcast_audience.broadcast_id = broadcasts.id
+            AND broadcast_audience.frozen_at >= broadcasts.hold_until
+        )
+    """,
+    "UPDATE broadcasts SET state = 'held' WHERE state IN ('expanding', 'sending') AND hold_until > :now",
+    """
+    UPDATE broadcasts SET state = 'paused', paused_from = state
+    WHERE paused_at IS NOT NULL AND state IN ('held', 'scheduled', 'expanding', 'sending')
+    """,
+    """
+    UPDATE broadcasts SET state = 'expired' WHERE state = 'dropped'
+        AND EXISTS (SELECT 1 FROM operations WHERE operations.id = broadcasts.id AND operations.state = 'expired')
+    """,
+)
+
+DOWN = (
+    # To the older release a hold is a date, and what is written to its end is being sent.
+    """
+    UPDATE broadcasts SET paused_from = NULL, state = CASE
+        WHEN paused_from = 'sending' OR (paused_from = 'held' AND expanded_at IS NOT NULL) THEN 'sending' ELSE 'expanding' END
+    WHERE state = 'paused'
+    """,
+    """
+    UPDATE broadcasts SET state = CASE WHEN expanded_at IS NULL THEN 'expanding' ELSE 'sending' END WHERE state = 'held'
+    """,
+    "UPDATE broadcasts SET state = 'expanding' WHERE state = 'scheduled'",
+    "UPDATE broadcasts SET state = 'dropped' WHERE state = 'expired'",
+)
+
+
+def upgrade() -> None:
+    if _is_sqlite():
+        _make_broadcasts_again(SINCE, sa.Column("paused_from", sa.Text(), nullable=True), **CHECKS)
+    else:
+        comment = "paused: the state that it goes back to"
+        op.add_column("broadcasts", sa.Column("paused_from", sa.Text(), nullable=True, comment=comment))
+        _let_states_be(SINCE)
+    # With `now` as it is told here: whatever hold is over meanwhile ends by the worker's first look.
+    now = sa.bindparam(
+        "now", datetime.now(UTC).replace(tzinfo=None if _is_sqlite() else UTC), sa.DateTime(timezone=True)
+    )
+    for statement in UP:
+        text = sa.text(statement)
+        op.execute(text.bindparams(now) if ":now" in statement else text)
+    if not _is_sqlite():
+        for name, condition in CHECKS.items():
+            op.create_check_constraint(name, "broadcasts", condition)
+
+
+def downgrade() -> None:
+    for statement in DOWN:
+        op.execute(statement)
+    if _is_sqlite():
+        _make_broadcasts_again(BEFORE)
+    else:
+        for name in CHECKS:
+            op.drop_constraint(name, "broadcasts", type_="check")
+        _let_states_be(BEFORE)
+        op.drop_column("broadcasts", "paused_from")
+
+
+def _is_sqlite() -> bool:
+    return op.get_bind().dialect.name == "sqlite"
+
+
+def _let_states_be(states: tuple[str, ...]) -> None:
+    op.drop_constraint("broadcast_state", "broadcasts", type_="check")
+    op.create_check_constraint("broadcast_state", "broadcasts", f"state IN {states}")
+
+
+COLUMNS = (
+    "id", "state", "kind", "language", "recipients", "sendable", "launched_at", "hold_until", "expires_at",
+    "expanded_through", "expanded_at", "finished_at", "send_at", "doubt_told_at", "paused_at",
+)  # fmt: skip
+
+
+def _make_broadcasts_again(states: tuple[str, ...], *more: sa.Column[str], **checks: str) -> None:
+    """SQLite changes no constraint of a table: a new one takes its place, and the rows that refer to it find theirs there."""
+    op.execute("PRAGMA defer_foreign_keys = ON")
+    op.execute("CREATE TABLE broadcasts_before AS SELECT * FROM broadcasts")
+    op.drop_table("broadcasts")
+    op.create_table(
+        "broadcasts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("recipients", sa.Integer(), nullable=False),
+        sa.Column("sendable", sa.Integer(), nullable=False),
+        sa.Column("launched_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("hold_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expanded_through", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("expanded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("send_at", sa.Text(), nullable=True),
+        sa.Column("doubt_told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
+        *more,
+        sa.CheckConstraint(f"state IN {states}", name="broadcast_state"),
+        *(sa.CheckConstraint(condition, name=name) for name, condition in checks.items()),
+        sa.ForeignKeyConstraint(["id"], ["operations.id"], name=op.f("fk_broadcasts_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_broadcasts")),
+    )
+    op.create_index("broadcasts_by_state", "broadcasts", ["state"])
+    before, since = (sa.table(name, *map(sa.column, COLUMNS)) for name in ("broadcasts_before", "broadcasts"))
+    op.execute(since.insert().from_select(COLUMNS, sa.select(*before.c)))
+    op.drop_table("broadcasts_before")
