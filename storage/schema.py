@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -104,6 +105,9 @@ _PLAIN = re.compile("[a-z_]+")
 def _one_of(column: str, words: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(word) for word in words)})"
 
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""The number of an operation: those of ten digits are skipped, and what comes after them is beyond 32 bits."""
 
 metadata = MetaData(
     naming_convention={
@@ -227,7 +231,7 @@ audit = Table(
     Column("source", Text, comment="the text or sheet it came by"),
     Column("verb", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("subject_id", Integer),
+    Column("subject_id", Number),
     Column("facts", JSON, nullable=False, comment="counts and names, nothing personal"),
     Column("changes_digest", Text, comment="sha256 over the digests in audit_changes; before 0011 over their values"),
     Column("previous", Text, nullable=False, comment="hash of the entry before"),
@@ -243,7 +247,7 @@ audit_changes = Table(
     Column("entry_id", ForeignKey("audit.id"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("subject", Text, nullable=False),
-    Column("subject_id", Integer, nullable=False),
+    Column("subject_id", Number, nullable=False),
     Column("before", JSON(none_as_null=True), comment="blank: forgotten"),
     Column("after", JSON(none_as_null=True), comment="blank: forgotten"),
     Column("salt", Text, comment="16 random bytes in hex; blank: forgotten"),
@@ -289,7 +293,7 @@ consent_events = Table(
 operations = Table(
     "operations",
     metadata,
-    Column("id", Integer, primary_key=True, comment="the number a person texts: halt 42"),
+    Column("id", Number, primary_key=True, comment="the number a person texts: halt 42"),
     Column("kind", Text, nullable=False),
     Column("person_id", ForeignKey("people.id")),
     Column("door", Text, nullable=False),
@@ -340,6 +344,24 @@ codes = Table(
     Index("codes_by_person", "person_id", "used_at"),
     comment="Digits that confirm an operation, sent only to the registered number.",
 )
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("operation_id", ForeignKey("operations.id"), nullable=False),
+    Column("person_id", ForeignKey("people.id"), comment="blank: the system's own user"),
+    Column("door", Text, nullable=False),
+    Column("place", Integer, nullable=False, comment="1: the first ok; 2: the second, where one is not enough"),
+    Column("digest", Text, nullable=False, comment="what was approved: words and request, as of a code"),
+    Column("at", Moment, nullable=False),
+    CheckConstraint("place IN (1, 2)", name="first_or_second_approval"),
+    Index("one_approval_per_place", "operation_id", "place", unique=True),
+    Index("one_approval_per_person", "operation_id", "person_id", unique=True),
+    Index("one_approval_of_the_system", "operation_id", unique=True,
+          sqlite_where=text("person_id IS NULL"), postgresql_where=text("person_id IS NULL")),
+    comment="Who said ok to an operation, through which door.",
+)  # fmt: skip
 
 broadcasts = Table(
     "broadcasts",

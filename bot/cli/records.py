@@ -17,6 +17,7 @@ from storage.contacts import people as p
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import lookups, states
+from storage.operations import confirmations
 from storage.operations import operations as o
 from storage.programme import rate_limits
 from storage.rules import numbers
@@ -25,6 +26,9 @@ from storage.sheets import exports
 
 NUMBER = click.IntRange(0, 2**31 - 1)
 """What a row's number may be: PostgreSQL's integer."""
+
+OPERATION = click.IntRange(0, 2**63 - 1)
+"""What the number of an operation may be, and so of a broadcast."""
 
 
 @click.group()
@@ -100,7 +104,7 @@ def list_broadcasts(*, json_: bool) -> None:
 
 
 @broadcasts.command("show")
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=OPERATION)
 @as_json
 def show_broadcast(number: int, *, json_: bool) -> None:
     """One broadcast and how far it is."""
@@ -109,7 +113,7 @@ def show_broadcast(number: int, *, json_: bool) -> None:
 
 
 @broadcasts.command("halt")
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=OPERATION)
 @as_json
 def halt_broadcast(number: int, *, json_: bool) -> None:
     """Stop what has not left yet."""
@@ -119,7 +123,7 @@ def halt_broadcast(number: int, *, json_: bool) -> None:
 
 
 @broadcasts.command("pause")
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=OPERATION)
 @as_json
 def pause_broadcast(number: int, *, json_: bool) -> None:
     """Let nothing more leave until it is resumed."""
@@ -129,7 +133,7 @@ def pause_broadcast(number: int, *, json_: bool) -> None:
 
 
 @broadcasts.command("resume")
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=OPERATION)
 @as_json
 def resume_broadcast(number: int, *, json_: bool) -> None:
     """Let a paused one go on."""
@@ -170,6 +174,7 @@ def launch_broadcast(shorts: Sequence[str], text: str, *, yes: bool, json_: bool
 
 def _confirm(tx: Transaction, number: int) -> None:
     """Launch, or ask a lead for the second ok where the broadcast is large: the command line is one person as well."""
+    confirmations.add(tx, number, by=CLI)
     if not approvals.needs_second(tx, content.broadcast(tx, number)):
         approvals.go(tx, number, by=CLI)
         return

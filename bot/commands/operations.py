@@ -25,7 +25,7 @@ from storage.contacts import lookup, people
 from storage.errors import Problem
 from storage.messages import lookups
 from storage.messages.states import OPEN
-from storage.operations import codes, operations
+from storage.operations import codes, confirmations, operations
 from storage.operations import undo as undo_store
 from storage.operations.operations import UNDO, WRONG_TRIES
 
@@ -58,6 +58,7 @@ def ok(call: Call, code: str) -> Answer:
         rules.refuse_if_late(call.tx, row.id)
     if not codes.spend(call.tx, found.id):
         return _again(call, row)
+    confirmations.add(call.tx, row.id, by=call.by)
     return _carry_out(call, row)
 
 

@@ -26,8 +26,8 @@ from storage.broadcasts.recipients import freeze
 from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
-from storage.messages import history, staff
-from storage.operations import operations
+from storage.messages import staff
+from storage.operations import confirmations, operations
 from storage.rules import sensitive_words
 from storage.schema import codes
 from storage.schema import operations as operations_table
@@ -103,15 +103,15 @@ def needs_second(tx: Transaction, row: Row[Any]) -> bool:
 
 
 def wait_for_second(tx: Transaction, number: int, *, by: Actor) -> None:
-    """One person has confirmed a large broadcast: it waits for a second lead, fifteen minutes."""
+    """A large broadcast has one ok: it waits for a second lead, fifteen minutes."""
     operations.decide(tx, number, "seconding", by=by)
 
 
 def go(tx: Transaction, number: int, *, by: Actor) -> None:
-    """Let a broadcast go that was confirmed by as many as it needs."""
+    """Let a broadcast go that has as many oks as it needs, or needs none."""
     row = content.broadcast(tx, number)
-    operations.decide(tx, number, "done", by=by)
-    broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
+    if operations.decide(tx, number, "done", by=by):
+        broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
 
 
 def holds_s(tx: Transaction, row: Row[Any]) -> int:
@@ -126,7 +126,7 @@ def begin(tx: Transaction, number: int, *, by: Actor) -> bool:
     """
     freeze(tx, number)
     row = content.broadcast(tx, number)
-    had_second = any(deed.verb == "operations.seconding" for deed in history.deeds(tx, number))
+    had_second = len(confirmations.of(tx, number)) > 1
     if had_second or not needs_second(tx, row):
         states.move(tx, number, "expanding", came_from=("scheduled",))
         return True
@@ -207,7 +207,7 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
     is_second = operation.state == "seconding"
     if not is_second and (operation.person_id, operation.door) != (by.person_id, by.door):
         raise Problem("broadcast-unknown", number=number)  # somebody else's wish, or one that a phone's code confirms
-    if is_second and operation.person_id == by.person_id:
+    if is_second and by.person_id in {ok.person_id for ok in confirmations.of(tx, number)}:
         return "seconding"
     if operation.state not in ("waiting", "seconding") or row.state != "previewed" or operation.expires_at <= tx.now:
         raise Problem("broadcast-decided", number=number)
@@ -221,8 +221,10 @@ def confirm(tx: Transaction, number: int, *, count: int, looked: bool = False, b
         if needs_second(tx, row):
             if not [lead for lead in people.leads(tx) if lead.id != by.person_id]:
                 raise Problem("broadcast-no-other-lead", number=number, limit=tx.rules.second_person_above)
+            confirmations.add(tx, number, by=by)
             wait_for_second(tx, number, by=by)
             return "seconding"
+    confirmations.add(tx, number, by=by)
     go(tx, number, by=by)
     return "going"
 

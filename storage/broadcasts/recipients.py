@@ -40,6 +40,7 @@ from storage.rules import quiet_hours
 from storage.rules.hours_and_limits import Rules
 from storage.schema import (
     Moment,
+    Number,
     broadcast_audience,
     broadcasts,
     cases,
@@ -48,10 +49,10 @@ from storage.schema import (
     messages,
 )
 
-_whom_of_it = audience.of(bindparam("number", type_=Integer))
+_whom_of_it = audience.of(bindparam("number", type_=Number))
 
 _whom_in_range = audience.of(
-    bindparam("number", type_=Integer), after=bindparam("after", type_=Integer), upto=bindparam("upto", type_=Integer)
+    bindparam("number", type_=Number), after=bindparam("after", type_=Integer), upto=bindparam("upto", type_=Integer)
 )
 
 _ALL_ZONES, ZONES = (

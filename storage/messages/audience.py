@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Integer, Select, bindparam, case, exists, func, literal, or_, select
 
 from storage.database import Transaction
-from storage.schema import broadcast_audience, memberships
+from storage.schema import Number, broadcast_audience, memberships
 
 Bound = ColumnElement[int] | int | None
 """Where a range of row ids begins or ends: a number, or a parameter."""
@@ -56,7 +56,7 @@ def next_range(tx: Transaction, number: int, *, after: int, many: int) -> int | 
 
 
 def _next_range() -> Select[tuple[int]]:
-    number, after = bindparam("number", type_=Integer), bindparam("after", type_=Integer)
+    number, after = bindparam("number", type_=Number), bindparam("after", type_=Integer)
     single = broadcast_audience.alias("single")
     of_a_group = select(memberships.c.case_id).where(
         memberships.c.group_id == broadcast_audience.c.group_id, memberships.c.case_id > after

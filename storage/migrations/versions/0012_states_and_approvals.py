@@ -1,6 +1,11 @@
-"""Where a broadcast is stands in its state, and nothing has to be inferred from dates: held, scheduled, paused, expired."""
+"""Where a broadcast is stands in its state, who said ok stands in a table, and operations may have many numbers.
 
+Nothing has to be inferred from dates any more, nor read out of the audit log.
+"""
+
+import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -69,9 +74,14 @@ def upgrade() -> None:
     if not _is_sqlite():
         for name, condition in CHECKS.items():
             op.create_check_constraint(name, "broadcasts", condition)
+    _count_with(sa.BigInteger(), "bigint")
+    _make_approvals()
+    _fill_approvals()
 
 
 def downgrade() -> None:
+    op.drop_table("approvals")
+    _count_with(sa.Integer(), "integer")
     for statement in DOWN:
         op.execute(statement)
     if _is_sqlite():
@@ -90,6 +100,96 @@ def _is_sqlite() -> bool:
 def _let_states_be(states: tuple[str, ...]) -> None:
     op.drop_constraint("broadcast_state", "broadcasts", type_="check")
     op.create_check_constraint("broadcast_state", "broadcasts", f"state IN {states}")
+
+
+NUMBERS = {
+    "operations": ("id",),
+    "codes": ("operation_id",),
+    "broadcasts": ("id",),
+    "broadcast_audience": ("broadcast_id",),
+    "broadcast_texts": ("broadcast_id",),
+    "messages": ("broadcast_id",),
+    "questions": ("operation_id",),
+    "audit": ("subject_id",),
+    "audit_changes": ("subject_id",),
+}
+"""Where a number of an operation stands."""
+
+
+def _count_with(kind: sa.types.TypeEngine[int], name: str) -> None:
+    """Operations skip the numbers of ten digits, which are codes; SQLite's integers are large enough as they are."""
+    if _is_sqlite():
+        return
+    for table, columns in NUMBERS.items():
+        for column in columns:
+            op.alter_column(table, column, type_=kind)
+    op.execute(f"ALTER SEQUENCE operations_id_seq AS {name}")
+
+
+def _make_approvals() -> None:
+    op.create_table(
+        "approvals",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("operation_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("person_id", sa.Integer(), nullable=True, comment="blank: the system's own user"),
+        sa.Column("door", sa.Text(), nullable=False),
+        sa.Column(
+            "place", sa.Integer(), nullable=False, comment="1: the first ok; 2: the second, where one is not enough"
+        ),
+        sa.Column("digest", sa.Text(), nullable=False, comment="what was approved: words and request, as of a code"),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("place IN (1, 2)", name="first_or_second_approval"),
+        sa.ForeignKeyConstraint(["operation_id"], ["operations.id"], name=op.f("fk_approvals_operation_id")),
+        sa.ForeignKeyConstraint(["person_id"], ["people.id"], name=op.f("fk_approvals_person_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
+        comment="Who said ok to an operation, through which door.",
+    )
+    op.create_index("one_approval_per_place", "approvals", ["operation_id", "place"], unique=True)
+    op.create_index("one_approval_per_person", "approvals", ["operation_id", "person_id"], unique=True)
+    blank = sa.text("person_id IS NULL")
+    op.create_index(
+        "one_approval_of_the_system", "approvals", ["operation_id"], unique=True,
+        sqlite_where=blank, postgresql_where=blank,
+    )  # fmt: skip
+
+
+BATCH = 10_000
+
+CONFIRMED = """
+    SELECT audit.id AS line, audit.at, audit.person_id, audit.door, operations.id, operations.kind, operations.words,
+        operations.request, EXISTS (
+            SELECT 1 FROM codes WHERE codes.operation_id = operations.id AND codes.person_id = audit.person_id
+            AND codes.used_at IS NOT NULL
+        ) AS by_code
+    FROM audit JOIN operations ON operations.id = audit.subject_id
+    WHERE audit.subject = 'operation' AND audit.verb IN ('operations.done', 'operations.seconding') AND audit.id > :last
+    ORDER BY audit.id LIMIT :many
+"""
+
+
+def _fill_approvals() -> None:
+    """Who confirmed what, as the audit log tells it: a worker says ok to nothing, and a text at once had no ok."""
+    connection = op.get_bind()
+    moment = sa.DateTime(timezone=True)
+    columns = ("operation_id", "person_id", "door", "place", "digest")
+    made = sa.table("approvals", *map(sa.column, columns), sa.column("at", moment))
+    query = sa.text(CONFIRMED).columns(at=moment, request=sa.JSON())
+    given: dict[int, list[int | None]] = {}
+    last = 0
+    while lines := connection.execute(query, {"last": last, "many": BATCH}).all():
+        last = lines[-1].line
+        rows: list[dict[str, Any]] = []
+        for line in lines:
+            before = given.setdefault(line.id, [])
+            is_an_ok = line.door != "worker" and (line.door != "sms" or line.by_code)
+            if is_an_ok and line.person_id not in before and len(before) < 2:
+                before.append(line.person_id)
+                what = f"{line.id}|{line.kind}|{line.words}|{line.request}"
+                digest = hashlib.sha256(what.encode()).hexdigest()
+                values = (line.id, line.person_id, line.door, len(before), digest)
+                rows.append(dict(zip(columns, values, strict=True)) | {"at": line.at})
+        if rows:
+            connection.execute(made.insert(), rows)
 
 
 COLUMNS = (

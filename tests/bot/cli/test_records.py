@@ -12,6 +12,7 @@ from bot.inbound import listeners
 from storage import console, schema
 from storage.broadcasts import broadcasts, previews
 from storage.contacts import groups
+from storage.operations import confirmations
 from tests.patience import until, work
 from tests.world import TEST, World
 
@@ -74,6 +75,12 @@ def test_what_nobody_confirmed_in_time_is_called_expired_in_lists_and_exports(ju
     assert [row["state"] for row in json.loads(jumbe("broadcasts", "list", "--json")[1])] == ["expired"]
     assert jumbe("export", "broadcasts", "--to", tmp_path / "b.csv")[0] == 0
     assert ",expired," in (tmp_path / "b.csv").read_text()
+
+
+def test_a_script_that_says_yes_is_the_first_ok_of_the_system_s_own_user(jumbe, world):
+    number = json.loads(launch(jumbe, "The clinic is closed")[1])["id"]
+    with world.db.reading() as tx:
+        assert [(row.place, row.person_id, row.door) for row in confirmations.of(tx, number)] == [(1, None, "cli")]
 
 
 def test_a_broadcast_is_called_by_its_state_from_the_launch_on(jumbe, world, monkeypatch):

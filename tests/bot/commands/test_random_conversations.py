@@ -337,6 +337,11 @@ class Watch:
             )
         ).all()
         by = {row.person_id for row in spent if row.operation_id == asked.id}
+        ok = schema.approvals.c
+        oks = tx.execute(
+            select(ok.place, ok.person_id).where(ok.operation_id == asked.id, ok.at <= launched.launched_at)
+        )
+        assert sorted(place for place, _ in oks) == [1, 2][: len(by)], f"{asked.id}: {len(by)} gave a code back"
         if asked.person_id in by:
             self.happened["confirmed"] += 1
             self.happened["second ok"] += launched.sendable > RULES.second_person_above

@@ -5,12 +5,13 @@ from datetime import datetime, time
 
 import pytest
 
+from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, content, previews, progress
 from storage.contacts import consent, groups, people
 from storage.errors import Problem
 from storage.messages import lookups
-from storage.operations import operations
+from storage.operations import confirmations, operations
 from storage.rules.quiet_hours import Hours
 from tests.storage.broadcasts.sending import expand
 from tests.world import TEST
@@ -166,6 +167,22 @@ def test_one_with_an_hour_waits_again_if_it_outgrew_its_one_ok(db, world, ask, o
         assert not approvals.begin(tx, number, by=TEST)
         assert approvals.unasked(tx) == [number]
     assert state(db, number) == ("seconding", "previewed")
+
+
+def test_who_said_ok_on_a_page_is_kept_and_read_by_whoever_asks_for_the_second(db, world, ask, ok, esi, clock):
+    """The log is not asked: a line of it that is gone makes nobody's second ok."""
+    db.rules = replace(db.rules, second_person_above=2)
+    ato = world.person("Ato", "233241110002")
+    number = ask(send_at=datetime.fromisoformat("2026-11-03T12:00"))
+    assert ok(number) == ok(number) == "seconding"
+    assert ok(number, by=Actor("desk", ato.id, "03_broadcasts")) == "going"
+    with db.transaction() as tx:
+        given = confirmations.of(tx, number)
+        assert [(row.place, row.person_id, row.door) for row in given] == [(1, esi.id, "desk"), (2, ato.id, "desk")]
+        tx.execute(schema.approvals.delete().where(schema.approvals.c.place == 2))
+    clock.advance(hours=3)
+    with db.transaction() as tx:
+        assert not approvals.begin(tx, number, by=TEST), "it has one ok, whatever the log tells"
 
 
 def test_what_waited_too_long_or_is_somebody_elses_goes_no_more(db, world, ask, ok, clock, anc):

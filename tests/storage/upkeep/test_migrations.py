@@ -11,11 +11,11 @@ from sqlalchemy import func, inspect, select, text
 from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import broadcasts, expansion, previews
-from storage.contacts import lookup
+from storage.contacts import lookup, people
 from storage.database import Database, is_rehearsal
 from storage.errors import Misconfigured
 from storage.messages import outbox
-from storage.operations import operations
+from storage.operations import codes, confirmations, operations
 from storage.upkeep import migrate
 from tests.world import broken_line
 
@@ -165,6 +165,49 @@ def test_a_database_in_use_keeps_where_each_broadcast_is_down_and_up_again(lived
     migrate.upgrade(lived)
     assert states("paused_from", "paused_at") == before
     lived.check()
+
+
+def test_who_said_ok_before_the_upgrade_is_known_after_it(lived):
+    """An older release read it out of the audit log; a worker says ok to nothing, and a text at once had no ok."""
+    with lived.transaction() as tx:
+        esi = people.person(tx, "233241110001")
+        ato = people.add(tx, "Ato", "233241110009", "lead", by=Actor("cli"))
+
+        def asked(by, words):
+            return operations.ask(tx, "tell", words=words, request={"texts": {"en": words}, "n": [1, None]}, by=by)
+
+        def said_ok(number, state, by, *, by_code=False):
+            if by_code:
+                codes.spend(tx, operations.issue_code(tx, number, by.person_id))
+            confirmations.add(tx, number, by=by)
+            operations.decide(tx, number, state, by=by)
+
+        sms, desk, other, cli = Actor("sms", esi.id), Actor("desk", esi.id), Actor("sms", ato.id), Actor("cli")
+        by_code, on_a_page, at_once, grown, waits = (asked(sms, w) for w in ("a", "b", "c", "d", "e"))
+        by_script = asked(cli, "f")
+        said_ok(by_code, "done", sms, by_code=True)
+        said_ok(on_a_page, "seconding", desk)
+        said_ok(on_a_page, "done", other, by_code=True)
+        operations.decide(tx, at_once, "done", by=sms)
+        said_ok(grown, "done", sms, by_code=True)
+        operations.decide(tx, grown, "seconding", by=Actor("worker"))
+        said_ok(grown, "done", other, by_code=True)
+        said_ok(waits, "seconding", sms, by_code=True)
+        said_ok(by_script, "done", cli)
+
+    def approved():
+        with lived.reading() as tx:
+            rows = tx.execute(select(schema.approvals))
+            return sorted((r.operation_id, r.place, r.person_id, r.door, r.digest, r.at) for r in rows)
+
+    before = approved()
+    assert [(number, place, person) for number, place, person, *_ in before] == [
+        (by_code, 1, esi.id), (on_a_page, 1, esi.id), (on_a_page, 2, ato.id), (grown, 1, esi.id), (grown, 2, ato.id),
+        (waits, 1, esi.id), (by_script, 1, None),
+    ]  # fmt: skip
+    migrate.downgrade(lived, "0009")
+    migrate.upgrade(lived)
+    assert approved() == before
 
 
 def test_what_is_paused_is_halted_for_a_release_that_knows_no_pause(lived):

@@ -9,6 +9,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Float,
     Integer,
@@ -49,6 +50,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
         "send_at": ("2026-11-03T09:00", "2026-11-03T09:00"),
     },
     "messages": {"direction": "out", "state": "unknown"},
+    "approvals": {"place": 1},
     "asks": {"answer": "cannot_tell"},
     "conversations": {"kind": "move", "state": "waiting", "outcome": "yes"},
 }
@@ -89,7 +91,7 @@ def value(of: Any, number: int) -> Any:
     for key in of.foreign_keys:
         return 1 if key.column.table in BY_VERBS else number
     made: dict[Any, Any] = {
-        Text: f"{of.name} {number}", Integer: number, Float: 0.25, Boolean: True, LargeBinary: b"\x00\xff",
+        Text: f"{of.name} {number}", Integer: number, BigInteger: number, Float: 0.25, Boolean: True, LargeBinary: b"\x00\xff",
         JSON: {"é": [number]}, schema.Moment: MOMENT, schema.Word: f"{of.name} {number}",
     }  # fmt: skip
     return made[type(of.type)]
