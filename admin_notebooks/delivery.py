@@ -43,11 +43,15 @@ NO_REPLY = "no_reply"
 """A part across the others: those who have it, as far as the gateway knows, and have not texted since."""
 
 
-def list_broadcasts(desk: Desk, *, first: int = 0) -> tuple[int, list[Record]]:
-    """How many broadcasts this person may see, and fifty of them, newest first; what somebody dropped unconfirmed is left out."""
+def list_broadcasts(desk: Desk, *, first: int = 0, lapsed: bool = True) -> tuple[int, list[Record]]:
+    """How many broadcasts this person may see, and fifty of them, newest first.
+
+    What somebody dropped unconfirmed is left out, and without `lapsed` what nobody confirmed in time, too.
+    """
+    left_out = ("dropped",) if lapsed else ("dropped", "expired")
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
-        query = _seen(desk, tx).where(s.broadcasts.c.state != "dropped")
+        query = _seen(desk, tx).where(s.broadcasts.c.state.not_in(left_out))
         count = int(tx.scalar(select(func.count()).select_from(query.with_only_columns(s.broadcasts.c.id).subquery())))
         rows = tx.execute(query.order_by(s.broadcasts.c.id.desc()).offset(max(0, first)).limit(50)).all()
         counted = _counted(tx, [row.id for row in rows])

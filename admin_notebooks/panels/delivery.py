@@ -11,7 +11,7 @@ from admin_notebooks import delivery, plots
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels.panel import Panel, asset
 from admin_notebooks.panels.uploads import bytes_of
-from admin_notebooks.panels.verbs import Line, Number, Pixels, Short, choice, verb
+from admin_notebooks.panels.verbs import Line, Number, Operation, Pixels, Short, choice, verb
 
 Part = Annotated[str, choice("", delivery.NO_REPLY, *delivery.PARTS)]
 """A part of the funnel; blank: all of it."""
@@ -30,36 +30,38 @@ class Delivery(Panel):
         return {"count": count, "rows": rows}
 
     @verb("read")
-    def do_broadcast(self, number: Number) -> dict[str, Any]:
+    def do_broadcast(self, number: Operation) -> dict[str, Any]:
         """One broadcast with its funnel."""
         return delivery.describe(self.desk, number)
 
     @verb("read")
     def do_recipients(
-        self, number: Number, part: Part = "", reason: Line = "", search: Line = "", first: Number = 0
+        self, number: Operation, part: Part = "", reason: Line = "", search: Line = "", first: Number = 0
     ) -> dict[str, Any]:
         """A hundred recipients of a part."""
         count, rows = delivery.list_recipients(self.desk, number, part=part, reason=reason, search=search, first=first)
         return {"count": count, "rows": rows}
 
     @verb("read")
-    def do_why(self, number: Number, typed: Line) -> dict[str, Any]:
+    def do_why(self, number: Operation, typed: Line) -> dict[str, Any]:
         """Why somebody got it or not."""
         return delivery.why(self.desk, number, typed)
 
     @verb("read")
-    def do_picture(self, number: Number, width: Pixels) -> bytes:
+    def do_picture(self, number: Operation, width: Pixels) -> bytes:
         """Sent and delivered over time, as SVG for a place of so many pixels."""
         told = delivery.describe(self.desk, number)
         return over_time(self.desk, number, told["recipients"]).fitted(width).encode()
 
     @verb("read")
-    def do_export(self, number: Number, part: Part = "") -> bytes:
+    def do_export(self, number: Operation, part: Part = "") -> bytes:
         """Every recipient as a workbook."""
         return bytes_of(functools.partial(delivery.write_sheet, self.desk, number=number, part=part))
 
     @verb("change")
-    def do_gather(self, number: Number, part: Part, short: Short, name: Line = "", reason: Line = "") -> dict[str, Any]:
+    def do_gather(
+        self, number: Operation, part: Part, short: Short, name: Line = "", reason: Line = ""
+    ) -> dict[str, Any]:
         """A group of those in a part."""
         return self.propose(delivery.gather(self.desk, number, part, short, name, reason=reason))
 

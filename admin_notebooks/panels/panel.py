@@ -19,7 +19,7 @@ import anywidget
 
 from admin_notebooks.desk import Desk
 from admin_notebooks.panels import verbs
-from admin_notebooks.panels.verbs import ANYBODY, Line, Number, Short, verb
+from admin_notebooks.panels.verbs import ANYBODY, Line, Operation, Short, verb
 from admin_notebooks.proposals import Proposal, Result
 from storage.console import sentence
 from storage.errors import Problem
@@ -141,7 +141,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         return None if result is None else done(result)
 
     @verb("add")
-    def do_undo(self, number: Number) -> dict[str, Any]:
+    def do_undo(self, number: Operation) -> dict[str, Any]:
         """Take an operation back."""
         return done(self.desk.undo(number))
 

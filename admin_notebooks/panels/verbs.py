@@ -29,6 +29,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 LARGEST_NUMBER: Final = 2**31 - 1
 """The largest id that a row can have."""
 
+LARGEST_OPERATION: Final = 2**53 - 1
+"""The largest number of an operation that a script can hold."""
+
 LARGEST_SHEET: Final = 8 * 2**20
 """Bytes of a sheet that a page may send; the browser refuses a larger one before it is sent."""
 
@@ -144,7 +147,10 @@ Pasted = Annotated[str, text(1_000_000)]
 """What may be pasted from a sheet."""
 
 Number = Annotated[int, whole(LARGEST_NUMBER)]
-"""The number of an operation or a broadcast, a row id, a place in a list."""
+"""A row id, a place in a list."""
+
+Operation = Annotated[int, whole(LARGEST_OPERATION)]
+"""The number of an operation or a broadcast."""
 
 Pixels = Annotated[float, measure(100_000)]
 

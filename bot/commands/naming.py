@@ -119,7 +119,7 @@ def not_found(call: Call, times: int) -> None:
 
 def number_of(word: str) -> int | None:
     """An operation's number as typed, or None if the word is none."""
-    return int(word) if word.isdigit() and len(word) <= 9 else None
+    return int(word) if word.isdigit() and len(word) <= 15 else None
 
 
 def person_shown(case: Row[Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, text, update
 
 from storage import audit
 from storage.audit import Actor, Change
@@ -267,4 +267,20 @@ def _insert(
         "asked_at": tx.now,
         **more,
     }
-    return int(tx.execute(_INSERT, row).scalar_one())
+    number = int(tx.execute(_INSERT, row).scalar_one())
+    return _beyond_codes(tx, number) if len(str(number)) in (codes.SHORT, codes.LONG) else number
+
+
+def _beyond_codes(tx: Transaction, number: int) -> int:
+    """Give an operation that was made just now the next number that is as long as no code, and return it.
+
+    So that six or ten digits are always a code.  Whatever comes after counts on from there.
+    """
+    beyond = int(10 ** len(str(number)))
+    if not tx.is_sqlite:  # SQLite counts on from the greatest number there is
+        tx.execute(_COUNT_ON, {"beyond": beyond})
+    tx.execute(update(operations).where(operations.c.id == number).values(id=beyond))
+    return beyond
+
+
+_COUNT_ON = text("SELECT setval(pg_get_serial_sequence('operations', 'id'), :beyond)")

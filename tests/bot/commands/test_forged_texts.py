@@ -302,7 +302,7 @@ def test_of_fifty_previews_ten_can_be_hit_by_a_guess_and_the_others_have_lapsed_
         rows = tx.execute(select(schema.operations.c.id, schema.operations.c.state).order_by("id")).all()
         drafts = tx.execute(select(schema.broadcasts.c.state).order_by(schema.broadcasts.c.id)).scalars().all()
     assert [row.state for row in rows] == ["expired"] * (50 - WAITING) + ["waiting"] * WAITING
-    assert drafts == ["dropped"] * (50 - WAITING) + ["previewed"] * WAITING
+    assert drafts == ["expired"] * (50 - WAITING) + ["previewed"] * WAITING
 
 
 def test_the_owner_learns_that_the_oldest_of_too_many_has_lapsed(phones: Phones) -> None:
