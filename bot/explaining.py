@@ -23,7 +23,7 @@ from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import history, lookups, receipts, reconciliation, states
 from storage.messages.states import KINDS, MEANINGS
-from storage.operations import operations
+from storage.operations import operations, replies
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
 from storage.rules import phone_keys, quiet_hours
@@ -404,6 +404,10 @@ class _Life:
         for operation in history.operations_of(self.tx, row.id):
             what, state = OPERATIONS.get(operation.kind, operation.kind), STATES.get(operation.state, operation.state)
             yield _step(operation.asked_at, "effect", f"it became {operation.id}, {what}, which is {state} now")
+        for reply in replies.of_message(self.tx, row.id):
+            answered = f"answered at {self._time(reply.closed_at)}" if reply.closed_at else "not answered yet"
+            what = f"it became reply {reply.number}, which staff can answer by re {reply.number}: {answered}"
+            yield _step(reply.opened_at, "effect", what)
         for line in history.effects(self.tx, row.id):
             if not line.verb.startswith(("consent.", "operations.ask")):
                 yield _step(line.at, "effect", f"it {self._did(line)} (line {line.id} of the audit log)")

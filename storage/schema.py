@@ -135,6 +135,13 @@ programme = Table(
     ),
     Column("restore_told_at", Moment, comment="when the leads were told of the restore"),
     Column("last_backup_at", Moment, comment="when the last backup was made and verified"),
+    Column(
+        "replies_through",
+        Number,
+        nullable=False,
+        server_default="0",
+        comment="the last number that was counted out to a reply",
+    ),
     CheckConstraint("id = 1", name="one_programme"),
     comment="The one row that stamps this database.",
 )
@@ -361,6 +368,26 @@ approvals = Table(
     Index("one_approval_of_the_system", "operation_id", unique=True,
           sqlite_where=text("person_id IS NULL"), postgresql_where=text("person_id IS NULL")),
     comment="Who said ok to an operation, through which door.",
+)  # fmt: skip
+
+replies = Table(
+    "replies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", Number, nullable=False, comment="what `re` takes; given again a month after the reply was closed"),
+    Column("holds_number", Boolean, nullable=False, comment="false: another reply has its number by now"),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("told", JSON, nullable=False, comment="the people who were texted about it"),
+    Column("message_id", Integer, comment="the text it came by"),
+    Column("opened_at", Moment, nullable=False),
+    Column("closed_at", Moment, comment="when an answer to it was let go"),
+    Index("one_reply_per_number", "number", unique=True,
+          sqlite_where=text("holds_number"), postgresql_where=text("holds_number")),
+    Index("replies_at_rest", "closed_at",
+          sqlite_where=text("holds_number"), postgresql_where=text("holds_number")),
+    Index("replies_by_message", "message_id",
+          sqlite_where=text("message_id IS NOT NULL"), postgresql_where=text("message_id IS NOT NULL")),
+    comment="What a case wrote that staff may answer by its number.",
 )  # fmt: skip
 
 broadcasts = Table(

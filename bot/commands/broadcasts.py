@@ -17,7 +17,7 @@ from bot import notices
 from bot.commands.dispatch import kept_answer
 from bot.commands.naming import id_shown, number_of, person_shown
 from bot.commands.naming import whom as find_whom
-from bot.commands.reach import may_reach
+from bot.commands.reach import may_answer, may_reach
 from bot.commands.registry import Answer, Call, command
 from bot.replies import TOMORROW, Quote, Sentences, Spare, Words, names, shorten
 from storage.audit import Actor
@@ -26,7 +26,7 @@ from storage.contacts import lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import staff
-from storage.operations import codes, operations
+from storage.operations import codes, operations, replies
 from storage.rules import quiet_hours
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
@@ -56,14 +56,14 @@ def tell(call: Call, whom: str, text: str) -> Answer:
 def re_(call: Call, number: str, text: str) -> Answer:
     """Answer a reply from a person."""
     asked = number_of(number)
-    row = operations.operation(call.tx, asked) if asked is not None else None
-    if row is None or row.kind != "inbox" or not may_reach(call, row):
+    reply = replies.find(call.tx, asked) if asked is not None else None
+    if reply is None or not may_answer(call, reply):
         raise Problem("number-unknown", number=number)
     if said_before := _same_words(call):
         return said_before
     if twice := _look_twice(call, text):
         return twice
-    return _tell_one(call, lookup.contact(call.tx, int(row.request["case"])), text)
+    return _tell_one(call, lookup.contact(call.tx, reply.case_id), text, answers=reply.id)
 
 
 def correct(call: Call, number: int, case_ids: list[int], text: str) -> Answer:
@@ -269,9 +269,9 @@ def _nobody(call: Call, number: int, whom: str) -> Answer:
     return call.say(("tell-nobody", {"group": whom, "skipped": skipped}))
 
 
-def _tell_one(call: Call, case: Row[Any], text: str) -> Answer:
+def _tell_one(call: Call, case: Row[Any], text: str, *, answers: int | None = None) -> Answer:
     """A text to one person: at once from a fresh phone, else with a code."""
-    number = _draft(call, text, case_ids=[case.id])
+    number = _draft(call, text, case_ids=[case.id], answers=answers)
     shown = Words(person_shown(case))
     if content.broadcast(call.tx, number).sendable == 0:
         reason = call.sentences.reason(next(iter(previews.preview(call.tx, number).skipped)))
@@ -328,6 +328,7 @@ def _draft(
     group_ids: list[int] | None = None,
     case_ids: list[int] | None = None,
     fixes: int | None = None,
+    answers: int | None = None,
 ) -> int:
     return previews.draft(
         call.tx,
@@ -335,6 +336,7 @@ def _draft(
         group_ids=group_ids or [],
         case_ids=case_ids or [],
         fixes=fixes,
+        answers=answers,
         words=call.words,
         message_id=call.message_id,
         by=call.by,

@@ -43,6 +43,12 @@ def may_stop(call: Call, operation: Row[Any]) -> bool:
     return operation.kind == "tell" and (operation.person_id == call.person.id or _audience(call, operation))
 
 
+def may_answer(call: Call, reply: Row[Any]) -> bool:
+    """Whether this person may answer a reply: those who were told of it and still care for that case, and the leads."""
+    is_theirs = people.may(call.person, "lead") or call.person.id in reply.told
+    return people.may(call.person, "tell") and is_theirs and sees_cases(call, [reply.case_id])
+
+
 def may_undo(call: Call, operation: Row[Any]) -> bool:
     """Whether this person still has the right that taking an operation back needs; whose it is, `undoing` knows."""
     kind = _KINDS.get(operation.kind)
@@ -80,12 +86,6 @@ def _case(call: Call, operation: Row[Any]) -> bool:
     return sees_cases(call, [int(operation.request["case"])])
 
 
-def _reply(call: Call, operation: Row[Any]) -> bool:
-    """A reply is answered by those who were told of it and still care for that case, and by the leads."""
-    is_theirs = people.may(call.person, "lead") or call.person.id in operation.request["told"]
-    return is_theirs and _case(call, operation)
-
-
 def _group(call: Call, operation: Row[Any]) -> bool:
     return any(g.id == operation.group_id for g in call.groups)
 
@@ -99,7 +99,6 @@ def _added(call: Call, operation: Row[Any]) -> bool:
 _KINDS: Mapping[str, tuple[str, Callable[[Call, Row[Any]], bool]]] = {
     "tell": ("tell", _audience),
     "resume": ("tell", lambda call, row: _of_broadcast(call, row.request["broadcast"])),
-    "inbox": ("tell", _reply),
     "invite": ("tell", _case),
     "move": ("change", _case),
     "add": ("add", _added),

@@ -11,11 +11,10 @@ from bot.commands.naming import person_shown
 from bot.inbound.echoes import Heard
 from bot.inbound.senders import STRANGER_HEARS_AGAIN, is_a_phone
 from bot.replies import Quote, Sentences, Words
-from storage.audit import Actor
 from storage.contacts import consent, people
 from storage.database import Transaction
 from storage.messages import lookups, outbox, staff
-from storage.operations import operations
+from storage.operations import replies
 from storage.rules import phone_keys
 
 
@@ -46,9 +45,7 @@ def forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None
     caring = [p for p in caring if phone_keys.key(p.phone) != row.phone_key]
     # A cry that reaches nobody is worse than one that reaches the leads.
     caring = caring or [p for p in staff.leads(tx) if phone_keys.key(p.phone) != row.phone_key]
-    request = {"case": case.id, "told": [p.id for p in caring]}
-    by = Actor("sms", None, f"message {row.id}")
-    number = operations.note(tx, "inbox", words="", undoes=None, message_id=row.id, request=request, by=by)
+    number = replies.open_for(tx, case.id, [p.id for p in caring], row.id)
     values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
     for person in caring:
         notices.tell(tx, person, "inbox", values, reply_to=row.id, sms=2)

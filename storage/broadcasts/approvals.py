@@ -27,7 +27,7 @@ from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import staff
-from storage.operations import confirmations, operations
+from storage.operations import confirmations, operations, replies
 from storage.rules import sensitive_words
 from storage.schema import codes
 from storage.schema import operations as operations_table
@@ -109,9 +109,11 @@ def wait_for_second(tx: Transaction, number: int, *, by: Actor) -> None:
 
 def go(tx: Transaction, number: int, *, by: Actor) -> None:
     """Let a broadcast go that has as many oks as it needs, or needs none."""
-    row = content.broadcast(tx, number)
-    if operations.decide(tx, number, "done", by=by):
+    row, asked = content.broadcast(tx, number), operations.operation(tx, number)
+    if asked is not None and operations.decide(tx, number, "done", by=by):
         broadcasts.launch(tx, number, hold_s=holds_s(tx, row), by=by)
+        if (reply := asked.request.get("answers")) is not None:
+            replies.close(tx, reply)
 
 
 def holds_s(tx: Transaction, row: Row[Any]) -> int:

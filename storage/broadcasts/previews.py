@@ -58,6 +58,7 @@ def draft(
     group_ids: Sequence[int] = (),
     case_ids: Sequence[int] = (),
     fixes: int | None = None,
+    answers: int | None = None,
     words: str = "",
     message_id: int | None = None,
     by: Actor,
@@ -65,7 +66,7 @@ def draft(
     """Write a broadcast down with its words and whom it is for, not yet confirmed; returns its number.
 
     `texts` is by language; the programme's language, or else the first, serves whoever has no better one.  `fixes` is the
-    broadcast that this one corrects.  Raises Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
+    broadcast that this one corrects, `answers` the reply that it answers.  Raises Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
     """
     for body in texts.values():
         check_text(body)
@@ -74,6 +75,8 @@ def draft(
     request: dict[str, Any] = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
     if fixes is not None:
         request["fixes"] = fixes
+    if answers is not None:
+        request["answers"] = answers
     number = operations.ask(
         tx, "tell", words=words, request=request,
         group_id=group_ids[0] if group_ids else None, message_id=message_id, by=by,
@@ -99,7 +102,7 @@ def draft_again(tx: Transaction, number: int, *, message_id: int | None, by: Act
     request = asked.request
     fresh = draft(
         tx, request["texts"], group_ids=request["groups"], case_ids=request["cases"], fixes=request.get("fixes"),
-        words=asked.words, message_id=message_id, by=by,
+        answers=request.get("answers"), words=asked.words, message_id=message_id, by=by,
     )  # fmt: skip
     if request.get("send_at"):
         amend(tx, fresh, send_at=datetime.fromisoformat(request["send_at"]))

@@ -527,7 +527,7 @@ LIVES: dict[Callable[[Story], int], Iterable[str]] = {
     a_confirmation: ["effect: it confirmed 1 (line", "effect: it let 1 go (line", "state: taken for: command"],
     a_stop: ["received: came in by simulator as in1 from Ama (c-", "consent: the number said STOP by it", "reply: answered by message 2 (queued)", "state: taken for: stop (a wish to get no more texts)"],
     a_stop_told_by_the_gateway: ["received: the gateway itself said that it means stop", "consent: the number said STOP by it"],
-    a_reply: ["effect: it became 1, a reply that staff can answer by its number, which is done now", "reply: passed on to Esi Mensah by message 2 (queued)", "state: taken for: inbox"],
+    a_reply: ["effect: it became reply 1, which staff can answer by re 1: not answered yet", "reply: passed on to Esi Mensah by message 2 (queued)", "state: taken for: inbox"],
     a_stranger: ["from 15551234567", "reply: answered by message 2 (queued)", "state: taken for: stranger"],
     a_fault: ["state: set aside after 3 times: a person must look (fault "],
 }  # fmt: skip

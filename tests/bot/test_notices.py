@@ -137,7 +137,7 @@ def a_reply_for_which_nobody_cares(s: Stage) -> Iterator[None]:
 
 def a_text_that_cannot_be_handled(s: Stage) -> Iterator[None]:
     with s.db.transaction() as tx:
-        break_rows(tx, "operations", "new.kind = 'inbox'", "not today")
+        break_rows(tx, "replies", says="not today")
     yield
     s.says(AMA, "My baby kicks")
     for _ in range(3):

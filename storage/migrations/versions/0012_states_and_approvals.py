@@ -77,9 +77,13 @@ def upgrade() -> None:
     _count_with(sa.BigInteger(), "bigint")
     _make_approvals()
     _fill_approvals()
+    _make_replies()
 
 
 def downgrade() -> None:
+    # The older release knows replies as operations: those of before the upgrade, which it answers still.
+    op.drop_table("replies")
+    op.drop_column("programme", "replies_through")
     op.drop_table("approvals")
     _count_with(sa.Integer(), "integer")
     for statement in DOWN:
@@ -188,6 +192,81 @@ def _fill_approvals() -> None:
                 digest = hashlib.sha256(what.encode()).hexdigest()
                 values = (line.id, line.person_id, line.door, len(before), digest)
                 rows.append(dict(zip(columns, values, strict=True)) | {"at": line.at})
+        if rows:
+            connection.execute(made.insert(), rows)
+
+
+def _make_replies() -> None:
+    op.add_column(
+        "programme",
+        sa.Column(
+            "replies_through",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default="0",
+            nullable=False,
+            comment="the last number that was counted out to a reply",
+        ),
+    )
+    op.create_table(
+        "replies",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column(
+            "number",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            comment="what `re` takes; given again a month after the reply was closed",
+        ),
+        sa.Column("holds_number", sa.Boolean(), nullable=False, comment="false: another reply has its number by now"),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("told", sa.JSON(), nullable=False, comment="the people who were texted about it"),
+        sa.Column("message_id", sa.Integer(), nullable=True, comment="the text it came by"),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True, comment="when an answer to it was let go"),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_replies_case_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_replies")),
+        comment="What a case wrote that staff may answer by its number.",
+    )
+    for name, column, unique, where in (
+        ("one_reply_per_number", "number", True, "holds_number"),
+        ("replies_at_rest", "closed_at", False, "holds_number"),
+        ("replies_by_message", "message_id", False, "message_id IS NOT NULL"),
+    ):
+        condition = sa.text(where)
+        op.create_index(name, "replies", [column], unique=unique, sqlite_where=condition, postgresql_where=condition)
+    _fill_replies()
+
+
+def _fill_replies() -> None:
+    """Those that are there keep the number of their operation, and count as open: nothing tells which was answered."""
+    connection = op.get_bind()
+    moment = sa.DateTime(timezone=True)
+    old = sa.table(
+        "operations", sa.column("id"), sa.column("kind"), sa.column("request", sa.JSON), sa.column("message_id"),
+        sa.column("asked_at", moment),
+    )  # fmt: skip
+    known = sa.table("cases", sa.column("id"))
+    made = sa.table(
+        "replies", *map(sa.column, ("number", "case_id", "message_id")), sa.column("holds_number", sa.Boolean),
+        sa.column("told", sa.JSON), sa.column("opened_at", moment),
+    )  # fmt: skip
+    last = 0
+    query = sa.select(old).where(old.c.kind == "inbox", old.c.id > sa.bindparam("last")).order_by(old.c.id).limit(BATCH)
+    while found := connection.execute(query, {"last": last}).all():
+        last = found[-1].id
+        cases = {row.request.get("case") for row in found} - {None}
+        there = set(connection.execute(sa.select(known.c.id).where(known.c.id.in_(cases))).scalars())
+        rows = [
+            {
+                "number": row.id,
+                "case_id": row.request["case"],
+                "message_id": row.message_id,
+                "holds_number": True,
+                "told": row.request.get("told", []),
+                "opened_at": row.asked_at,
+            }
+            for row in found
+            if row.request.get("case") in there
+        ]
         if rows:
             connection.execute(made.insert(), rows)
 

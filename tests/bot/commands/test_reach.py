@@ -67,7 +67,7 @@ class Ward:
         """The number of a reply of Ama's."""
         self.text("When can I come?", phone=AMA)
         with self.db.reading() as tx:
-            return int(tx.scalar(select(func.max(schema.operations.c.id)).where(schema.operations.c.kind == "inbox")))
+            return int(tx.scalar(select(func.max(schema.replies.c.number))))
 
     def going(self) -> int:
         """A broadcast of Samuel's to anc that goes and has reached everybody."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from bot.commands.dispatch import answer, verbs_of
 from bot.commands.registry import COMMANDS
@@ -29,7 +29,7 @@ from storage.contacts.cases import Wanted
 from storage.conversations import conversations
 from storage.database import Database
 from storage.messages import lookups, outbox
-from storage.operations import operations
+from storage.operations import operations, replies
 from tests.conftest import Clock
 from tests.texting import Things, Town, a_command, code_in, examples, mangled, opened
 from tests.world import TEST, World
@@ -84,7 +84,8 @@ def build(db: Database, *, theirs: bool) -> None:
         people.add(tx, "Helen", HELEN, "helper", shorts=["tb", "kids"], by=TEST)
         people.add(tx, "Victor", VICTOR, "viewer", shorts=["tb", "kids"], by=TEST)
         sofia, lena = (Actor("sms", people.person(tx, phone).id) for phone in (SOFIA, LENA))
-        operations.note(tx, "inbox", words="", undoes=None, request={"case": yaw, "told": [sofia.person_id]}, by=TEST)
+        operations.note(tx, "caution", words="", undoes=None, by=TEST)
+        replies.open_for(tx, yaw, [sofia.person_id or 0], None)
         previews.draft(tx, {"en": "Hello"}, group_ids=[1], words="tell tb hello", by=sofia)
         operations.note(tx, "add", words="add kids efua", undoes={"add": [efua]}, group_id=2, by=sofia)
         previews.draft(tx, {"en": "All"}, group_ids=[1], words="tell tb all", by=lena)
@@ -115,7 +116,9 @@ def _theirs(tx: Any, lena: Actor) -> None:
     operations.decide(tx, numbers[1], "done", by=lena)
     broadcasts.launch(tx, numbers[2], hold_s=0, by=lena)
     broadcasts.halt(tx, numbers[2], by=lena)
-    operations.note(tx, "inbox", words="", undoes=None, request={"case": x9, "told": [samuel.person_id]}, by=TEST)
+    operations.note(tx, "caution", words="", undoes=None, by=TEST)
+    tx.execute(update(schema.programme).values(replies_through=22))
+    assert replies.open_for(tx, x9, [samuel.person_id or 0], None) == 23
     operations.note(tx, "add", words="add anc x9", undoes={"add": [x9]}, group_id=anc.id, by=samuel)
     groups.delete(tx, gone.id, by=TEST)
     operations.note(tx, "delete", words="delete gone", undoes={"deleted": gone.id}, group_id=gone.id, by=lena)
