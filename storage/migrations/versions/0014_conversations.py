@@ -4,10 +4,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 LIVE = "state IN ('waiting', 'open', 'suspended')"
 
 
@@ -25,7 +26,7 @@ def upgrade() -> None:
         ),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("case_id", sa.Integer(), nullable=True),
-        sa.Column("operation_id", sa.Integer(), nullable=True, comment="the operation that asks"),
+        sa.Column("operation_id", NUMBER, nullable=True, comment="the operation that asks"),
         sa.Column("about", sa.Integer(), nullable=True, comment="which: the conversation that may have been meant"),
         sa.Column("answer_id", sa.Integer(), nullable=True, comment="which: the text that may be its answer"),
         sa.Column("message_id", sa.Integer(), nullable=True, comment="the text by which it was put last"),
@@ -97,7 +98,7 @@ def downgrade() -> None:
         sa.Column("phone_key", sa.Text(), nullable=True, comment="by which the number is compared"),
         sa.Column("kind", sa.Text(), nullable=False, comment="invite, move: is this your phone?"),
         sa.Column("case_id", sa.Integer(), nullable=True),
-        sa.Column("operation_id", sa.Integer(), nullable=True, comment="the operation that asks"),
+        sa.Column("operation_id", NUMBER, nullable=True, comment="the operation that asks"),
         sa.Column(
             "message_id",
             sa.Integer(),

@@ -403,7 +403,17 @@ def _check_counts(tx: Any) -> None:
             assert not TO_GO & states.keys(), f"{row.id} is done and has texts to send"
 
 
-NOT_FOR_READING = {"hash", "previous", "changes_digest", "salt", "digest", "attempt_id", "gateway_id", "lease_owner", "owner"}
+NOT_FOR_READING = {
+    "hash",
+    "previous",
+    "changes_digest",
+    "salt",
+    "digest",
+    "attempt_id",
+    "gateway_id",
+    "lease_owner",
+    "owner",
+}
 """Long random words, in which any six digits can stand by chance."""
 
 
