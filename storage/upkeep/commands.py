@@ -5,6 +5,8 @@ Only `db upgrade` and `demo` create a database.
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from storage import audit as log
@@ -22,9 +24,15 @@ def db() -> None:
 
 @db.command()
 @click.argument("revision", default="head")
-def upgrade(revision: str) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask for a backup first, where one should be made.")
+def upgrade(revision: str, *, yes: bool) -> None:
     """Make the database if there is none, and bring its schema to this release."""
     database = named_database(settings.read())
+    if (why := migrate.needs_backup(database)) is not None:
+        if sys.stdin.isatty() and not yes:
+            click.confirm(f"{why}: go on without a new one ('jumbe backup --to FILE')?", abort=True)
+        else:
+            click.echo(f"jumbe: {why}: 'jumbe backup --to FILE' makes one", err=True)
     click.echo(f"{database.shown} is at revision {migrate.upgrade(database, revision)}")
 
 

@@ -1,12 +1,14 @@
 """Up, down and up again: the migrations make the schema that the code means, also on a database in use."""
 
-from datetime import datetime
+import contextlib
+import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import func, inspect, select, text, update
 
 from storage import schema
 from storage.audit import Actor
@@ -283,3 +285,41 @@ def test_a_database_of_a_newer_release_is_left_alone_with_one_sentence(db, step)
     with pytest.raises(Misconfigured, match="a newer release may have made it"):
         step(db)
     assert db.revision() == "9999"
+
+
+def test_a_backup_is_asked_for_where_something_was_done_since_the_last_one(lived, tmp_path):
+    assert migrate.needs_backup(lived) is None, "it is of this release"
+    migrate.downgrade(lived, "0009")
+    why = migrate.needs_backup(lived)
+    assert why is not None
+    assert "none was ever made" in why
+    with lived.transaction() as tx:
+        tx.execute(update(schema.programme).values(last_backup_at=datetime(2099, 1, 1, tzinfo=UTC)))
+    assert migrate.needs_backup(lived) is None
+    migrate.upgrade(lived)
+    assert migrate.needs_backup(lived) is None
+
+
+@pytest.mark.only("sqlite")
+def test_a_new_database_asks_for_no_backup(tmp_path):
+    assert migrate.needs_backup(Database(f"sqlite:///{tmp_path}/new.db")) is None
+
+
+@pytest.mark.only("sqlite")
+def test_an_upgrade_without_room_says_so_and_changes_nothing(lived, monkeypatch):
+    migrate.downgrade(lived, "0009")
+    before = written(lived)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "ROOM", 10**9)
+        with pytest.raises(Misconfigured, match="make room"):
+            migrate.upgrade(lived)
+    assert written(lived) == before
+    lived.close()
+    with contextlib.closing(sqlite3.connect(lived.file)) as file:
+        file.execute("VACUUM")  # nothing in it is free
+    with lived.transaction() as tx:
+        pages = tx.scalar(text("PRAGMA page_count"))
+        tx.execute(text(f"PRAGMA max_page_count = {pages + 2}"))
+    with pytest.raises(Misconfigured, match="no room"):
+        migrate.upgrade(lived)
+    assert written(lived) == before
