@@ -179,7 +179,7 @@ def confirm(desk: Desk, number: int, typed: str, *, looked: bool = False) -> Rec
 
 def _second_people(desk: Desk, tx: Transaction) -> str:
     """Who may give the second ok, and whether they are asked by text: a lead whose phone said STOP can still do so here."""
-    asked = {lead.id: lead.name for lead in staff.leads(tx, but=desk.person_id)}
+    asked = {lead.id: lead.name for lead in staff.reachable_leads(tx, but=desk.person_id)}
     others = [lead.name for lead in people.leads(tx) if lead.id not in asked and lead.id != desk.person_id]
     by_text = [f"{', '.join(asked.values())}, asked by text"] if asked else []
     on_a_page = [f"{', '.join(others)}, on this page only, because no text may go to that phone"] if others else []

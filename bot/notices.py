@@ -32,7 +32,7 @@ def tell(
     code_id: int | None = None,
     sms: int = 1,
 ) -> None:
-    """Tell somebody whom `staff.leads` or `staff.reachable` found.
+    """Tell somebody whom `staff.reachable_leads` or `staff.reachable` found.
 
     `reply_to` is the message id of the text that it comes from, `code_id` the code whose digits the gate puts in.
     """
@@ -53,7 +53,7 @@ def tell_person(
 
 def tell_leads(tx: Transaction, key: str, values: Values, *, but: int | None = None) -> int:
     """Tell every lead who may be texted, without the person `but`; returns how many were told."""
-    found = staff.leads(tx, but=but)
+    found = staff.reachable_leads(tx, but=but)
     for lead in found:
         tell(tx, lead, key, values)
     return len(found)

@@ -167,3 +167,9 @@ def _blank_once(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The same for JSON, which has no hash to remember it by; but most of it is an empty object."""
     blank = convert({})
     return lambda value: blank if value == {} else convert(value)
+
+
+def fill(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Make a temporary table hold these rows and no others."""
+    tx.temporary(table)
+    insert_many(tx, table, rows)

@@ -438,7 +438,7 @@ def _ask_second(call: Call, operation: Row[Any], row: Row[Any]) -> Answer:
 
 def ask_leads(tx: Transaction, number: int, *, by: Actor) -> list[str]:
     """Send every other lead who can be texted a code of their own for a large broadcast; returns their names."""
-    others = staff.leads(tx, but=by.person_id)
+    others = staff.reachable_leads(tx, but=by.person_id)
     for lead in others:
         code = codes.mask(codes.next_length(tx, lead.id))
         code_id = operations.issue_code(tx, number, lead.id)

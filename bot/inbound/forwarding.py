@@ -44,7 +44,7 @@ def forward(tx: Transaction, row: Row[Any], case: Row[Any], said: Heard) -> None
     caring = staff.reachable(tx, [p.id for p in people.caring_for(tx, case.id)])
     caring = [p for p in caring if phone_keys.key(p.phone) != row.phone_key]
     # A cry that reaches nobody is worse than one that reaches the leads.
-    caring = caring or [p for p in staff.leads(tx) if phone_keys.key(p.phone) != row.phone_key]
+    caring = caring or [p for p in staff.reachable_leads(tx) if phone_keys.key(p.phone) != row.phone_key]
     number = replies.open_for(tx, case.id, [p.id for p in caring], row.id)
     values = {"number": number, "person": Words(person_shown(case)), "text": Quote(said.words or row.body)}
     for person in caring:

@@ -30,7 +30,7 @@ HEAD = 12
 """Digits of the head: enough to find the line by, short enough to be copied."""
 
 
-def tell_leads(db: Database) -> bool:
+def send(db: Database) -> bool:
     """Text the digest if an hour has passed since the last one; returns whether there was anything to tell."""
     with db.reading() as tx:
         if not _is_time(tx):
@@ -82,7 +82,7 @@ class _Act:
 
 def _tell(tx: Transaction, since: datetime, head: str, done: list[_Act]) -> bool:
     is_told = False
-    for lead in staff.leads(tx):
+    for lead in staff.reachable_leads(tx):
         if of_others := [act for act in done if act.person_id != lead.id]:
             notices.tell(tx, lead, "digest", partial(_values, tx, since, head, of_others))
             is_told = True

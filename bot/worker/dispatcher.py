@@ -51,6 +51,11 @@ _CONCERN_OTHERS = frozenset({*_PAUSES, "throttled", "opted_out"})
 """Refusals that mean something beyond their own message."""
 
 
+_AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
+_ELSEWHERE = frozenset({"gateway", "sender", "destination"})
+"""Refusals that say nothing about the message or its recipient: another gateway may well take it."""
+
+
 class InThread(Protocol):
     """Runs work in the one thread of the worker that touches the database."""
 
@@ -308,11 +313,6 @@ class Dispatcher:
                 log.error("gateway %s is paused for %s: %s", self.name, long, result.reason)
             return True
         return False
-
-
-_AGAIN = frozenset({"throttled", "unreachable", "gateway", "sender"})
-_ELSEWHERE = frozenset({"gateway", "sender", "destination"})
-"""Refusals that say nothing about the message or its recipient: another gateway may well take it."""
 
 
 def _settled(handed: HandOver, result: SendResult, now: datetime, instead: str | None) -> Settled:

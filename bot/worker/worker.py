@@ -92,7 +92,7 @@ class Worker:
         chores: dict[str, Chore] = {
             "expand": self._expand_all,
             "tidy": partial(self._alone, self._tidy_all),
-            "digest": partial(self._alone, digest.tell_leads, db),
+            "digest": partial(self._alone, digest.send, db),
             "reconcile": self._reconciler.ask,
             "sweep": self._reconciler.sweep,
         }
@@ -256,7 +256,7 @@ class Worker:
         if self._shares_chores:
             return played
         tried = listeners.try_again(self.db) > 0 or played
-        return digest.tell_leads(self.db) or tried
+        return digest.send(self.db) or tried
 
     def _tidy_all(self) -> bool:
         """What any worker may do for all: leases, what ran out of time, broadcasts that are over, inbound texts to try again."""

@@ -14,7 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
     Row,
+    Table,
+    Text,
     and_,
     bindparam,
     exists,
@@ -25,8 +30,8 @@ from sqlalchemy import (
 
 from storage import audit
 from storage.audit import Actor, Change
-from storage.bulk import insert_ready, ready_rows
-from storage.contacts.lookup import Ready, fill, wanted_cases, wanted_identifiers, wanted_phones
+from storage.bulk import Rows, fill, insert_ready, ready_rows
+from storage.contacts.lookup import wanted_identifiers
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import phone_keys
@@ -69,6 +74,32 @@ class Standing:
     waiting: tuple[str, ...]
 
 
+_wanted_phones = Table(
+    "wanted_phones",
+    MetaData(),
+    Column("phone_key", Text, primary_key=True),
+    prefixes=["TEMPORARY"],
+)
+
+_wanted_cases = Table("wanted_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `write` writes for some wishes, worked out beforehand: `ids` are the row ids in their order, `case_ids` the public
+    ones of those that are new, by row id."""
+
+    ids: Sequence[int]
+    case_ids: Mapping[int, str]
+    made: Rows | None
+    updated: Sequence[Mapping[str, Any]]
+    phones: frozenset[str]
+    """The keys of all phones that a case has, or had before."""
+    changes: audit.Changes
+    after: int | None
+    """On SQLite the last row id before the new ones: they fit only while no other case was made."""
+
+
 def standing(tx: Transaction, case: Row[Any]) -> Standing:
     """Who owns the number of this case, and who waits for it, in order."""
     if case.phone_key is None:
@@ -88,7 +119,7 @@ def owners_of(tx: Transaction, numbers: Iterable[str]) -> dict[str, Row[Any]]:
     by_number = {number: phone_keys.key(number) for number in numbers}
     if not _fill_phones(tx, by_number.values()):
         return {}
-    query = select(cases).join(wanted_phones, wanted_phones.c.phone_key == cases.c.phone_key).where(cases.c.two_way)
+    query = select(cases).join(_wanted_phones, _wanted_phones.c.phone_key == cases.c.phone_key).where(cases.c.two_way)
     owners = {row.phone_key: row for row in tx.execute(query)}
     return {number: owners[phone] for number, phone in by_number.items() if phone in owners}
 
@@ -166,6 +197,11 @@ def write(tx: Transaction, ready: Ready, *, verb: str, by: Actor) -> list[int]:
     return list(ready.ids)
 
 
+def fits(tx: Transaction, ready: Ready) -> bool:
+    """Whether the new cases may still have the row ids that were thought of; that no case changed the caller knows."""
+    return ready.after is None or ready.after == (tx.scalar(select(func.max(cases.c.id))) or 0)
+
+
 def _unused_ids(tx: Transaction, count: int) -> tuple[int | None, Sequence[int]]:
     """Row ids for so many new cases, and on SQLite the last one before them; a sequence of PostgreSQL never gives one twice."""
     if tx.is_sqlite:
@@ -182,7 +218,7 @@ def settle_ownership(tx: Transaction, phones: Iterable[str]) -> None:
     """Give each phone, by its key, to the first in its line, and take it from a case that may not hold it any more."""
     if not _fill_phones(tx, phones):
         return
-    here = cases.c.phone_key.in_(select(wanted_phones.c.phone_key))
+    here = cases.c.phone_key.in_(select(_wanted_phones.c.phone_key))
     tx.execute(update(cases).where(here, cases.c.two_way, cases.c.claimed_at.is_(None)).values(two_way=False))
     other = cases.alias("other")
     line = select(
@@ -222,9 +258,9 @@ def _load(tx: Transaction, ids: list[int]) -> dict[int, dict[str, Any]]:
     """The settable columns of these cases, by row id, in one question for up to a whole sheet."""
     if not ids:
         return {}
-    fill(tx, wanted_cases, [{"id": i} for i in sorted(set(ids))])
+    fill(tx, _wanted_cases, [{"id": i} for i in sorted(set(ids))])
     columns = [cases.c.id, *(cases.c[name] for name in _SETTABLE)]
-    rows = tx.execute(select(*columns).join(wanted_cases, wanted_cases.c.id == cases.c.id)).mappings()
+    rows = tx.execute(select(*columns).join(_wanted_cases, _wanted_cases.c.id == cases.c.id)).mappings()
     return {row["id"]: {name: row[name] for name in _SETTABLE} for row in rows}
 
 
@@ -291,7 +327,7 @@ def _claim(now: datetime, since: datetime | None, *, claims: bool, moved: bool) 
 
 def _fill_phones(tx: Transaction, phones: Iterable[str]) -> bool:
     distinct = [{"phone_key": phone} for phone in sorted(set(phones))]
-    fill(tx, wanted_phones, distinct)
+    fill(tx, _wanted_phones, distinct)
     return bool(distinct)
 
 

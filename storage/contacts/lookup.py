@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,8 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from storage import audit
-from storage.bulk import Rows, insert_lines, insert_many
+from storage.bulk import fill, insert_lines
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import numbers, phone_keys
@@ -41,21 +39,12 @@ wanted_identifiers = Table(
     prefixes=["TEMPORARY"],
 )
 
-wanted_phones = Table(
-    "wanted_phones",
-    MetaData(),
-    Column("phone_key", Text, primary_key=True),
-    prefixes=["TEMPORARY"],
-)
-
 BY_PHONE = (
     select(cases)
     .where(cases.c.phone_key == bindparam("phone_key"), cases.c.status == "open")
     .order_by(cases.c.two_way.desc(), cases.c.claimed_at.is_(None), cases.c.claimed_at, cases.c.id)
     .limit(1)
 )
-
-wanted_cases = Table("wanted_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
 
 
 def contact(tx: Transaction, case: int) -> Row[Any]:
@@ -249,30 +238,3 @@ def by_number(tx: Transaction, *, at_most: int) -> dict[str, list[Row[Any]]]:
 def list_all(tx: Transaction) -> list[Row[Any]]:
     """Every case, oldest first."""
     return list(tx.execute(select(cases).order_by(cases.c.id)))
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What `write` writes for some wishes, worked out beforehand: `ids` are the row ids in their order, `case_ids` the public
-    ones of those that are new, by row id."""
-
-    ids: Sequence[int]
-    case_ids: Mapping[int, str]
-    made: Rows | None
-    updated: Sequence[Mapping[str, Any]]
-    phones: frozenset[str]
-    """The keys of all phones that a case has, or had before."""
-    changes: audit.Changes
-    after: int | None
-    """On SQLite the last row id before the new ones: they fit only while no other case was made."""
-
-
-def fits(tx: Transaction, ready: Ready) -> bool:
-    """Whether the new cases may still have the row ids that were thought of; that no case changed the caller knows."""
-    return ready.after is None or ready.after == (tx.scalar(select(func.max(cases.c.id))) or 0)
-
-
-def fill(tx: Transaction, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Make a temporary table hold these rows and no others."""
-    tx.temporary(table)
-    insert_many(tx, table, rows)

@@ -45,7 +45,7 @@ def reachable(tx: Transaction, person_ids: Iterable[int | None]) -> list[Reachab
     return _found(tx, _AMONG, {"ids": ids}) if ids else []
 
 
-def leads(tx: Transaction, *, but: int | None = None) -> list[Reachable]:
+def reachable_leads(tx: Transaction, *, but: int | None = None) -> list[Reachable]:
     """The leads who may be texted, oldest first, without the person `but`."""
     return _found(tx, _LEADS, {"but": but})
 

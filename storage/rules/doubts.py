@@ -50,6 +50,8 @@ class Doubt(NamedTuple):
     """Makes nothing of its clause: `dont stop texting me`."""
     elsewhere: tuple[str, ...] = ()
     """Right behind a stop word that begins a text, it makes another word of it: `stop by later`, `stop sign`."""
+    advice: tuple[str, ...] = ()
+    """How people are taught to text a stop word, and copy it: `Reply STOP`, `send the word STOP`."""
 
 
 DOUBTS: Mapping[str, Doubt] = {
@@ -58,6 +60,11 @@ DOUBTS: Mapping[str, Doubt] = {
     if "doubt" in words
 }
 """Language code to the ways in which it asks to be left alone without a plain stop word, see `is_doubtful`."""
+
+_READ = tuple(part for part in Doubt._fields if part != "advice")
+"""The parts that are looked for in a clause."""
+
+_ADVICE = frozenset(letters(word) for doubt in DOUBTS.values() for word in doubt.advice)
 
 Spans = list[tuple[int, int]]
 """Where phrases stand in a clause: the place of the first word, and the place behind the last."""
@@ -109,49 +116,10 @@ def _begins_with_stop(text: str) -> bool:
     return not found["unless"] and not any(start == 1 for start, _ in [*found["between"], *found["elsewhere"]])
 
 
-_ADVISING = frozenset(
-    letters(word)
-    for words in (
-        ("please", "reply", "replying", "respond", "send", "text", "txt", "type", "write", "the", "word"),
-        (
-            "por",
-            "favor",
-            "responda",
-            "responder",
-            "responde",
-            "respondo",
-            "envie",
-            "enviar",
-            "envia",
-            "mande",
-            "la",
-            "palabra",
-        ),
-        ("répondez", "réponds", "répondre", "envoyez", "envoyer", "envoie", "tapez", "le", "mot"),
-        (
-            "digite",
-            "palavra",
-            "jibu",
-            "tuma",
-            "andika",
-            "neno",
-            "balas",
-            "kirim",
-            "ketik",
-            "antworten",
-            "antworte",
-            "sende",
-        ),
-    )
-    for word in words
-)
-"""The words by which people are taught to text one."""
-
-
 def _repeats_advice(text: str) -> bool:
     """Whether a text is what we teach, taken by the word: `Reply STOP`, `envie BAJA`."""
     words = text.split()[:6]
-    advised = next((n for n, word in enumerate(words) if letters(key(word)) not in _ADVISING), len(words))
+    advised = next((n for n, word in enumerate(words) if letters(key(word)) not in _ADVICE), len(words))
     return 0 < advised < len(words) <= advised + 2 and bool(stop_readings(" ".join(words[advised:])))
 
 
@@ -217,7 +185,7 @@ def _compared(clause: str) -> list[str]:
 
 def _found(words: list[str]) -> dict[str, Spans]:
     """Where the phrases of each part of `Doubt` stand among the words."""
-    found: dict[str, Spans] = {part: [] for part in Doubt._fields}
+    found: dict[str, Spans] = {part: [] for part in _READ}
     for place, word in enumerate(words):
         for first in (word, *(f"{word[:size]}*" for size in _STEMS[: max(0, len(word) - 2)])):
             for part, phrase in _PHRASES.get(first, ()):
@@ -260,8 +228,8 @@ def _phrases() -> Mapping[str, Collection[tuple[str, tuple[str, ...]]]]:
     """The phrases of all languages, each with its part of `Doubt`, by their first word."""
     found: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
     for doubt in DOUBTS.values():
-        for part, phrases in zip(Doubt._fields, doubt, strict=True):
-            for phrase in phrases:
+        for part in _READ:
+            for phrase in getattr(doubt, part):
                 words = tuple(_phrase(phrase))
                 found.setdefault(words[0], set()).add((part, words))
     return found

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Row, select
+from sqlalchemy import Column, MetaData, Row, Table, Text, select
 
 from storage.audit import Actor
-from storage.contacts import cases, lookup
+from storage.bulk import fill
+from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
@@ -19,7 +20,9 @@ from storage.rules import numbers, quiet_hours
 from storage.rules.hours_and_limits import Rules, read_language
 from storage.rules.normalize import fold, key
 from storage.schema import cases as cases_table
-from storage.sheets.plans import Cell, Plan, SheetRow, Verdict, last_change, refuse_if_stale, unchanged, wanted_keys
+from storage.sheets.plans import Cell, Plan, SheetRow, Verdict, last_change, refuse_if_stale, unchanged
+
+_wanted_keys = Table("wanted_keys", MetaData(), Column("key", Text, primary_key=True), prefixes=["TEMPORARY"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,7 @@ def apply_cases(
     if plan is None or not unchanged(tx, plan, (rows,)):
         plan = plan_cases(tx, rows)
         refuse_if_stale(planned, plan)
-    if plan.ready is None or not lookup.fits(tx, plan.ready[0]):
+    if plan.ready is None or not cases.fits(tx, plan.ready[0]):
         plan = make_ready(tx, plan)
     if plan.ready is None:
         return plan
@@ -335,10 +338,10 @@ def _existing(tx: Transaction, column: Column[Any], texts: Iterable[str]) -> dic
     distinct = [{"key": k} for k in {key(text) for text in texts if text}]
     if not distinct:
         return {}
-    lookup.fill(tx, wanted_keys, distinct)
+    fill(tx, _wanted_keys, distinct)
     found: dict[str, list[Row[Any]]] = {}
     for row in tx.execute(
-        select(cases_table).join(wanted_keys, wanted_keys.c.key == column).order_by(cases_table.c.id)
+        select(cases_table).join(_wanted_keys, _wanted_keys.c.key == column).order_by(cases_table.c.id)
     ):
         found.setdefault(row._mapping[column], []).append(row)
     return found

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, null, select, true
+from sqlalchemy import Column, ColumnElement, Integer, MetaData, Row, Table, case, null, select, true
 
 from storage.audit import Actor
+from storage.bulk import fill
 from storage.contacts import consent, groups, lookup
 from storage.database import Transaction
 from storage.errors import Problem
@@ -24,19 +25,23 @@ from storage.schema import memberships
 from storage.sheets.packed_rows import PackedRows
 from storage.sheets.plans import (
     IDENTIFIER,
-    RANGE,
-    Fault,
     Mode,
     Plan,
     SheetRow,
     SheetRows,
     Verdict,
-    asked_cases,
-    cell_of,
     last_change,
     refuse_if_stale,
     unchanged,
 )
+
+_asked_cases = Table("asked_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
+
+RANGE = 25_000
+"""Identifiers that are looked up at once."""
+
+Fault = tuple[str, dict[str, object]]
+"""A Problem as plain values: its key, and what fills its holes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class MemberSheet:
 
 def read_members(rows: Iterable[SheetRow], rules: Rules) -> MemberSheet:
     """What the cells of a sheet of identifiers say.  The slow part of an import, and it needs no transaction."""
-    cells = rows.column(IDENTIFIER) if isinstance(rows, SheetRows) else map(cell_of, rows)
+    cells = rows.column(IDENTIFIER) if isinstance(rows, SheetRows) else map(_cell_of, rows)
     return MemberSheet(PackedRows((_read_member(*cell, rules.country) for cell in cells), _member_row))
 
 
@@ -294,12 +299,12 @@ _LEFT_OUT: Fault = ("row-left-out", {})
 
 def _left_out(tx: Transaction, group_id: int, stays: Iterable[int]) -> Iterator[_Judged]:
     """The members who do not stay, in the order in which they came in."""
-    lookup.fill(tx, asked_cases, ({"id": i} for i in sorted(set(stays))))
+    fill(tx, _asked_cases, ({"id": i} for i in sorted(set(stays))))
     query = (
         select(cases_table.c.id, cases_table.c.external_id, cases_table.c.case_id)
         .join(memberships, memberships.c.case_id == cases_table.c.id)
         .where(memberships.c.group_id == group_id, memberships.c.removed_at.is_(None))
-        .where(cases_table.c.id.not_in(select(asked_cases.c.id)))
+        .where(cases_table.c.id.not_in(select(_asked_cases.c.id)))
         .order_by(memberships.c.id)
     )
     for one in tx.execute(query):
@@ -319,3 +324,9 @@ def _warnings(case: Row[Any]) -> tuple[Fault, ...]:
     if case.number_warning:
         notes.append((case.number_warning, numbers.warning(case.number_warning, number).values))
     return tuple(notes)
+
+
+def _cell_of(row: SheetRow) -> tuple[int, str, str | None]:
+    """The number of a row, the identifier in it, and why that cannot be read, if so."""
+    cell = row.cells.get(IDENTIFIER)
+    return (row.number, cell.text, cell.fault) if cell else (row.number, "", None)

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text, select
+from sqlalchemy import select
 
-from storage.contacts import lookup
+from storage.contacts import cases
 from storage.contacts.cases import Wanted
 from storage.database import Transaction
 from storage.errors import Problem
@@ -32,9 +32,8 @@ from storage.schema import audit
 
 Mode = Literal["add", "remove", "replace"]
 
-asked_cases = Table("asked_cases", MetaData(), Column("id", Integer, primary_key=True), prefixes=["TEMPORARY"])
-
-wanted_keys = Table("wanted_keys", MetaData(), Column("key", Text, primary_key=True), prefixes=["TEMPORARY"])
+IDENTIFIER = "case_identifier"
+"""The column of a sheet of members."""
 
 
 class Cell(Protocol):
@@ -100,7 +99,7 @@ class Plan:
     basis: tuple[object, ...] = ()
     seen: int = 0
     moves: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    ready: tuple[lookup.Ready, Sequence[Verdict]] | None = None
+    ready: tuple[cases.Ready, Sequence[Verdict]] | None = None
     """What carrying it out will write, and the verdicts as they will be then."""
 
     @property
@@ -137,18 +136,3 @@ def refuse_if_stale(planned: Plan | None, plan: Plan) -> None:
     """Raise Problem `plan-stale` if what was looked at comes out otherwise now."""
     if planned is not None and planned.digest != plan.digest:
         raise Problem("plan-stale")
-
-
-IDENTIFIER = "case_identifier"
-
-RANGE = 25_000
-"""Identifiers that are looked up at once."""
-
-Fault = tuple[str, dict[str, object]]
-"""A Problem as plain values: its key, and what fills its holes."""
-
-
-def cell_of(row: SheetRow) -> tuple[int, str, str | None]:
-    """The number of a row, the identifier in it, and why that cannot be read, if so."""
-    cell = row.cells.get(IDENTIFIER)
-    return (row.number, cell.text, cell.fault) if cell else (row.number, "", None)

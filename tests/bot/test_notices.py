@@ -78,14 +78,14 @@ Act = Callable[[Stage], Iterator[None]]
 
 
 def a_digest(s: Stage) -> Iterator[None]:
-    digest.tell_leads(s.db)
+    digest.send(s.db)
     by = Actor("sms", s.samuel.id)
     with s.db.transaction() as tx:
         number = previews.draft(tx, {"en": "Clinic closed"}, group_ids=[s.anc], words="tell", by=by)
         approvals.go(tx, number, by=by)
     s.clock.advance(minutes=61)
     yield
-    digest.tell_leads(s.db)
+    digest.send(s.db)
 
 
 def some_stay_in_doubt(s: Stage) -> Iterator[None]:
