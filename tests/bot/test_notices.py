@@ -24,9 +24,11 @@ from storage import schema
 from storage.audit import Actor
 from storage.broadcasts import approvals, broadcasts, expansion, previews
 from storage.contacts import consent, groups, people
+from storage.conversations import conversations
 from storage.database import Database
 from storage.errors import Problem
 from storage.messages import lookups
+from storage.messages.openings import Turn
 from storage.operations import codes
 from storage.rules.hours_and_limits import Rules
 from tests.breaking import break_rows
@@ -108,6 +110,14 @@ def a_restore(s: Stage) -> Iterator[None]:
         reconciler.tell_of_restore(tx)
 
 
+def an_upgrade_that_finds_two_to_be_one_phone(s: Stage) -> Iterator[None]:
+    with s.db.transaction() as tx:
+        tx.execute(update(schema.phone_plans).where(schema.phone_plans.c.code == "52").values(cases=1))
+    yield
+    with s.db.transaction() as tx:
+        reconciler.tell_of_one_phone(tx)
+
+
 def a_phone_answers_what_she_asked(s: Stage) -> Iterator[None]:
     phone = "233244000199"
     s.world.group("tb", s.world.case("zola", phone, verified=False))
@@ -115,6 +125,8 @@ def a_phone_answers_what_she_asked(s: Stage) -> Iterator[None]:
     s.says(MARIA, f"ok {s.code(s.maria)}")
     with s.db.transaction() as tx:  # it has left
         left = {"state": "sent", "handed_over_at": tx.now}
+        (asked,) = conversations.live_on(tx, phone)
+        conversations.open_by(tx, [Turn(asked.message_id, asked.id)])
         tx.execute(update(schema.messages).where(schema.messages.c.phone == phone).values(left))
     s.clock.advance(seconds=9)
     yield
@@ -227,6 +239,7 @@ ACTS: dict[Act, str] = {
     a_digest: "bot/worker/digest.py _tell",
     some_stay_in_doubt: "bot/worker/reconciler.py tell_leads",
     a_restore: "bot/worker/reconciler.py tell_of_restore",
+    an_upgrade_that_finds_two_to_be_one_phone: "bot/worker/reconciler.py tell_of_one_phone",
     a_phone_answers_what_she_asked: "bot/inbound/questions.py _tell_asker",
     a_reply_of_a_case_that_she_cares_for: "bot/inbound/forwarding.py forward",
     a_reply_for_which_nobody_cares: "bot/inbound/forwarding.py forward",
