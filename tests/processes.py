@@ -11,6 +11,7 @@ import http.client
 import io
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -395,11 +396,21 @@ def lives(pid: int) -> bool:
         return False
 
 
+_GIVEN: set[int] = set()
+_LEAST_PORT, _LEAST_OF_CALLERS = 10_000, 32_768
+"""Ports from the second on are given to whoever calls: a call to one on which nobody listens yet may get that very port as its
+own and answer itself, and then nobody can listen there."""
+
+
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens now, that no other test of this process has, and that no caller is given."""
+    while True:
+        port = random.SystemRandom().randrange(_LEAST_PORT, _LEAST_OF_CALLERS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 def code_in(answer: str) -> str:
