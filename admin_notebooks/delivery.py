@@ -18,7 +18,7 @@ from admin_notebooks.proposals import Proposal
 from admin_notebooks.sheets import writer
 from admin_notebooks.tables import AT_ONCE, Counted, fitting, told_of
 from storage import schema as s
-from storage.broadcasts import progress, states
+from storage.broadcasts import content, progress, states
 from storage.contacts import groups, lookup, people
 from storage.database import Transaction
 from storage.errors import Problem
@@ -63,8 +63,7 @@ def describe(desk: Desk, number: int) -> Record:
     with desk.db.reading() as tx:
         row = one(desk, tx, number)
         counted = progress.progress(tx, number).states
-        said_of_it = select(s.broadcast_texts).where(s.broadcast_texts.c.broadcast_id == number)
-        texts = {text.language: text.text for text in tx.execute(said_of_it.order_by(s.broadcast_texts.c.language))}
+        texts = dict(sorted(content.texts_of(tx, number).items()))
         told = line(tx, row, counted)
         replied = told["arrived"] - _count(tx, number, NO_REPLY) if told["arrived"] else 0
         return {
@@ -213,7 +212,7 @@ def _seen(desk: Desk, tx: Transaction) -> Select[Any]:
             s.broadcast_texts.c.text,
         )
         .join(o, o.c.id == b.c.id)
-        .join(s.broadcast_texts, and_(s.broadcast_texts.c.broadcast_id == b.c.id, s.broadcast_texts.c.language == b.c.language))
+        .join(s.broadcast_texts, content.ITS_WORDS)
         .where(*told_of(desk, tx))
     )  # fmt: skip
 

@@ -24,10 +24,12 @@ from admin_notebooks import delivery
 from admin_notebooks.desk import Desk
 from admin_notebooks.tables import told_of
 from storage import schema as s
+from storage.broadcasts.content import ITS_WORDS
 from storage.contacts.cases import PROPERTIES
 from storage.contacts.consent import said_last
 from storage.database import Transaction
 from storage.errors import Problem
+from storage.rules.channels import CHANNELS
 from storage.sheets import exports
 
 Frame: TypeAlias = pd.DataFrame
@@ -126,10 +128,11 @@ def messages(desk: Desk, *, since: datetime | str | None = None, direction: str 
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
         names = ("id", "direction", "phone", "body", "kind", "state", "reason", "code", "gateway", "broadcast_id",
-                 "handled_as", "language", "segments", "attempts", "created_at", "due_at", "handed_over_at", "settled_at")  # fmt: skip
+                 "handled_as", "language", "segments", "attempts", "created_at", "due_at", "handed_over_at", "settled_at",
+                 "channel", "address")  # fmt: skip
         query = (
             select(
-                *(s.messages.c[name] for name in names),
+                *exports.columns_of(s.messages, names),
                 s.cases.c.case_id,
                 s.cases.c.external_id,
                 s.cases.c.name,
@@ -177,13 +180,7 @@ def broadcasts(desk: Desk) -> Frame:
                 s.broadcasts.c.sendable,
             )
             .join(s.operations, s.operations.c.id == s.broadcasts.c.id)
-            .join(
-                s.broadcast_texts,
-                and_(
-                    s.broadcast_texts.c.broadcast_id == s.broadcasts.c.id,
-                    s.broadcast_texts.c.language == s.broadcasts.c.language,
-                ),
-            )
+            .join(s.broadcast_texts, ITS_WORDS)
             .outerjoin(shorts, shorts.c.broadcast_id == s.broadcasts.c.id)
             .outerjoin(s.people, s.people.c.id == s.operations.c.person_id)
             .where(*told_of(desk, tx))
@@ -234,11 +231,19 @@ def consent(desk: Desk) -> Frame:
     with desk.db.reading() as tx:
         desk.allow(tx, "read")
         names = ("id", "at", "phone", "kind", "words", "message_id", "door")
-        query = select(*(s.consent_events.c[name] for name in names), s.people.c.name.label("person"))
+        query = select(
+            *exports.columns_of(s.consent_events, names),
+            s.people.c.name.label("person"),
+            *exports.columns_of(s.consent_events, ("channel", "address")),
+        )
         query = query.outerjoin(s.people, s.people.c.id == s.consent_events.c.person_id).order_by(s.consent_events.c.id)
         if (scope := desk.scope(tx)) is not None:
-            theirs = select(s.cases.c.phone_key).where(*_people(s.cases.c.id, scope))
-            query = query.where(s.consent_events.c.phone_key.in_(theirs))
+            mine = _people(s.cases.c.id, scope)
+            theirs = {c: select(s.cases.c[c.key_of_case]).where(*mine) for c in CHANNELS.values()}
+            events = s.consent_events.c
+            query = query.where(
+                or_(*(and_(events.channel == c.name, events[c.key_column].in_(keys)) for c, keys in theirs.items()))
+            )
         return frame(tx, query)
 
 

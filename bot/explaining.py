@@ -22,11 +22,12 @@ from storage.contacts import people
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.messages import history, lookups, receipts, reconciliation, states
-from storage.messages.states import KINDS, MEANINGS
+from storage.messages.states import MEANINGS
 from storage.operations import operations, replies
 from storage.programme import rate_limits, routing
 from storage.programme.rate_limits import UNTIL_RESUMED
 from storage.rules import phone_keys, quiet_hours
+from storage.rules.channels import CHANNELS
 from storage.sheets import exports
 
 Step = dict[str, Any]
@@ -216,7 +217,7 @@ class _Life:
             return f"{told}, by which the text came in that it answers"
         if self.case is not None and self.case.contact_backend_id == name:
             return f"{told}, because the case is set to it"
-        choice = routing.choose(self.tx.rules, self.row.phone or "")
+        choice = routing.choose(self.tx.rules, self.row.phone or "", channel=CHANNELS[self.row.channel])
         if choice.gateway == name and choice.because == "prefix":
             return f"{told}, because numbers that begin with {choice.prefix} go by it"
         if name == self.tx.rules.default_gateway:
@@ -230,7 +231,7 @@ class _Life:
             return
         free = self._free_from()
         zones = self._zones()
-        if KINDS[row.kind].keeps_quiet_hours and hours is not None:
+        if states.kind_of(row).keeps_quiet_hours and hours is not None:
             allowed = row.due_at if row.reason == "quiet-hours" else quiet_hours.next_allowed(free, zones, hours)
             if allowed > free:
                 there = " and ".join(f"{self._time(allowed, zone)}" for zone in zones)
@@ -298,7 +299,7 @@ class _Life:
             yield _step(row.handed_over_at, "handed_over", told)
         elif row.handed_over_at is not None:
             there = ""
-            if KINDS[row.kind].keeps_quiet_hours and self.tx.rules.hours is not None and row.phone:
+            if states.kind_of(row).keeps_quiet_hours and self.tx.rules.hours is not None and row.phone:
                 there = "; it was " + " and ".join(self._time(row.handed_over_at, zone) for zone in self._zones())
             told = f"handed to the gateway, attempt {row.attempts} ({row.attempt_id}){self._gate()}{there}"
             yield _step(row.handed_over_at, "handed_over", told)
@@ -311,7 +312,7 @@ class _Life:
 
     def _gate(self) -> str:
         """What was asked once more just before: of each kind of message something else."""
-        row, kind = self.row, KINDS[self.row.kind]
+        row, kind = self.row, states.kind_of(self.row)
         of_broadcasts = ["halt", "group", "number"] if row.broadcast_id is not None else []
         asked = [
             *(["consent"] if kind.needs_consent else []),

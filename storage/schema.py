@@ -1,9 +1,10 @@
 """Every table, key, named constraint and index: the page to read first.
 
-What a database can enforce, it enforces here, by a name: one two-way owner per number, one message per broadcast and
-case, one live message per broadcast and phone, one inbound text per gateway message id, only legal states.
+What a database can enforce, it enforces here, by a name: one two-way owner per number, one message per broadcast, case
+and channel, one live message per broadcast, channel and phone or other address, one inbound text per gateway message id,
+only legal states.
 Times are UTC.  Phone numbers are digits, country code first, without `+`; a `phone_key` beside one is the key by which that
-phone is compared (`rules/phone_keys.py`).
+phone is compared (`rules/phone_keys.py`).  `address` is of a channel that goes by no phone number (`rules/channels.py`).
 """
 
 from __future__ import annotations
@@ -284,7 +285,7 @@ consent_events = Table(
     "consent_events",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("phone", Text, nullable=False, comment="from which it came"),
+    Column("phone", Text, comment="from which it came; blank on a channel that goes by no number"),
     Column("phone_key", Text, comment="of the phone that it is about"),
     Column("kind", Text, nullable=False),
     Column("words", Text, comment="what was written"),
@@ -292,10 +293,15 @@ consent_events = Table(
     Column("person_id", Integer),
     Column("door", Text, nullable=False),
     Column("at", Moment, nullable=False),
+    Column("channel", Word, nullable=False, server_default="sms", comment="for which it holds (rules/channels.py)"),
+    Column("address", Text, comment="on a channel that goes by no number: which it is about"),
     CheckConstraint(_one_of("kind", CONSENT_KINDS), name="consent_kind"),
+    CheckConstraint("phone is not null or address is not null", name="consent_of_an_address"),
     Index("consent_by_phone", "phone_key", "id"),
-    comment="STOP, START and what may mean STOP, per number, in order of receipt; the last one holds.",
-)
+    Index("consent_by_address", "address", "id",
+          sqlite_where=text("address IS NOT NULL"), postgresql_where=text("address IS NOT NULL")),
+    comment="STOP, START and what may mean STOP, per channel and address, in order of receipt; the last one holds.",
+)  # fmt: skip
 
 operations = Table(
     "operations",
@@ -434,9 +440,11 @@ broadcast_texts = Table(
     "broadcast_texts",
     metadata,
     Column("broadcast_id", ForeignKey("broadcasts.id"), primary_key=True),
+    Column("channel", Word, primary_key=True, server_default="sms"),
     Column("language", Text, primary_key=True),
     Column("text", Text, nullable=False),
-    comment="The words, per language.",
+    Column("subject", Text, comment="on a channel whose messages have one"),
+    comment="The words, per channel and language.",
 )
 
 messages = Table(
@@ -444,7 +452,7 @@ messages = Table(
     metadata,
     Column("id", Integer, primary_key=True, comment="also in the address of its receipts"),
     Column("direction", Word, nullable=False),
-    Column("phone", Text, comment="the person's number; blank where a recipient had none"),
+    Column("phone", Text, comment="the person's number; blank where a recipient had none, and on a channel that goes by none"),
     Column("phone_key", Text, comment="by which the number is compared; blank also where it may be two people's"),
     Column("body", Text, nullable=False, comment="a code stands here as ******"),
     Column("kind", Text, nullable=False, comment="consent, reply, notice, text, broadcast; inbound: text"),
@@ -478,6 +486,8 @@ messages = Table(
     Column("ask_at", Moment, comment="unknown: when the gateway is asked next; blank: two minutes after the hand-over"),
     Column("sent_at", Moment, comment="inbound: when it was sent, where it came late"),
     Column("paused", Boolean, nullable=False, server_default=false(), comment="queued, and no claim takes it: its broadcast is paused"),
+    Column("channel", Word, nullable=False, server_default="sms", comment="by which it goes (rules/channels.py)"),
+    Column("address", Text, comment="the person's, on a channel that goes by no number; for others it is the phone"),
     CheckConstraint(_one_of("direction", ("in", "out")), name="message_direction"),
     CheckConstraint(
         f"(direction = 'in' and {_one_of('state', IN_STATES)})"
@@ -486,11 +496,14 @@ messages = Table(
     ),
     Index("one_inbound_per_gateway_id", "gateway", "gateway_id", unique=True,
           sqlite_where=text("direction = 'in'"), postgresql_where=text("direction = 'in'")),
-    Index("one_message_per_broadcast_and_case", "broadcast_id", "case_id", unique=True,
+    Index("one_message_per_broadcast_case_and_channel", "broadcast_id", "case_id", "channel", unique=True,
           sqlite_where=text("broadcast_id IS NOT NULL"), postgresql_where=text("broadcast_id IS NOT NULL")),
-    Index("one_live_message_per_broadcast_and_phone", "broadcast_id", "phone_key", unique=True,
+    Index("one_live_message_per_broadcast_phone_and_channel", "broadcast_id", "phone_key", "channel", unique=True,
           sqlite_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'"),
           postgresql_where=text("broadcast_id IS NOT NULL AND state <> 'withheld'")),
+    Index("one_live_message_per_broadcast_address_and_channel", "broadcast_id", "address", "channel", unique=True,
+          sqlite_where=text("address IS NOT NULL AND broadcast_id IS NOT NULL AND state <> 'withheld'"),
+          postgresql_where=text("address IS NOT NULL AND broadcast_id IS NOT NULL AND state <> 'withheld'")),
     Index("messages_due", "gateway", "priority", "due_at", "id",
           # As a query writes it: SQLite takes a partial index only for the very same words.
           sqlite_where=text("state = 'queued' AND paused = 0"), postgresql_where=text("state = 'queued' AND NOT paused")),
@@ -510,6 +523,8 @@ messages = Table(
     Index("messages_answering", "reply_to",
           sqlite_where=text("reply_to IS NOT NULL"), postgresql_where=text("reply_to IS NOT NULL")),
     Index("messages_by_phone", "phone_key", "id"),
+    Index("messages_by_address", "address", "id",
+          sqlite_where=text("address IS NOT NULL"), postgresql_where=text("address IS NOT NULL")),
     Index("messages_by_gateway_id", "gateway_id"),
     Index("messages_by_broadcast", "broadcast_id", "state"),
     Index("messages_by_case", "case_id", "id"),

@@ -83,6 +83,29 @@ def conversations() -> str:
     return "\n".join(lines)
 
 
+def channels() -> str:
+    """The channels by which a message goes."""
+    from storage.rules.channels import CHANNELS
+
+    names = (
+        "channel",
+        "address of a case",
+        "compared by",
+        "at most",
+        "counted in",
+        "consent",
+        "quiet hours",
+        "gateway",
+    )
+    lines = [_row(*names), _row(*["---"] * len(names))]
+    for c in CHANNELS.values():
+        decided = "by its case, its number or the default" if c.by_phone else "the channel's own"
+        holds = ["yes" if each else "no" for each in (c.needs_consent, c.keeps_quiet_hours)]
+        columns = (f"`{c.of_case}`", f"`{c.key_of_case}`")
+        lines.append(_row(f"`{c.name}`", *columns, f"{c.limit} characters", c.counted_as, *holds, decided))
+    return "\n".join(lines)
+
+
 def phone_plans() -> str:
     """Where a phone is written otherwise today than before, and by which source."""
     from storage.rules.phone_keys import plans
@@ -217,6 +240,7 @@ PARTS: dict[str, Callable[[], str]] = {
     for part in (
         schema,
         states,
+        channels,
         phone_plans,
         conversations,
         broadcast_states,

@@ -164,7 +164,9 @@ def test_from_the_sheet_to_the_reply(make: MakeJumbe, stub: SlowTwilio):
     told = jumbe.json("messages", "list", "--to", f"+{ama}")
     assert set(told[0]) == {
         "id", "direction", "phone", "body", "state", "gateway", "gateway_id", "broadcast_id", "reason", "created_at",
+        "channel", "address",
     }  # fmt: skip
+    assert {(m["channel"], m["phone"], m["address"]) for m in told} == {("sms", ama, ama)}
     assert [m["direction"] for m in told].count("in") == 1
     assert {m["id"] for m in jumbe.json("messages", "list", "--state", "delivered")} == {row}
     explained = " ".join(step["what"] for step in jumbe.json("messages", "explain", str(row)))

@@ -243,7 +243,10 @@ def list_messages(
         number = _number(phone, tx.rules.country) if phone else None
         rows = lookups.list_all(tx, state=state, phone=number, direction=direction, at_most=limit)
         hidden = exports.hide_codes(tx)
-        records = [{name: row._mapping[name] for name in _COLUMNS} for row in rows]
+        records = [
+            {name: row._mapping[name] for name in (*_COLUMNS, "channel")} | {"address": row.address or row.phone}
+            for row in rows
+        ]
         for record, row in zip(records, rows, strict=True):
             if exports.may_hold_a_code(row):
                 record["body"] = hidden(row.body)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from bot.replies import Sentences, sentences
 from storage.conversations.sender_lookup import Caller
 from storage.database import Transaction
+from storage.rules.channels import SMS
 
 STRANGER_HEARS_AGAIN = timedelta(days=1)
 
@@ -24,4 +25,4 @@ def sentences_for(tx: Transaction, sender: Caller) -> Sentences:
 
 def is_a_phone(sender: str) -> bool:
     """Not a short code or a sender with a name: nobody reads an answer there, and two machines may never stop."""
-    return sender.isdigit() and len(sender) > 6
+    return SMS.is_address(sender)

@@ -145,7 +145,7 @@ class Dispatcher:
         outgoing = Outgoing(
             id=handed.id,
             attempt_id=handed.attempt_id,
-            to=handed.phone,
+            to=handed.address,
             text=handed.body,
             callback_url=f"{self._public_url}/status/{self.name}/{handed.id}?attempt={handed.attempt_id}",
             validity_s=handed.validity_s,

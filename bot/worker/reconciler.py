@@ -236,7 +236,7 @@ async def _find(gateway: Gateway, question: Question) -> FindResult:
     if question.text is None:
         return CannotTell("its code was made anew since, so its words cannot be told")
     doubtful = Doubtful(
-        question.id, question.attempt_id, question.phone, question.text, question.handed_over_at, question.not_it,
+        question.id, question.attempt_id, question.address, question.text, question.handed_over_at, question.not_it,
         any_attempt=question.attempt_id.startswith(states.RESTORED),
     )  # fmt: skip
     try:

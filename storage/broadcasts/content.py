@@ -1,4 +1,4 @@
-"""What a broadcast says: its words per language, checked when they are saved, and as SQL where they meet a case."""
+"""What a broadcast says and by which channel: its words per language, checked when they are saved, and as SQL where they meet a case."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Text,
+    and_,
     bindparam,
     case,
     func,
@@ -20,15 +21,13 @@ from sqlalchemy import (
 from storage.database import Transaction
 from storage.errors import Problem
 from storage.rules import optout, templates
+from storage.rules.channels import CHANNELS, SMS, Channel
 from storage.schema import (
     broadcast_audience,
     broadcast_texts,
     broadcasts,
     cases,
 )
-
-TOO_LONG = 1600
-"""Characters that a gateway takes in one message (Twilio: error 21617 beyond)."""
 
 
 def broadcast(tx: Transaction, number: int) -> Row[Any]:
@@ -44,33 +43,55 @@ def text_of(tx: Transaction, number: int) -> str:
     return texts_of(tx, number)[broadcast(tx, number).language]
 
 
-def check_text(body: str) -> None:
+def check_text(body: str, channel: Channel = SMS) -> None:
     """Refuse words that cannot be sent: Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`."""
     if not body.strip():
         raise Problem("text-blank")
-    if len(body) > TOO_LONG:
-        raise Problem("text-too-long", length=len(body), limit=TOO_LONG)
+    if len(body) > channel.limit:
+        raise Problem("text-too-long", length=len(body), limit=channel.limit)
     if (word := optout.read(body)) is not None:
         # A text that is a gateway word alone is acted on by the network, at our end or at theirs.
         raise Problem("text-reserved", word=body.strip()[:20], kind=word)
     templates.parse(body)
 
 
+_other = broadcast_texts.alias("other")
+
+ITS_WORDS = and_(
+    broadcast_texts.c.broadcast_id == broadcasts.c.id,
+    broadcast_texts.c.language == broadcasts.c.language,
+    broadcast_texts.c.channel
+    == select(func.min(_other.c.channel)).where(_other.c.broadcast_id == broadcasts.c.id).scalar_subquery(),
+)
+"""Joins a broadcast to its words in its own language: one row, also where it had words for more than one channel."""
+
 _TEXTS = select(broadcast_texts).where(broadcast_texts.c.broadcast_id == bindparam("number"))
 
 
 def texts_of(tx: Transaction, number: int) -> dict[str, str]:
-    """The words of a broadcast, by the language they are in."""
-    return {row.language: row.text for row in tx.execute(_TEXTS, {"number": number})}
+    """The words of a broadcast on its channel, by the language they are in."""
+    return _channel_and_texts(tx, number)[1]
+
+
+def channel_of(tx: Transaction, number: int) -> Channel:
+    """The channel by which a broadcast goes."""
+    return _channel_and_texts(tx, number)[0]
+
+
+def _channel_and_texts(tx: Transaction, number: int) -> tuple[Channel, dict[str, str]]:
+    rows = tx.execute(_TEXTS, {"number": number}).all()
+    name = min(row.channel for row in rows)
+    return CHANNELS[name], {row.language: row.text for row in rows if row.channel == name}
 
 
 class Content(NamedTuple):
-    """What a broadcast says to whom: its words by language, the language of whoever has no better one, and since when."""
+    """What a broadcast says to whom: its words by language, the language of whoever has no better one, since when, and how."""
 
     number: int
     texts: tuple[tuple[str, str], ...]
     language: str
     frozen_at: datetime
+    channel: Channel
 
 
 _LANGUAGE_AND_FREEZING = (
@@ -84,7 +105,8 @@ _LANGUAGE_AND_FREEZING = (
 def content_of(tx: Transaction, number: int) -> Content:
     """What a broadcast says and since when its recipients stand."""
     frozen = tx.execute(_LANGUAGE_AND_FREEZING, {"number": number}).one()
-    return Content(number, tuple(texts_of(tx, number).items()), frozen.language, frozen.frozen_at)
+    channel, texts = _channel_and_texts(tx, number)
+    return Content(number, tuple(texts.items()), frozen.language, frozen.frozen_at, channel)
 
 
 def by_language(each: Mapping[str, ColumnElement[str]], default: str) -> ColumnElement[str]:

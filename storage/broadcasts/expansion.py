@@ -1,6 +1,6 @@
 """A launched broadcast becomes messages, a range at a time: a webhook never waits long for the writer.
 
-A range is one `INSERT .. SELECT`, unique per case and phone, so that it goes on after a death where it stopped.
+A range is one `INSERT .. SELECT`, unique per case, phone and channel, so that it goes on after a death where it stopped.
 Every recipient gets a row in `messages`, also one who is skipped, with the reason; therefore
 recipients = sent + skipped + failed + unknown + still to go, always, and anyone can count it.
 """
@@ -163,13 +163,13 @@ def _insertion(
     state, because = ("cancelled", "halted") if halted else ("queued", None)
     # fmt: off
     rows = select(
-        literal("out"), part.c.phone, part.c.phone_key, part.c.body, literal(kind),
+        literal("out"), literal(content.channel.name), part.c.phone, part.c.phone_key, part.c.address, part.c.body, literal(kind),
         case((skipped, "withheld"), else_=state), func.coalesce(part.c.reason, literal(because, Text())),
         part.c.gateway, part.c.case_id, literal(content.number), part.c.language, literal(KINDS[kind].priority),
-        *due(rules, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()), literal(paused, Boolean()),
+        *due(rules, content.channel, hold_until, send_at, part.c.time_zone, zones), bindparam("now", type_=Moment()), literal(paused, Boolean()),
     ).where(part.c.case_id.is_not(None))
     columns = [
-        "direction", "phone", "phone_key", "body", "kind", "state", "reason", "gateway", "case_id",
+        "direction", "channel", "phone", "phone_key", "address", "body", "kind", "state", "reason", "gateway", "case_id",
         "broadcast_id", "language", "priority", "due_at", "expires_at", "created_at", "paused",
     ]
     # fmt: on

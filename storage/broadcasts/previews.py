@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from storage.audit import Actor
 from storage.broadcasts.broadcasts import put_away_expired
-from storage.broadcasts.content import broadcast, check_text, content_of, texts_of
+from storage.broadcasts.content import broadcast, channel_of, check_text, content_of, texts_of
 from storage.broadcasts.recipients import freeze, recount, select_recipients, verdicts, zones_of
 from storage.broadcasts.states import OPEN
 from storage.database import Transaction
@@ -27,7 +27,8 @@ from storage.errors import Problem
 from storage.lately import first_since
 from storage.messages import audience
 from storage.operations import operations
-from storage.rules import quiet_hours, segments, templates
+from storage.rules import quiet_hours, templates
+from storage.rules.channels import SMS, Channel, Cost
 from storage.schema import (
     broadcast_audience,
     broadcast_texts,
@@ -59,6 +60,7 @@ def draft(
     case_ids: Sequence[int] = (),
     fixes: int | None = None,
     answers: int | None = None,
+    channel: Channel = SMS,
     words: str = "",
     message_id: int | None = None,
     by: Actor,
@@ -69,7 +71,7 @@ def draft(
     broadcast that this one corrects, `answers` the reply that it answers.  Raises Problem `text-blank`, `text-too-long`, `text-reserved`, `field-unknown` or `brace-stray`.
     """
     for body in texts.values():
-        check_text(body)
+        check_text(body, channel)
     language = tx.rules.language if tx.rules.language in texts else next(iter(texts))
     kind = "text" if case_ids and not group_ids and len(case_ids) == 1 else "broadcast"
     request: dict[str, Any] = {"texts": dict(texts), "groups": list(group_ids), "cases": list(case_ids)}
@@ -77,6 +79,8 @@ def draft(
         request["fixes"] = fixes
     if answers is not None:
         request["answers"] = answers
+    if channel is not SMS:
+        request["channel"] = channel.name
     number = operations.ask(
         tx, "tell", words=words, request=request,
         group_id=group_ids[0] if group_ids else None, message_id=message_id, by=by,
@@ -85,7 +89,8 @@ def draft(
         insert(broadcasts),
         {"id": number, "state": "previewed", "kind": kind, "language": language, "recipients": 0, "sendable": 0},
     )
-    tx.execute(insert(broadcast_texts), [{"broadcast_id": number, "language": k, "text": t} for k, t in texts.items()])
+    same = {"broadcast_id": number, "channel": channel.name}
+    tx.execute(insert(broadcast_texts), [{**same, "language": k, "text": t} for k, t in texts.items()])
     newest = tx.scalar(select(func.coalesce(func.max(memberships.c.id), 0)))
     whom = [{"group_id": g, "case_id": None, "frozen_through": newest, "frozen_at": tx.now} for g in group_ids]
     whom += [{"group_id": None, "case_id": c, "frozen_through": None, "frozen_at": tx.now} for c in case_ids]
@@ -102,7 +107,7 @@ def draft_again(tx: Transaction, number: int, *, message_id: int | None, by: Act
     request = asked.request
     fresh = draft(
         tx, request["texts"], group_ids=request["groups"], case_ids=request["cases"], fixes=request.get("fixes"),
-        answers=request.get("answers"), words=asked.words, message_id=message_id, by=by,
+        answers=request.get("answers"), channel=channel_of(tx, number), words=asked.words, message_id=message_id, by=by,
     )  # fmt: skip
     if request.get("send_at"):
         amend(tx, fresh, send_at=datetime.fromisoformat(request["send_at"]))
@@ -125,14 +130,12 @@ def amend(
     request = dict(operation.request)
     if text is not None:
         language, body = text
-        check_text(body)
+        channel = channel_of(tx, number)
+        check_text(body, channel)
         request["texts"] = {**request["texts"], language: body}
-        tx.execute(
-            delete(broadcast_texts).where(
-                broadcast_texts.c.broadcast_id == number, broadcast_texts.c.language == language
-            )
-        )
-        tx.execute(insert(broadcast_texts), {"broadcast_id": number, "language": language, "text": body})
+        own = {"broadcast_id": number, "channel": channel.name, "language": language}
+        tx.execute(delete(broadcast_texts).where(*(broadcast_texts.c[name] == value for name, value in own.items())))
+        tx.execute(insert(broadcast_texts), {**own, "text": body})
     if send_at is not None:
         if (zone := past_in(tx, number, send_at)) is not None:
             raise Problem("time-past", time=f"{send_at:%H:%M}", zone=zone)
@@ -179,7 +182,8 @@ def preview(tx: Transaction, number: int, *, language: str | None = None) -> Pre
     """Who would get a broadcast, who not and why, and three real renderings: of one language, if it is named."""
     skipped = {row.reason: row.n for row in verdicts(tx, number) if row.reason is not None}
     recipients = broadcast(tx, number).sendable
-    query = select_recipients(tx.rules, content_of(tx, number))
+    content = content_of(tx, number)
+    query = select_recipients(tx.rules, content)
     sendable = query.where(query.selected_columns.reason.is_(None))
     texts = texts_of(tx, number)
     shown = sendable if language is None else sendable.where(query.selected_columns.language == language)
@@ -193,7 +197,7 @@ def preview(tx: Transaction, number: int, *, language: str | None = None) -> Pre
         priced = [*samples, *(row.body for each in (longest, foreign) for row in tx.execute(each))]
     else:
         priced = [*samples, *texts_of(tx, number).values()]
-    dearest = max((segments.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
+    dearest = max((content.channel.count(text) for text in priced), key=lambda s: (s.parts, s.forced_by or ""))
     languages = _count_languages(tx, number) if len(texts) > 1 else {next(iter(texts)): recipients}
     return Preview(number, recipients, skipped, dearest.parts, dearest.forced_by, samples, languages)
 
@@ -218,12 +222,13 @@ def count_readers(tx: Transaction, number: int, language: str) -> int:
     return int(tx.scalar(select(func.count()).select_from(cases).join(whom, whom.c.case_id == cases.c.id).where(reads)))
 
 
-def dearest(tx: Transaction, number: int, language: str) -> segments.Segments:
+def dearest(tx: Transaction, number: int, language: str) -> Cost:
     """What the dearest rendering of one language costs: among the longest, and those with letters that force Unicode."""
-    query = select_recipients(tx.rules, content_of(tx, number))
+    content = content_of(tx, number)
+    query = select_recipients(tx.rules, content)
     column = query.selected_columns
     mine = query.where(column.reason.is_(None), column.language == language)
     longest = mine.order_by(None).order_by(func.length(column.body).desc()).limit(5)
     foreign = longest.where(func.octet_length(column.body) > func.length(column.body))
     bodies = [row.body for each in (longest, foreign) for row in tx.execute(each)] or [texts_of(tx, number)[language]]
-    return max((segments.count(body) for body in bodies), key=lambda s: (s.parts, s.forced_by or ""))
+    return max((content.channel.count(body) for body in bodies), key=lambda s: (s.parts, s.forced_by or ""))

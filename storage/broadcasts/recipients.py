@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    false,
     func,
     literal,
     null,
@@ -31,12 +32,13 @@ from sqlalchemy import (
     update,
 )
 
-from storage.broadcasts.content import TOO_LONG, Content, body_of, broadcast, by_language, content_of
+from storage.broadcasts.content import Content, body_of, broadcast, by_language, content_of
 from storage.contacts import consent
 from storage.database import Transaction
 from storage.messages import audience
 from storage.programme import routing
 from storage.rules import quiet_hours
+from storage.rules.channels import Channel
 from storage.rules.hours_and_limits import Rules
 from storage.schema import (
     Moment,
@@ -81,49 +83,49 @@ def select_recipients(
 
     This is the one definition, which the preview counts and the expansion writes.
     """
-    number, frozen_at = content.number, content.frozen_at
+    number, frozen_at, channel = content.number, content.frozen_at, content.channel
+    key, address = cases.c[channel.key_of_case], cases.c[channel.of_case]
     whom = audience.of(number, after=after, upto=upto)
     texted_already = exists().where(
         _written.c.broadcast_id == number,
-        _written.c.phone_key == cases.c.phone_key,
+        _written.c.channel == channel.name,
+        _written.c[channel.key_column] == key,
         _written.c.state != "withheld",
     )
     same_phone = exists().where(
-        _twin.c.phone_key == cases.c.phone_key,
+        _twin.c[channel.key_of_case] == key,
         _twin.c.status == "open",
-        ~_has_no_gateway(rules, _twin),
+        ~_has_no_gateway(rules, _twin, channel),
         audience.is_in(_twin.c.id, number),
         or_(and_(_twin.c.two_way, ~cases.c.two_way), and_(_twin.c.two_way == cases.c.two_way, _twin.c.id < cases.c.id)),
     )
     language = by_language({name: literal(name, Text()) for name, _ in content.texts}, content.language)
     body = by_language({name: body_of(words) for name, words in content.texts}, content.language)
     said_start = exists().where(
-        consent_events.c.phone_key == cases.c.phone_key,
-        consent_events.c.kind == "start",
-        consent_events.c.at > frozen_at,
+        consent.about(channel, key), consent_events.c.kind == "start", consent_events.c.at > frozen_at
     )
-    said = consent.said_last(cases.c.phone_key)
+    said = consent.said_last(key, channel)
+    is_held = said.in_(consent.HOLDING) if channel.needs_consent else false()
     reason = case(
         (whom.c.stays == 0, "left"),
         (cases.c.status == "closed", "closed"),
-        (cases.c.contact_phone_number.is_(None), "no-number"),
-        (said.in_(consent.HOLDING), case((said == "doubt", "doubt"), else_="stopped")),
-        (_has_no_gateway(rules, cases), "gateway-unknown"),
+        (address.is_(None), channel.no_address),
+        (is_held, case((said == "doubt", "doubt"), else_="stopped")),
+        (_has_no_gateway(rules, cases, channel), "gateway-unknown"),
         (or_(cases.c.modified_at > frozen_at, said_start), "changed"),
         (func.trim(body) == "", "text-blank"),
-        (func.length(body) > TOO_LONG, "text-too-long"),
+        (func.length(body) > channel.limit, "text-too-long"),
         (or_(same_phone, texted_already), "same-phone"),
         else_=null(),
     )
     return (
         select(
             cases.c.id.label("case_id"),
-            cases.c.contact_phone_number.label("phone"),
-            cases.c.phone_key,
+            *_address_of(channel),
             cases.c.time_zone,
             language.label("language"),
             body.label("body"),
-            routing.by_case(rules, cases).label("gateway"),
+            routing.by_case(rules, cases, channel).label("gateway"),
             reason.label("reason"),
         )
         .join(whom, whom.c.case_id == cases.c.id)
@@ -131,11 +133,20 @@ def select_recipients(
     )
 
 
-def _has_no_gateway(rules: Rules, whose: FromClause) -> ColumnElement[bool]:
+def _address_of(channel: Channel) -> Sequence[ColumnElement[Any]]:
+    """The columns of a message that say whom it is to, of each case."""
+    nothing = {name: null() for name in ("phone", "phone_key", "address")}
+    own = {channel.key_column: cases.c[channel.key_of_case]}
+    if channel.by_phone:
+        own["phone"] = cases.c[channel.of_case]
+    return [column.label(name) for name, column in (nothing | own).items()]
+
+
+def _has_no_gateway(rules: Rules, whose: FromClause, channel: Channel) -> ColumnElement[bool]:
     """Whether a case is set to a gateway that this programme does not have."""
     if not rules.gateways:
         return literal(False, Boolean())
-    return routing.by_case(rules, whose).not_in(sorted(rules.gateways))
+    return routing.by_case(rules, whose, channel).not_in(sorted(rules.gateways))
 
 
 def verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:
@@ -145,7 +156,12 @@ def verdicts(tx: Transaction, number: int) -> Sequence[Row[Any]]:
 
 
 def due(
-    rules: Rules, hold_until: datetime, send_at: str | None, zone: ColumnElement[Any], zones: Iterable[str]
+    rules: Rules,
+    channel: Channel,
+    hold_until: datetime,
+    send_at: str | None,
+    zone: ColumnElement[Any],
+    zones: Iterable[str],
 ) -> tuple[ColumnElement[datetime], ...]:
     """When each recipient's message may leave and when it dies, by the recipient's own zone.
 
@@ -158,8 +174,9 @@ def due(
         return hold_until if at is None else max(hold_until, quiet_hours.instant(at, name))
 
     base = leaves(rules.time_zone)
+    hours = rules.hours if channel.keeps_quiet_hours else None
     waves = {name: leaves(name) for name in zones}
-    due = [(zone == name, quiet_hours.next_allowed(from_, (name,), rules.hours)) for name, from_ in waves.items()]
+    due = [(zone == name, quiet_hours.next_allowed(from_, (name,), hours)) for name, from_ in waves.items()]
     life = timedelta(hours=rules.expiry_h)
     dies = [(zone == name, from_ + life) for name, from_ in waves.items()]
     return _moment(due, base), _moment(dies, base + life)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Row,
+    Select,
     Text,
     and_,
     bindparam,
+    case,
     exists,
+    func,
     or_,
     select,
     update,
@@ -24,10 +29,11 @@ from storage.bulk import execute_many
 from storage.contacts import consent
 from storage.database import Transaction
 from storage.messages import audience, leases, openings
-from storage.messages.states import KINDS, move
+from storage.messages.states import kind_of, move
 from storage.operations import codes
 from storage.programme import rate_limits
-from storage.rules import quiet_hours, segments
+from storage.rules import quiet_hours
+from storage.rules.channels import CHANNELS, Channel
 from storage.schema import Moment, attempts, broadcasts, cases, messages, programme
 from storage.schema import codes as codes_table
 
@@ -46,7 +52,7 @@ class HandOver:
 
     id: int
     attempt_id: str
-    phone: str
+    address: str
     body: str
     validity_s: int | None
     attempts: int
@@ -103,7 +109,7 @@ def hand_over(
             passing.append(judged)
         else:
             move(tx, row.id, "claimed", **judged)
-    wishes = [rate_limits.Wish(handed.id, handed.phone, handed.own_number) for handed in passing]
+    wishes = [rate_limits.Wish(handed.id, handed.address, handed.own_number) for handed in passing]
     granted = rate_limits.grant(tx, rows[0].gateway, wishes, rate_per_s, at_most=at_most) if passing else {}
     going = [
         handed if (number := granted[handed.id]) == handed.own_number else replace(handed, own_number=number)
@@ -126,54 +132,67 @@ def hand_over(
     return going, [h.id for h in passing if h.id not in granted]
 
 
-_GATE = (
-    select(
-        *messages.c[
-            "id",
-            "kind",
-            "phone",
-            "body",
-            "gateway",
-            "attempts",
-            "created_at",
-            "expires_at",
-            "own_number",
-            "conversation_id",
-        ],
-        consent.said_last(messages.c.phone_key).label("said"),
-        and_(messages.c.broadcast_id.is_not(None), ~audience.is_in(messages.c.case_id, messages.c.broadcast_id)).label(
-            "left"
-        ),
-        and_(messages.c.broadcast_id.is_not(None), messages.c.phone_key.is_distinct_from(cases.c.phone_key)).label(
-            "changed"
-        ),
-        broadcasts.c.state.label("broadcast_state"),
-        cases.c.time_zone,
-        STAYS.label("stays"),
-        codes_table.c.nonce,
-        codes_table.c.length,
-        codes_table.c.expires_at.label("code_expires_at"),
-        programme.c.secret,
+@lru_cache(maxsize=4)
+def _gate(channels: tuple[Channel, ...]) -> Select[Any]:
+    """The claimed rows with all that the gate asks: whether stopped, whether halted, in which zone, which code.
+
+    Built once for the channels that there are: building it takes longer than running it.
+    """
+    m = messages.c
+    stopped = {c.name: consent.said_last(m[c.key_column], c) for c in channels}
+    moved = {c.name: m[c.key_column].is_distinct_from(cases.c[c.key_of_case]) for c in channels}
+    return (
+        select(
+            *m[
+                "id",
+                "kind",
+                "channel",
+                "phone",
+                "body",
+                "gateway",
+                "attempts",
+                "created_at",
+                "expires_at",
+                "own_number",
+                "conversation_id",
+            ],
+            func.coalesce(m.address, m.phone).label("address"),
+            _by_channel(stopped).label("said"),
+            and_(m.broadcast_id.is_not(None), ~audience.is_in(m.case_id, m.broadcast_id)).label("left"),
+            and_(m.broadcast_id.is_not(None), _by_channel(moved)).label("changed"),
+            broadcasts.c.state.label("broadcast_state"),
+            cases.c.time_zone,
+            STAYS.label("stays"),
+            codes_table.c.nonce,
+            codes_table.c.length,
+            codes_table.c.expires_at.label("code_expires_at"),
+            programme.c.secret,
+        )
+        .select_from(messages)
+        .join(programme, programme.c.id == 1)
+        .outerjoin(broadcasts, broadcasts.c.id == m.broadcast_id)
+        .outerjoin(cases, cases.c.id == m.case_id)
+        .outerjoin(codes_table, codes_table.c.id == m.code_id)
+        .where(
+            m.id.in_(bindparam("ids", expanding=True)),
+            m.state == "claimed",
+            m.lease_owner == bindparam("owner", type_=Text),
+        )
+        .order_by(m.priority, m.due_at, m.id)
+        # Held to the end: a worker that was thought dead must not hand over what another one has claimed since.
+        .with_for_update(of=messages)
     )
-    .select_from(messages)
-    .join(programme, programme.c.id == 1)
-    .outerjoin(broadcasts, broadcasts.c.id == messages.c.broadcast_id)
-    .outerjoin(cases, cases.c.id == messages.c.case_id)
-    .outerjoin(codes_table, codes_table.c.id == messages.c.code_id)
-    .where(
-        messages.c.id.in_(bindparam("ids", expanding=True)),
-        messages.c.state == "claimed",
-        messages.c.lease_owner == bindparam("owner", type_=Text),
-    )
-    .order_by(messages.c.priority, messages.c.due_at, messages.c.id)
-    # Held to the end: a worker that was thought dead must not hand over what another one has claimed since.
-    .with_for_update(of=messages)
-)
+
+
+def _by_channel(each: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    """What is asked of a message of each channel; of a single one without a condition."""
+    if len(each) == 1:
+        return next(iter(each.values()))
+    return case(*((messages.c.channel == name, asked) for name, asked in each.items()))
 
 
 def _at_the_gate(tx: Transaction, ids: Sequence[int], owner: str) -> list[Row[Any]]:
-    """The claimed rows with all that the gate asks: whether stopped, whether halted, in which zone, which code."""
-    return list(tx.execute(_GATE, {"ids": ids, "owner": owner}))
+    return list(tx.execute(_gate(tuple(CHANNELS.values())), {"ids": ids, "owner": owner}))
 
 
 def _judged(tx: Transaction, row: Row[Any]) -> HandOver | dict[str, Any]:
@@ -189,7 +208,7 @@ def _judged(tx: Transaction, row: Row[Any]) -> HandOver | dict[str, Any]:
 
 def _verdict(tx: Transaction, row: Row[Any]) -> dict[str, Any] | None:
     """Why a claimed message may not leave now, as the columns to set; None if it may."""
-    kind = KINDS[row.kind]
+    kind = kind_of(row)
     if row.broadcast_state in ("halted", "dropped", "expired"):
         return {"state": "cancelled", "reason": "halted"}
     if row.expires_at is not None and row.expires_at <= tx.now:
@@ -225,22 +244,22 @@ def _leaving(tx: Transaction, row: Row[Any]) -> HandOver:
     if row.nonce is not None:
         body = body.replace(codes.mask(row.length), codes.digits(bytes(row.secret), row.nonce, row.length))
     ends = [row.expires_at]
-    if KINDS[row.kind].keeps_quiet_hours and tx.rules.hours is not None:
+    if kind_of(row).keeps_quiet_hours and tx.rules.hours is not None:
         # A gateway may queue for hours: told when the day ends, it cannot deliver into the night.
         ends.append(quiet_hours.closes_at(tx.now, _zones(tx, row), tx.rules.hours))
     seconds = [int((end - tx.now).total_seconds()) for end in ends if end is not None]
     return HandOver(
         id=row.id,
         attempt_id=secrets.token_hex(8),
-        phone=row.phone,
+        address=row.address,
         body=body,
         validity_s=max(1, min(seconds)) if seconds else None,
         attempts=row.attempts + 1,
-        segments=segments.count(body).parts,
+        segments=CHANNELS[row.channel].count(body).parts,
         own_number=row.own_number,
         stays=row.stays,
     )
 
 
 def _zones(tx: Transaction, row: Row[Any]) -> tuple[str, ...]:
-    return quiet_hours.zones_of(row.time_zone, row.phone, home_zone=tx.rules.time_zone)
+    return quiet_hours.zones_of(row.time_zone, row.phone or "", home_zone=tx.rules.time_zone)

@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import Row, and_, or_, select
 
+from storage.contacts import consent
 from storage.database import Transaction
 from storage.operations.codes import LIFE
+from storage.rules.channels import CHANNELS
 from storage.schema import (
     audit,
     cases,
@@ -96,7 +98,8 @@ def answers_to(tx: Transaction, message_id: int) -> list[Row[Any]]:
 
 def consent_round(tx: Transaction, row: Row[Any]) -> list[Row[Any]]:
     """The consent events that bear on a message: the one that held when it was queued, and those until it was settled."""
-    theirs = consent_events.c.phone_key == row.phone_key
+    channel = CHANNELS[row.channel]
+    theirs = consent.about(channel, row._mapping[channel.key_column])
     before = select(consent_events.c.id).where(theirs, consent_events.c.at < row.created_at)
     held = before.order_by(consent_events.c.id.desc()).limit(1).scalar_subquery()
     during = and_(consent_events.c.at >= row.created_at, consent_events.c.at <= (row.settled_at or tx.now))
@@ -113,8 +116,12 @@ def consent_in(tx: Transaction, message_id: int) -> list[Row[Any]]:
 def same_phone(tx: Transaction, row: Row[Any]) -> Row[Any] | None:
     """The message of the same broadcast that went to the same phone: its `id` and the `case_id` it is for."""
     query = select(messages.c.id, cases.c.case_id).join(cases, cases.c.id == messages.c.case_id)
+    key = CHANNELS[row.channel].key_column
     same = and_(
-        messages.c.broadcast_id == row.broadcast_id, messages.c.phone_key == row.phone_key, messages.c.id != row.id
+        messages.c.broadcast_id == row.broadcast_id,
+        messages.c.channel == row.channel,
+        messages.c[key] == row._mapping[key],
+        messages.c.id != row.id,
     )
     return tx.execute(query.where(same, messages.c.state != "withheld").limit(1)).first()
 

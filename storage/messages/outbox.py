@@ -38,7 +38,7 @@ from storage.messages.gate import STAYS
 from storage.messages.receipts import apply_parked
 from storage.messages.states import KINDS, SETTLE
 from storage.programme import routing
-from storage.rules import phone_keys, segments
+from storage.rules.channels import CHANNELS, SMS, Channel
 from storage.schema import Moment, attempts, cases, gateways, messages
 
 log = logging.getLogger(__name__)
@@ -103,10 +103,11 @@ _QUEUE = insert(messages).returning(messages.c.id)
 
 def queue(
     tx: Transaction,
-    phone: str,
+    address: str,
     body: str,
     kind: str,
     *,
+    channel: Channel = SMS,
     gateway: str | None = None,
     case_id: int | None = None,
     person_id: int | None = None,
@@ -114,7 +115,7 @@ def queue(
     code_id: int | None = None,
     expires_at: datetime | None = None,
 ) -> int:
-    """Put one message into the outbox; returns its id.
+    """Put one message into the outbox, to a number or another address of its channel; returns its id.
 
     Without `gateway` it goes the way its text came in where it answers one, else by its number (`programme/routing.py`), and without
     `expires_at` it lives as long as its kind.
@@ -122,13 +123,12 @@ def queue(
     life = KINDS[kind].life
     row = {
         "direction": "out",
-        "phone": phone,
-        "phone_key": phone_keys.key(phone),
+        **channel.columns(address),
         "body": body,
         "kind": kind,
         "state": "queued",
-        "gateway": gateway or _way_to(tx, phone, case_id, reply_to),
-        "own_number": _number_of(tx, phone, reply_to),
+        "gateway": gateway or _way_to(tx, address, case_id, reply_to, channel),
+        "own_number": _number_of(tx, address, reply_to),
         "case_id": case_id,
         "person_id": person_id,
         "reply_to": reply_to,
@@ -137,7 +137,7 @@ def queue(
         "due_at": tx.now,
         "expires_at": expires_at or (tx.now + life if life else None),
         "created_at": tx.now,
-        "segments": segments.count(body).parts,
+        "segments": channel.count(body).parts,
     }
     tx.wake()
     return int(tx.execute(_QUEUE, row).scalar_one())
@@ -218,8 +218,11 @@ _AN_ORPHAN = select(messages.c.id).where(_ORPHANED, ~messages.c.paused).limit(1)
 
 def adopt(tx: Transaction) -> None:
     """Give a gateway to messages that were queued where none was set, on a command line for example."""
-    if tx.rules.default_gateway is not None and tx.scalar(_AN_ORPHAN) is not None:
-        tx.execute(update(messages).where(_ORPHANED).values(gateway=routing.by_number(tx.rules, messages.c.phone)))
+    defaults = [channel for channel in CHANNELS.values() if channel.default_gateway(tx.rules) is not None]
+    if defaults and tx.scalar(_AN_ORPHAN) is not None:
+        for channel in defaults:
+            chosen = routing.by_number(tx.rules, messages.c.phone, channel)
+            tx.execute(update(messages).where(_ORPHANED, messages.c.channel == channel.name).values(gateway=chosen))
 
 
 def fail_over(tx: Transaction) -> int:
@@ -285,20 +288,20 @@ def expire(tx: Transaction) -> int:
     return tx.execute(_EXPIRE, {"now": tx.now, "many": EXPIRE_AT_ONCE}).rowcount
 
 
-def _way_to(tx: Transaction, phone: str, case_id: int | None, reply_to: int | None) -> str | None:
+def _way_to(tx: Transaction, address: str, case_id: int | None, reply_to: int | None, channel: Channel) -> str | None:
     """The gateway of a message: that by which the text it answers came, else as the number and its case say.
 
     A person answers the number they were texted from and expects the answer from the number they texted.
     """
     rules = tx.rules
-    if len(rules.gateways) < 2:
-        return rules.default_gateway
+    if len(rules.gateways) < 2 or not channel.by_phone:
+        return channel.default_gateway(rules)
     if reply_to is not None:
-        came = select(messages.c.gateway).where(messages.c.id == reply_to, messages.c.phone == phone)
+        came = select(messages.c.gateway).where(messages.c.id == reply_to, messages.c.phone == address)
         if (by := tx.scalar(came)) in rules.gateways:
             return str(by)
     own = tx.scalar(select(cases.c.contact_backend_id).where(cases.c.id == case_id)) if case_id is not None else None
-    return routing.choose(rules, phone, own if own in rules.gateways else None).gateway
+    return routing.choose(rules, address, own if own in rules.gateways else None, channel).gateway
 
 
 def _number_of(tx: Transaction, phone: str, reply_to: int | None) -> str | None:

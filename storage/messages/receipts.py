@@ -28,6 +28,7 @@ from storage.contacts import consent
 from storage.database import Transaction
 from storage.messages.lookups import count_since
 from storage.messages.states import MOVES, RESTORED
+from storage.rules.channels import CHANNELS
 from storage.schema import attempts, messages, receipts
 
 
@@ -103,9 +104,12 @@ def of_receipt(
 
 def note_opt_out(tx: Transaction, message_id: int, *, by: Actor) -> None:
     """A gateway says that this recipient opted out there: the same as STOP."""
-    phone = tx.scalar(select(messages.c.phone).where(messages.c.id == message_id))
-    if phone is not None and consent.newest(tx, phone) != "stop":
-        consent.hear(tx, phone, "stop", words="(told by the gateway)", message_id=message_id, by=by)
+    row = tx.execute(select(*messages.c["channel", "phone", "address"]).where(messages.c.id == message_id)).first()
+    if row is None or (address := row.address or row.phone) is None:
+        return
+    channel = CHANNELS[row.channel]
+    if consent.newest(tx, address, channel) != "stop":
+        consent.hear(tx, address, "stop", words="(told by the gateway)", message_id=message_id, channel=channel, by=by)
 
 
 def receipts_of(tx: Transaction, message_id: int) -> list[Row[Any]]:

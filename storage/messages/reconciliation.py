@@ -21,6 +21,7 @@ from storage.messages.outbox import Settled, settle
 from storage.messages.states import unclear
 from storage.operations import codes
 from storage.programme.rate_limits import ensure_gateway
+from storage.rules.channels import CHANNELS
 from storage.schema import Moment, asks, attempts, broadcasts, gateways, messages, programme, receipts
 from storage.schema import codes as codes_table
 
@@ -55,13 +56,13 @@ def _questions_due() -> Select[Any]:
 class Question:
     """One message that is in doubt; `text` is as it left, None where that cannot be told any more.
 
-    `not_it` are the gateway's ids of our other messages to that phone; `has_twin` says that another message of ours with
-    the same words to that phone is in doubt or under way, so that one in a list may be either.
+    `not_it` are the gateway's ids of our other messages to that address; `has_twin` says that another message of ours with
+    the same words to that address is in doubt or under way, so that one in a list may be either.
     """
 
     id: int
     attempt_id: str
-    phone: str
+    address: str
     text: str | None
     handed_over_at: datetime
     not_it: frozenset[str]
@@ -94,7 +95,7 @@ def _due(tx: Transaction, gateway: str, at_most: int) -> dict[str, Any]:
 
 def _question(tx: Transaction, row: Row[Any]) -> Question:
     return Question(
-        row.id, row.attempt_id, row.phone, _as_it_left(tx, row), row.handed_over_at,
+        row.id, row.attempt_id, row.address or row.phone, _as_it_left(tx, row), row.handed_over_at,
         _ids_of_others(tx, row), _has_twin(tx, row),
     )  # fmt: skip
 
@@ -287,8 +288,9 @@ def _as_it_left(tx: Transaction, row: Row[Any]) -> str | None:
 
 
 def _others(row: Row[Any]) -> Any:
+    key = CHANNELS[row.channel].key_column
     return and_(
-        messages.c.phone_key == row.phone_key,
+        messages.c[key] == row._mapping[key],
         messages.c.direction == "out",
         messages.c.gateway == row.gateway,
         messages.c.id != row.id,

@@ -5,13 +5,15 @@ States only move forward by rank, so a receipt that comes late, twice or out of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
+    Row,
     Text,
     Update,
     and_,
@@ -23,6 +25,7 @@ from sqlalchemy import (
 )
 
 from storage.database import Transaction
+from storage.rules.channels import CHANNELS, Channel
 from storage.schema import Moment, messages
 
 TAKEN = ("accepted", "sent", "delivered", "undelivered")
@@ -88,6 +91,21 @@ KINDS: dict[str, Kind] = {
     "text": Kind(2, needs_consent=True, keeps_quiet_hours=True, life=None),
     "broadcast": Kind(5, needs_consent=True, keeps_quiet_hours=True, life=None),
 }
+
+
+def kind_of(row: Row[Any]) -> Kind:
+    """How a message is treated: as its kind asks, where its channel asks it too."""
+    return _kind_on(row.kind, CHANNELS[row.channel])
+
+
+@cache
+def _kind_on(name: str, channel: Channel) -> Kind:
+    kind = KINDS[name]
+    return replace(
+        kind,
+        needs_consent=kind.needs_consent and channel.needs_consent,
+        keeps_quiet_hours=kind.keeps_quiet_hours and channel.keeps_quiet_hours,
+    )
 
 
 # Word for word the condition of their index, else every message there ever was would be looked through each second.

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, case, func, select
+from sqlalchemy import ColumnElement, Row, Select, Table, case, func, select
 
+from storage.broadcasts.content import ITS_WORDS
 from storage.contacts.cases import PROPERTIES
 from storage.database import Transaction
 from storage.operations import codes
@@ -141,7 +142,7 @@ def _members(read: Read) -> Export:
 
 _OF_A_MESSAGE = (
     "id", "direction", "phone", "body", "state", "gateway", "gateway_id", "broadcast_id", "reason", "created_at",
-    "code", "kind", "handled_as", "reply_to", "language", "segments", "attempts",
+    "channel", "address", "code", "kind", "handled_as", "reply_to", "language", "segments", "attempts",
     "due_at", "expires_at", "handed_over_at", "settled_at",
 )  # fmt: skip
 
@@ -149,7 +150,7 @@ _OF_A_MESSAGE = (
 def _messages(read: Read) -> Export:
     """Every text in and out, oldest first, with the case and the person it is of."""
     query = select(
-        *(messages.c[name] for name in _OF_A_MESSAGE),
+        *columns_of(messages, _OF_A_MESSAGE),
         cases.c.case_id,
         cases.c.external_id,
         people.c.name.label("person"),
@@ -197,7 +198,7 @@ def _broadcasts(read: Read) -> Export:
             *(broadcasts.c[name] for name in _OF_A_BROADCAST),
         )
         .join(operations, operations.c.id == broadcasts.c.id)
-        .join(texts, (texts.c.broadcast_id == broadcasts.c.id) & (texts.c.language == broadcasts.c.language))
+        .join(texts, ITS_WORDS)
         .outerjoin(people, people.c.id == operations.c.person_id)
     )
 
@@ -219,7 +220,11 @@ _OF_A_BROADCAST = ("kind", "language", "sendable", "send_at", "launched_at", "ho
 def _consent(read: Read) -> Export:
     """Every event, in order of receipt: of one number the last holds."""
     names = ("id", "at", "phone", "kind", "words", "message_id", "door")
-    query = select(*(consent_events.c[name] for name in names), people.c.name.label("person"))
+    query = select(
+        *columns_of(consent_events, names),
+        people.c.name.label("person"),
+        *columns_of(consent_events, ("channel", "address")),
+    )
     return _plain(read, query.outerjoin(people, people.c.id == consent_events.c.person_id), consent_events.c.id)
 
 
@@ -297,6 +302,12 @@ def _windows(text: str, run: re.Match[str]) -> Iterator[tuple[list[int], bool]]:
             window = places[first : first + length]
             before, behind = text[window[0] - 1 : window[0]], text[window[-1] + 1 : window[-1] + 2]
             yield window, not before.isdecimal() and not behind.isdecimal()
+
+
+def columns_of(table: Table, names: Sequence[str]) -> list[ColumnElement[Any]]:
+    """Columns of messages or consent events by name; `address` is that of every channel, for an SMS its phone."""
+    address = func.coalesce(table.c.address, table.c.phone).label("address")
+    return [address if name == "address" else table.c[name] for name in names]
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -102,7 +102,10 @@ def _renew_messages(tx: Transaction, codes: Sequence[str]) -> None:
     other = messages.alias("other")
     for old, new in _new_keys(tx, codes, messages.c.phone_key, open_).items():
         texted = exists().where(
-            other.c.broadcast_id == messages.c.broadcast_id, other.c.phone_key == new, other.c.state != "withheld"
+            other.c.broadcast_id == messages.c.broadcast_id,
+            other.c.channel == messages.c.channel,
+            other.c.phone_key == new,
+            other.c.state != "withheld",
         )
         theirs = (messages.c.phone_key == old, open_)
         twice = {"state": "withheld", "reason": "same-phone", "settled_at": tx.now}

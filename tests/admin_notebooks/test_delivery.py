@@ -45,7 +45,7 @@ def sent(db, world, clock):
     expand(world)
     clock.advance(seconds=5)
     going, _ = hand_over(db, claim(db))
-    by_phone = {handed.phone: handed for handed in going}
+    by_phone = {handed.address: handed for handed in going}
     answers = {
         "1": ("accepted", None),
         "2": ("accepted", None),

@@ -104,6 +104,8 @@ def test_texts_both_ways_without_a_code(desk):
     assert list(frames.messages(desk, direction="out")["external_id"]) == ["p-2"]
     assert frames.messages(desk, since="2026-12-01").empty
     assert list(found["broadcast_id"].isna()) == [True] * 3
+    assert list(found["channel"]) == ["sms"] * 3
+    assert list(found["address"]) == list(found["phone"])
 
 
 def test_broadcasts_have_a_column_for_each_state_of_their_messages(db, desk, busy, clock):
@@ -119,7 +121,8 @@ def test_broadcasts_have_a_column_for_each_state_of_their_messages(db, desk, bus
 
 
 def test_consent_and_history_say_who_and_by_what(desk):
-    assert frames.consent(desk)[["phone", "kind", "words"]].to_numpy().tolist() == [[KOFI, "stop", "STOP"]]
+    heard = frames.consent(desk)[["phone", "kind", "words", "channel", "address"]]
+    assert heard.to_numpy().tolist() == [[KOFI, "stop", "STOP", "sms", KOFI]]
     lines = frames.history(desk, "anc")
     assert list(lines["verb"]) == ["groups.remove", "groups.add", "groups.create"]
     assert (lines["person"].iloc[0], lines["source"].iloc[0], lines["cases"].iloc[0]) == ("Esi", "message 1", 1)

@@ -213,13 +213,13 @@ def test_workers_that_claim_at_once_never_hold_one_message_twice_nor_two_of_one_
             with watch:
                 for handed in going:
                     sent[handed.id] += 1
-                    flying[handed.phone] += 1
-                    if flying[handed.phone] > 1:
-                        faults.append(f"two in flight to {handed.phone}")
+                    flying[handed.address] += 1
+                    if flying[handed.address] > 1:
+                        faults.append(f"two in flight to {handed.address}")
             work(0.002)
             with watch:
                 for handed in going:
-                    flying[handed.phone] -= 1
+                    flying[handed.address] -= 1
             with which.transaction(in_turn=False) as tx:
                 outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
 

@@ -165,14 +165,14 @@ HEADERS = {
     ],
     "messages": [
         "id", "direction", "phone", "body", "state", "gateway", "gateway_id", "broadcast_id", "reason", "created_at",
-        "code", "kind", "handled_as", "reply_to", "language", "segments", "attempts", "due_at", "expires_at",
+        "channel", "address", "code", "kind", "handled_as", "reply_to", "language", "segments", "attempts", "due_at", "expires_at",
         "handed_over_at", "settled_at", "case_id", "external_id", "person",
     ],
     "broadcasts": [
         "id", "group", "state", "text", "recipients", "counts", "asked_by", "created_at", "kind", "language",
         "sendable", "send_at", "launched_at", "hold_until", "expires_at", "finished_at",
     ],
-    "consent": ["id", "at", "phone", "kind", "words", "message_id", "door", "person"],
+    "consent": ["id", "at", "phone", "kind", "words", "message_id", "door", "person", "channel", "address"],
     "audit": [
         "id", "at", "person_id", "door", "source", "verb", "subject", "subject_id", "facts", "changes_digest",
         "person", "previous", "hash",

@@ -404,7 +404,7 @@ def leave(world, at_most=10):
     with world.db.transaction() as tx:
         going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
         outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
-    return [handed.phone for handed in going]
+    return [handed.address for handed in going]
 
 
 def refused(act, *arguments):

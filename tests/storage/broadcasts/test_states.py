@@ -70,7 +70,7 @@ def leave(world: World, at_most: int = 10) -> list[str]:
     with world.db.transaction() as tx:
         going, _ = gate.hand_over(tx, outbox.claim(tx, "simulator", "me", at_most), "me", rate_per_s=100)
         outbox.settle(tx, [Settled(h.id, h.attempt_id, "accepted", gateway_id=f"SM{h.id}") for h in going])
-    return [handed.phone for handed in going]
+    return [handed.address for handed in going]
 
 
 # -- one broadcast in each state ---------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_a_message_in_doubt_is_asked_about_after_two_minutes_and_never_at_once(d
     assert due(db) == []
     clock.advance(minutes=2)
     (question,) = due(db)
-    assert (question.id, question.attempt_id, question.phone, question.text) == (number, attempt, A, "hello")
+    assert (question.id, question.attempt_id, question.address, question.text) == (number, attempt, A, "hello")
 
 
 def test_it_is_asked_five_times_over_nine_hours_and_then_shown_to_a_person(db, clock):

@@ -41,7 +41,7 @@ MOMENT = datetime(2026, 11, 3, 9, 58, 7, 123456, tzinfo=UTC)
 CHOSEN: dict[str, dict[str, Any]] = {
     "cases": {"status": "closed", "name": "Ángela Müller"},
     "people": {"role": "viewer"},
-    "consent_events": {"kind": "doubt"},
+    "consent_events": {"kind": "doubt", "phone": "a phone"},
     "operations": {"state": "waiting"},
     "broadcasts": {
         "state": ("paused", "scheduled"),
