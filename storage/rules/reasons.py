@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "same-phone": "it goes to the same phone for another case",
     "gateway-unknown": "its gateway is not set up here",
     "halted": "it was halted before it left",
+    "in-conversation": "that phone is being asked something else first",
     "paused": "it is paused, and waits to be resumed",
     "expired": "its time ran out before it could leave",
     "quiet-hours": "it is quiet hours there",

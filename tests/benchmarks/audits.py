@@ -30,6 +30,7 @@ MIXED: Final = (
     "UPDATE cases SET contact_phone_number = (SELECT o.contact_phone_number FROM cases o WHERE o.id = cases.id - 1),"
     " two_way = 0 WHERE id % 90 = 11",
     "UPDATE cases SET contact_phone_number = NULL, two_way = 0, claimed_at = NULL WHERE id % 300 = 17",
+    "UPDATE cases SET phone_key = contact_phone_number WHERE id % 90 = 11 OR id % 300 = 17",
     "UPDATE cases SET contact_backend_id = 'gone' WHERE id % 1000 = 29",
     "INSERT INTO groups (short, name, created_at) SELECT 'ward' || id, 'Ward ' || id, created_at FROM cases"
     f" WHERE id <= {GROUPS}",

@@ -92,7 +92,7 @@ def _() -> AbstractContextManager[Any]:
 @wrong("a case's own gateway is not asked")
 @contextlib.contextmanager
 def _() -> Iterator[None]:
-    def by_case(rules: Any, whose: Any) -> Any:
+    def by_case(rules: Any, whose: Any, *_channel: Any) -> Any:
         return routing.by_number(rules, whose.c.contact_phone_number)
 
     expansion._insertion.cache_clear()
@@ -119,9 +119,13 @@ def _() -> AbstractContextManager[Any]:
 
 
 @wrong("quiet hours are not asked at the gate")
-def _() -> AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _() -> Iterator[None]:
     kinds = {name: replace(kind, keeps_quiet_hours=False) for name, kind in states.KINDS.items()}
-    return mock.patch.dict(states.KINDS, kinds)
+    states._kind_on.cache_clear()
+    with mock.patch.dict(states.KINDS, kinds):
+        yield
+    states._kind_on.cache_clear()
 
 
 @wrong("quiet hours by the programme's clock")
