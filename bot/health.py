@@ -195,8 +195,8 @@ def examine(db: Database, *, at_once: bool = False) -> Iterator[tuple[str, bool,
 
 
 def _aside(texts: int) -> tuple[str, bool, str]:
-    told = f"{count_of(texts, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
-    return "inbox", texts == 0, told if texts else "every text was handled"
+    words = f"{count_of(texts, 'text')} could not be handled: see 'jumbe messages list --state set_aside'"
+    return "inbox", texts == 0, words if texts else "every text was handled"
 
 
 def _one_phone(found: Row[Any]) -> str:

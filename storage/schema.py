@@ -605,7 +605,7 @@ phone_plans = Table(
         "people", Integer, nullable=False, comment="whose account was joined with an older one of the same phone then"
     ),
     Column("told_at", Moment, comment="when the leads were told of these"),
-    comment="Which rules made the phone keys: others are made anew by the next upgrade.",
+    comment="Which rules made the phone keys: others are made again by the next upgrade.",
 )
 
 senders = Table(

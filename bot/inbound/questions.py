@@ -35,9 +35,9 @@ def _is_put_last(tx: Transaction, row: Row[Any], question: Row[Any]) -> bool:
     return newest is not None and newest.conversation_id == question.id
 
 
-def meant(said: str, language: Sentences) -> str | None:
+def meant(words: str, language: Sentences) -> str | None:
     """`yes` or `no`, as an answer to a question of ours; None for anything else."""
-    return language.answer(key(said).strip(" .!?"))
+    return language.answer(key(words).strip(" .!?"))
 
 
 def take_answer(
@@ -97,9 +97,9 @@ def _take_which(tx: Transaction, row: Row[Any], question: Row[Any], language: Se
     return "answer"
 
 
-def _ask_which(tx: Transaction, row: Row[Any], question: Row[Any], language: Sentences, said: str) -> str:
+def _ask_which(tx: Transaction, row: Row[Any], question: Row[Any], language: Sentences, answer: str) -> str:
     """A yes or no that came after another text of ours: the phone is asked whether it answers the question that is open."""
-    words = {"text": Quote(said), "programme": Words(tx.rules.name)}
+    words = {"text": Quote(answer), "programme": Words(tx.rules.name)}
     text = outbox.queue(tx, row.phone, language.say(("which-asked", words)), "reply", reply_to=row.id)
     conversations.begin(tx, row.phone, "which", about=question.id, answer_id=row.id, message_id=text)
     return "inbox"

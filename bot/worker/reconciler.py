@@ -167,13 +167,13 @@ class Reconciler:
         And to a phone what it was asked before something else, once that is over.
         """
         with self.db.transaction() as tx:
-            told = tell_of_restore(tx) + tell_of_one_phone(tx)
-            told += conversations.tend(tx) + questions.resume(tx)
+            done = tell_of_restore(tx) + tell_of_one_phone(tx)
+            done += conversations.tend(tx) + questions.resume(tx)
             left = reconciliation.leave_gone(tx, self.gateways)
             if left:
                 log.warning("%d messages are in doubt at a gateway that is set no more: a person decides", left)
                 tell_leads(tx)
-        return left + told
+        return left + done
 
     # -- what came in --------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Plan:
 @cache
 def plans() -> Mapping[str, Plan]:
     """Every plan, by its calling code."""
-    told = tomllib.loads(resources.files(__package__).joinpath("phone_keys.toml").read_text("utf-8"))
+    written = tomllib.loads(resources.files(__package__).joinpath("phone_keys.toml").read_text("utf-8"))
     return {
         code: Plan(
             code=code,
@@ -52,7 +52,7 @@ def plans() -> Mapping[str, Plan]:
             source=plan["source"],
             rules=[Rule(re.compile(spelling), key, holds) for spelling, key, holds in plan["rules"]],
         )
-        for code, plan in told.items()
+        for code, plan in written.items()
     }
 
 

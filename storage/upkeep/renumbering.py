@@ -1,4 +1,4 @@
-"""Phone keys made anew where the rules of a calling code changed, and what follows where two turn out to be one phone.
+"""Phone keys made again where the rules of a calling code changed, and what follows where two turn out to be one phone.
 
 Part of each `jumbe db upgrade`, in its transaction.  Cases: who claimed the phone first owns it, the others stand in line.
 Staff: the older account stays, with the groups of both, and becomes a lead where the last one would go.  What has left or is
@@ -34,7 +34,7 @@ ONE_PHONE_CASE, ONE_PHONE_PERSON = "cases.one-phone", "people.one-phone"
 
 
 def renew(tx: Transaction) -> None:
-    """Make the keys of those calling codes anew whose rules are of another version than the database's."""
+    """Make the keys of those calling codes again whose rules are of another version than the database's."""
     made_by = {row.code: row.version for row in tx.execute(select(phone_plans))}
     wanted = {code: plan.version for code, plan in phone_keys.plans().items()}
     changed = sorted(code for code, version in wanted.items() if made_by.get(code) != version)

@@ -50,7 +50,7 @@ def upgrade() -> None:
         ),
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True, comment="when the leads were told of these"),
         sa.PrimaryKeyConstraint("code", name=op.f("pk_phone_plans")),
-        comment="Which rules made the phone keys: others are made anew by the next upgrade.",
+        comment="Which rules made the phone keys: others are made again by the next upgrade.",
     )
     for name, table, *_ in INDEXES:
         op.drop_index(name, table)
